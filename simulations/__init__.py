@@ -1,0 +1,23 @@
+"""Floor 5: whole networks in one process, replayable from a seed.
+
+Promise: the nodes are the real ones; clock, network, disks and randomness are simulated and come from one seed, so
+that any behaviour of a mesh, faults included, replays to the bit in any process (DESIGN P6 and section 10).
+
+    story ---> world ---> real nodes
+                 |          |  seams
+               engine    network   faulty_disk   generators
+                 \\____________\\_________\\____________\\____ trace (one hash over all that happened)
+
+Reading order:
+
+    engine.py        trio on virtual time; the one file that touches trio's private names
+    trace.py         one hash over everything that happened
+    network.py       links with delay, loss, duplication, one-way cuts and partitions
+    faulty_disk.py   a disk that forgets what was not synced, and may tear the last write
+    world.py         (heart) a seed becomes clock, network, disks and real nodes; crash, restart, part, heal
+    scenario.py      text scripts: read, run, print a transcript
+    plugin.py        the pytest plugin: `@simulate` and the `simulation` fixture
+
+It reaches into the product only through the seams (`transport.ports`, `store.disk`, `store.tables`) and `node.node`.
+Checkers of the promises, workloads, shrinking and sweeps over machines come with the simulator's own issue.
+"""

@@ -1,0 +1,148 @@
+"""trio on virtual time: the simulator stands where trio's I/O manager stands, and one seed decides every order.
+
+    trio's run loop            here
+    epoll_wait(timeout)        pop the next thing from the agenda, move the clock there, let it happen
+    time                       the agenda's; it moves only when every task waits
+    which task runs first      a generator seeded for this run
+    deadlines that tie         the order in which they were set, shuffled by that generator
+
+What is promised: `run(main, seed=7)` makes the same steps in the same order in every process, whatever
+PYTHONHASHSEED and address layout (DESIGN P6, V1), as long as nothing inside uses a thread, a real clock, a real
+socket or the system's randomness. An hour takes as long as its events do.
+
+This is the one file that touches private names of trio, which is why trio is pinned to a minor version; the contract
+test tests/simulations/test_engine.py says plainly when a new trio has moved them. The private names are
+`trio._core._run`: `_ALLOW_DETERMINISTIC_SCHEDULING`, `_r`, `TheIOManager`, `Deadlines.add`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import math
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import trio
+from trio._core import _run  # private: see this file's promise
+
+from identity.errors import LocalMistake
+
+Result = TypeVar("Result")
+
+_IDLE_LIMIT = 3  # times that nothing was due before we call it a deadlock; trio's own start and end need one or two
+
+
+class Agenda(trio.abc.Clock):
+    """The heap of what will happen when, and the clock that follows it. Seconds of virtual time, from 0."""
+
+    def __init__(self, tie_break: random.Random) -> None:
+        self.now = 0.0
+        self.next_deadline = math.inf
+        self._heap: list[tuple[float, float, int, Callable[[], None]]] = []
+        self._order = 0
+        self._tie_break = tie_break
+        self.events = 0
+
+    def at(self, when: float, act: Callable[[], None]) -> None:
+        """Let `act` happen at virtual second `when`. What falls on one instant happens in a seeded order."""
+        self._order += 1
+        heapq.heappush(self._heap, (max(when, self.now), self._tie_break.random(), self._order, act))
+
+    def step(self) -> bool:
+        """Move to the next instant and let everything due there happen; False when nothing is due ever."""
+        due = self._heap[0][0] if self._heap else math.inf
+        if due == math.inf and self.next_deadline == math.inf:
+            return False
+        if due > self.next_deadline:
+            self.now = max(self.now, self.next_deadline)
+            return True
+        self.now = due
+        while self._heap and self._heap[0][0] <= due:
+            self.events += 1
+            heapq.heappop(self._heap)[3]()
+        return True
+
+    # -- trio.abc.Clock
+
+    def start_clock(self) -> None:
+        """Nothing: virtual time needs no start."""
+
+    def current_time(self) -> float:
+        return self.now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        self.next_deadline = deadline  # trio asks just before it waits: the earliest of its deadlines
+        return deadline - self.now
+
+
+def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
+    """Run `main(agenda)` on virtual time. Raises `LocalMistake` when every task waits for what can never come.
+
+    `seed` decides the order of tasks, of deadlines that tie and of events of one instant; what else is random in a
+    simulation takes its own generator. Not re-entrant: one simulation a thread at a time.
+    """
+    agenda = Agenda(random.Random(f"{seed}/agenda"))
+    deadlock: list[str] = []
+    scope = trio.CancelScope()
+
+    async def guarded() -> Result | None:
+        with scope:
+            return await main(agenda)
+        return None
+
+    idle = 0
+
+    class SimulatedIO(_run.TheIOManager):  # type: ignore[misc,unused-ignore]
+        def get_events(self, timeout: float) -> Any:
+            nonlocal idle
+            if timeout <= 0:
+                return super().get_events(0)
+            if agenda.step():
+                idle = 0
+                return super().get_events(0)
+            idle += 1
+            if idle > _IDLE_LIMIT and not deadlock:
+                deadlock.append(f"at virtual second {agenda.now:.3f} every task waits and nothing is due")
+                scope.cancel()
+            return super().get_events(0.001)
+
+    with _deterministic(seed), _replaced(_run, "TheIOManager", SimulatedIO):
+        result = trio.run(guarded, clock=agenda)
+    if deadlock:
+        raise LocalMistake(
+            deadlock[0], next_step="look for a task that waits for a thread, a real socket or a lost event"
+        )
+    return result  # type: ignore[return-value]  # None only when cancelled by the deadlock above
+
+
+@contextlib.contextmanager
+def _deterministic(seed: int) -> Iterator[None]:
+    order = random.Random(f"{seed}/deadlines")
+
+    def add(self: Any, deadline: float, cancel_scope: Any) -> None:
+        # trio breaks ties by id(scope), an address (FACTS: one workload gave two traces); a seeded number replays.
+        heapq.heappush(self._heap, (deadline, order.getrandbits(62), cancel_scope))
+        self._active += 1
+
+    before = _run._r.getstate()
+    _run._r.seed(f"{seed}/scheduler")
+    try:
+        with (
+            _replaced(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
+            _replaced(_run.Deadlines, "add", add),
+        ):
+            yield
+    finally:
+        _run._r.setstate(before)
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

@@ -1,0 +1,58 @@
+"""Scenarios are prose that runs; a typo is told with file, line and what would be right."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from identity.errors import Refused
+from simulations.scenario import parse, run_scenario
+
+FIRST_MESH = Path(__file__).parents[1] / "scenarios" / "first-mesh.txt"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "there are no servers"),
+        ("1.2 mirrors 1.1", "comes before the servers"),
+        ("servers 0", "is no topology"),
+        ("servers 5 donut", "is no topology"),
+        ("servers 2\nlink delay 20", "story:2: delay '20' is no rule"),
+        ("servers 2\n1.2 mirors 1.1", "story:2: '1.2 mirors 1.1' is nothing a scenario can do"),
+        ("servers 2\n\n1.2 mirrors 1.1", "story:3: there is no server '1.2'"),
+        ("servers 2\npart 1 | 1.1 1.7", "story:2: there is no server '1.7'"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(text: str, told: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse(text, name="story")
+    assert told in str(refused.value)
+
+
+def test_the_first_mesh_survives_bad_ground() -> None:
+    outcome = run_scenario(parse(FIRST_MESH.read_text(), name=FIRST_MESH.name), seed=3)
+    assert outcome.events >= 10_000
+    assert outcome.transcript[-1].endswith(" s")
+
+
+def test_an_expectation_that_fails_names_line_and_seed() -> None:
+    script = "servers 2\nclass Note text:string\n1 commits 3 Note\nexpect 1.1 has all of 1 within 1s\n"
+    with pytest.raises(AssertionError, match=r"story:4: .*3 of 3 objects \(seed 5\)"):
+        run_scenario(parse(script, name="story"), seed=5)
+
+
+def test_one_seed_is_one_trace_in_every_process() -> None:
+    def trace(seed: int, hash_seed: str) -> str:
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-m", "simulations", str(FIRST_MESH), "--seed", str(seed)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.rsplit("trace ", 1)[1]
+
+    first = trace(7, "0")
+    assert first == trace(7, "4711")
+    assert first != trace(8, "0")
