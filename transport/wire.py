@@ -43,6 +43,13 @@ class Message(msgspec.Struct, frozen=True, gc=False, array_like=True):
     PRIORITY: ClassVar[Priority] = Priority.CONTROL
 
 
+class SendTo(msgspec.Struct, frozen=True, gc=False):
+    """What machines above the transport put out: this message, to that server, however it is reached."""
+
+    peer: ServerId
+    message: Message
+
+
 # Limits that several messages share. A length here is checked before a handler sees the message.
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
