@@ -1,0 +1,164 @@
+"""One loop: datagrams and time go into the machines, what they want done comes out, datagrams leave in batches.
+
+        sockets ----> endpoint ----> machines ----> carry_out(output)
+           ^             |  ^           ^  |              |
+           |             |  |  verbs    |  +- touched ----+
+           +- transmit --+  +-----------+
+
+    one turn     1. drain the port into the transmitter         (before any deadline is judged: DESIGN X7)
+                 2. deadlines that are due, earliest first
+                 3. outputs of every machine that has some, until none has
+                 4. datagrams out, until nothing may leave or the port would block
+
+Rules. A turn is synchronous: nothing awaits inside it, so between a machine's input and its outputs the world stands
+still. Whoever speaks to a machine from a task calls `touch()`, and one turn follows in which all that was said in the
+same tick leaves together (U7). There is no cancel scope per request: one timer is armed for the earliest deadline of
+all machines, and armed again only when that comes earlier.
+
+Bounds: a turn reads at most `MAX_READS` buffers and goes round its machines at most `MAX_ROUNDS` times; then other
+tasks get their turn, and the next follows at once. A socket that refuses a batch keeps it until it is writable.
+
+Left to others: what an output means (`node.dispatch`), every decision (the machines), opening the port
+(`node.opening`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from identity.machine import Batch, Machine, Transmitter
+
+if TYPE_CHECKING:
+    from transport.ports import DatagramPort
+
+BUFFER_BYTES = 64 << 10  # one GRO read
+MAX_READS = 64  # buffers in one turn: 4 MiB at most, about 2 ms of parsing
+MAX_ROUNDS = 64  # a message that causes a message and so on; more than this is a circle in our own code
+IDLE_S = 60.0  # how long the timer sleeps when no machine has a deadline
+
+
+class Pump:
+    """Drives one transmitter and the machines above it over one port.
+
+    `carry_out(output, now)` is called for every output of every machine, in order; what it raises ends the pump.
+    """
+
+    def __init__(
+        self,
+        port: DatagramPort,
+        transmitter: Transmitter,
+        machines: Sequence[Machine],
+        carry_out: Callable[[Any, float], None],
+    ) -> None:
+        self.lag_s = 0.0  # how late the last deadline was judged: this node's own slowness, never a peer's
+        self.turns = 0
+        self._port = port
+        self._transmitter = transmitter
+        self._feed: Any = transmitter
+        self._machines: tuple[Machine, ...] = (transmitter, *machines)
+        self._carry_out = carry_out
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._blocked: Batch | None = None
+        self._writable = trio.Event()
+        self._touched = trio.Event()
+        self._timer = trio.CancelScope()
+        self._armed = math.inf
+        self._turning = False
+
+    def touch(self) -> None:
+        """Something was said to a machine: take a turn when the tasks that are ready now have run."""
+        self._touched.set()
+
+    async def run(self) -> None:
+        """Turn until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._wait_for_deadlines)
+            while True:
+                await self._touched.wait()
+                self._touched = trio.Event()
+                self.turn()
+
+    def turn(self) -> None:
+        """Everything that can be done now without waiting."""
+        if self._turning:  # an output's handler said something to a machine: this very turn will see to it
+            return
+        self._turning = True
+        try:
+            self.turns += 1
+            now = trio.current_time()
+            self._drain(now)
+            for machine in self._machines:
+                due = machine.deadline()
+                if due <= now:
+                    self.lag_s = now - due
+                    machine.handle_deadline(now)
+            self._carry_out_all(now)
+            self._transmit(now)
+            self._arm()
+        finally:
+            self._turning = False
+
+    def _drain(self, now: float) -> None:
+        for _ in range(MAX_READS):
+            received = self._port.receive_into(self._buffer)
+            if received is None:
+                return
+            length, segment_size, address = received
+            self._feed.handle_datagrams(self._buffer[:length], segment_size, address, now)
+        self.touch()  # more is waiting; the others first
+
+    def _carry_out_all(self, now: float) -> None:
+        for _ in range(MAX_ROUNDS):
+            quiet = True
+            for machine in self._machines:
+                for output in machine.take_outputs():
+                    quiet = False
+                    self._carry_out(output, now)
+            if quiet:
+                return
+        self.touch()
+
+    def _transmit(self, now: float) -> None:
+        if self._blocked is not None:
+            return
+        while (batch := self._transmitter.transmit(now)) is not None:
+            if not self._port.send_batch(batch):
+                self._blocked = batch
+                self._writable.set()
+                return
+
+    def _arm(self) -> None:
+        """Set the timer for the earliest deadline, if that is earlier than what it is set for."""
+        due = min(machine.deadline() for machine in self._machines)
+        if due < self._armed:
+            self._armed = due
+            self._timer.deadline = due
+
+    async def _read(self) -> None:
+        while True:
+            await self._port.wait_readable()
+            self.turn()
+
+    async def _write(self) -> None:
+        while True:
+            await self._writable.wait()
+            self._writable = trio.Event()
+            while (batch := self._blocked) is not None:
+                await self._port.wait_writable()
+                if self._port.send_batch(batch):
+                    self._blocked = None
+                    self.turn()
+
+    async def _wait_for_deadlines(self) -> None:
+        while True:
+            due = min(machine.deadline() for machine in self._machines)
+            self._armed = min(due, trio.current_time() + IDLE_S)
+            with trio.CancelScope(deadline=self._armed) as self._timer:
+                await trio.sleep_forever()
+            self.turn()
