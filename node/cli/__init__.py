@@ -1,0 +1,18 @@
+"""The `bangpath` command: the same words as the Python API and HTTP, for people and scripts (DESIGN U2).
+
+    bangpath @1.4 query 'Airport where country = "KE" limit 3' --json
+              |    |     |                                      |
+              |    |     the words of the command               NDJSON or JSON instead of a table
+              |    the family's file below, loaded only when it is said
+              a server of this machine (`where` finds its directory); or -C DIR
+
+    exit code    0 done    1 refused or not found    2 usage    3 partial where whole was asked    4 unreachable
+
+Promised: `--help` in less than 100 ms (nothing but click is loaded before a command is known); every error is a
+sentence with its cause and the next step, never a traceback.
+
+Files, in reading order: `main` (entry, lazy loading, errors to exit codes), `where` (which directory), `output`
+(tables, JSON), then a family each: `setting_up` (init invite join run mesh), `showing` (status peers servers feeds),
+`objects` (put get update delete), `asking` (query), `importing` (import), `shaping` (class mirror). Left to others:
+what is said to a node (`node.client`), what runs (`node.opening`, `node.mesh`).
+"""

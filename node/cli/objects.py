@@ -1,0 +1,142 @@
+"""`put`, `get`, `update`, `delete`: one object at a time.
+
+    bangpath @1.2 put Note text='Hello there' stars=5          fields by name; the class says how each is read
+    bangpath @1.2 put Note '{"text": "Hello", "stars": 5}'     or one JSON object; - reads it from standard input
+    bangpath @1.4 get 1.2/42
+    bangpath @1.4 update 1.2/42 stars=4 --expect 17            refused when it was changed since sequence 17
+    bangpath @1.4 delete 1.2/42
+
+A change of another server's object travels to its owner and is answered when the owner has committed it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from node.cli.output import cell, consistency_option, deadline_option, json_option, node_of, print_json, seconds
+
+if TYPE_CHECKING:
+    from node.client import Blocking
+
+
+@click.command("put")
+@click.argument("class_name", metavar="CLASS")
+@click.argument("fields", metavar="FIELD=VALUE...", nargs=-1)
+@click.option("--server", metavar="ID", help="The owner, when it is another server.")
+@json_option
+@click.pass_obj
+def put_command(
+    meant: dict[str, str | None], class_name: str, fields: tuple[str, ...], server: str | None, as_json: bool
+) -> None:
+    """Create an object of CLASS; `-` reads its fields as JSON from standard input."""
+    with node_of(meant) as node:
+        _changed("created", node.create(class_name, _fields(node, class_name, fields), server=server), as_json)
+
+
+@click.command("get")
+@click.argument("reference")
+@consistency_option
+@deadline_option
+@json_option
+@click.pass_obj
+def get_command(
+    meant: dict[str, str | None], reference: str, consistency: str, deadline: float | None, as_json: bool
+) -> None:
+    """Show the object REFERENCE, as 1.2/42, or /42 for an object of the server that is asked."""
+    with node_of(meant) as node:
+        found = node.get(_checked(reference), consistency=consistency, deadline=deadline)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{found['class']} {found['reference']}, sequence {found['sequence']}")
+    for name, value in found["fields"].items():
+        click.echo(f"  {name:<16} {value if isinstance(value, str) else cell(value)}")
+    click.echo(f"{found['kind']}, {provenance(found)}")
+
+
+@click.command("update")
+@click.argument("reference")
+@click.argument("fields", metavar="FIELD=VALUE...", nargs=-1, required=True)
+@click.option("--expect", type=int, metavar="SEQUENCE", help="Refuse when the object is no longer at this sequence.")
+@json_option
+@click.pass_obj
+def update_command(
+    meant: dict[str, str | None], reference: str, fields: tuple[str, ...], expect: int | None, as_json: bool
+) -> None:
+    """Change fields of the object REFERENCE; the others stay."""
+    with node_of(meant) as node:
+        class_name = "" if _is_json(fields) else node.get(_checked(reference))["class"]
+        given = _fields(node, class_name, fields)
+        _changed("updated", node.update(_checked(reference), given, expect=expect), as_json)
+
+
+@click.command("delete")
+@click.argument("reference")
+@click.option("--expect", type=int, metavar="SEQUENCE", help="Refuse when the object is no longer at this sequence.")
+@json_option
+@click.pass_obj
+def delete_command(meant: dict[str, str | None], reference: str, expect: int | None, as_json: bool) -> None:
+    """Delete the object REFERENCE."""
+    with node_of(meant) as node:
+        _changed("deleted", node.delete(_checked(reference), expect=expect), as_json)
+
+
+def provenance(found: Mapping[str, Any]) -> str:
+    """Where an answer comes from: position, age, path (DESIGN P5)."""
+    path = "!".join(found.get("path") or ())
+    return ", ".join(
+        part
+        for part in (
+            f"position {found['position']}" if found.get("position") else "",
+            f"age {seconds(found.get('age'))}",
+            f"by {path}" if path else "",
+        )
+        if part
+    )
+
+
+def _changed(what: str, said: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(said)
+    else:
+        at = f", position {said['position']}" if said.get("position") else ""
+        click.echo(f"{what} {said['reference']}, sequence {said['sequence']}{at}")
+
+
+def _checked(reference: str) -> str:
+    """The reference as it was typed, once it is known to be one. Raises `Refused`."""
+    from identity.names import parse_reference
+
+    parse_reference(reference)
+    return reference
+
+
+def _is_json(fields: Sequence[str]) -> bool:
+    return len(fields) == 1 and (fields[0] == "-" or fields[0].lstrip().startswith("{"))
+
+
+def _fields(node: Blocking, class_name: str, given: Sequence[str]) -> dict[str, Any]:
+    """The fields that were typed, read by the definition of their class. Raises `Refused` naming the field."""
+    from identity.errors import Refused
+    from node.rows import Reader
+
+    if _is_json(given):
+        import msgspec
+
+        text = sys.stdin.read() if given[0] == "-" else given[0]
+        try:
+            return msgspec.json.decode(text, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise Refused(f"the fields are no JSON object: {error}") from error
+    reader = Reader.of(node.classes(), class_name)
+    fields: dict[str, Any] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not equals:
+            raise Refused(f"{each!r} names no field", next_step="write FIELD=VALUE, as in stars=5")
+        fields[name] = reader.value(name, text)
+    return fields

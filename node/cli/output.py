@@ -1,0 +1,122 @@
+"""What the command prints: tables for people, JSON for programs; and the options every command shares.
+
+    with --json     one JSON value, or NDJSON (one row a line) where there are rows
+    without         a table as wide as its content, cut at the terminal's edge when a person looks
+
+Ages and sizes are rounded for people and never for programs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from node.client import Blocking
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+MAX_CELL = 40  # one long text must not push all other columns off the screen
+
+
+def json_option(function: Function) -> Function:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON (rows as NDJSON).")(function)
+
+
+def consistency_option(function: Function) -> Function:
+    return click.option(
+        "--consistency",
+        type=click.Choice(["local", "nearest", "owner"]),
+        default="nearest",
+        show_default=True,
+        help="local: only what is held here; nearest: own, mirrored, else the owner; owner: the owner itself.",
+    )(function)
+
+
+def deadline_option(function: Function) -> Function:
+    return click.option("--deadline", type=float, metavar="SECONDS", help="How long to wait for others.")(function)
+
+
+def node_of(meant: Mapping[str, str | None]) -> Blocking:
+    """The node that the command line means, ready to be asked."""
+    from node.cli.where import directory_of
+    from node.client import Blocking
+
+    return Blocking(directory_of(meant["directory"], meant["server"]))
+
+
+def print_json(value: Any) -> None:
+    """One value, indented when a person looks."""
+    import msgspec
+
+    data = msgspec.json.encode(value)
+    if sys.stdout.isatty():
+        data = msgspec.json.format(data, indent=2)
+    click.echo(data.decode())
+
+
+def print_rows(rows: Iterable[Any]) -> None:
+    """NDJSON."""
+    import msgspec
+
+    for row in rows:
+        click.echo(msgspec.json.encode(row).decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none") -> None:
+    """Columns with their heads; numbers to the right."""
+    for line in table(columns, rows, empty=empty):
+        click.echo(line)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "none") -> list[str]:
+    """The lines of a table."""
+    shown = [[cell(value) for value in row] for row in rows]
+    if not shown:
+        return [empty]
+    widths = [max(len(head), *(len(row[at]) for row in shown)) for at, head in enumerate(columns)]
+    right = [all(_is_number(row[at]) for row in shown) for at in range(len(columns))]
+    limit = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 10_000
+    lines = ["  ".join(_placed(head, widths[at], right[at]) for at, head in enumerate(columns))]
+    lines += ["  ".join(_placed(text, widths[at], right[at]) for at, text in enumerate(row)) for row in shown]
+    return [line.rstrip()[:limit] for line in lines]
+
+
+def cell(value: Any) -> str:
+    """One value as a person reads it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, (list, tuple)):
+        text = ", ".join(cell(each) for each in value) or "-"
+    elif isinstance(value, dict):
+        text = " ".join(f"{key}={cell(each)}" for key, each in value.items())
+    else:
+        text = " ".join(str(value).split())
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+
+
+def seconds(value: Any) -> str:
+    """An age or a lag: `0.4 s`, `3 min`, `2 h`, `5 d`."""
+    if not isinstance(value, (int, float)):
+        return "-"
+    if value < 90:
+        return f"{value:.1f} s"
+    for unit, size in (("min", 60), ("h", 3600)):
+        if value < 90 * size:
+            return f"{value / size:.0f} {unit}"
+    return f"{value / 86_400:.0f} d"
+
+
+def _placed(text: str, width: int, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(",", "").lstrip("-").replace(".", "", 1).isdigit()

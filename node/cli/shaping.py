@@ -1,0 +1,130 @@
+"""`class` and `mirror`: what objects look like, and whose objects this server keeps a copy of.
+
+bangpath @1.2 class                                              the classes
+bangpath @1.2 class define Note text:string! stars:int --index stars --unique text
+bangpath @1.3 class adopt Note                                   as another server defined it
+bangpath @1.2 mirror                                             the mirrors
+bangpath @1.2 mirror 1.3.*                                       keep one; --end stops it
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from node.cli.output import json_option, node_of, print_json, print_rows, print_table
+
+
+@click.group("class", invoke_without_command=True)
+@json_option
+@click.pass_context
+def class_command(ctx: click.Context, as_json: bool) -> None:
+    """List the classes, or define or adopt one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with node_of(ctx.obj) as node:
+        said = node.classes()
+    if as_json:
+        print_rows(said)
+        return
+    print_table(
+        ("class", "fields", "fingerprint", "adopted by"),
+        ((each["name"], _fields_text(each["fields"]), each["fingerprint"], each.get("owners")) for each in said),
+        empty="no classes; define one with bangpath class define NAME FIELD:TYPE ...",
+    )
+
+
+@class_command.command("define")
+@click.argument("name")
+@click.argument("fields", nargs=-1, required=True, metavar="FIELD:TYPE...")
+@click.option("--index", "indexed", multiple=True, metavar="FIELD", help="An ordered index on this field.")
+@click.option("--unique", multiple=True, metavar="FIELD", help="A unique index on this field.")
+@json_option
+@click.pass_obj
+def define_command(
+    meant: dict[str, str | None],
+    name: str,
+    fields: tuple[str, ...],
+    indexed: tuple[str, ...],
+    unique: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Define the class NAME. A ! after the type makes a field required: icao:string!"""
+    with node_of(meant) as node:
+        said = node.define(definition_of(name, fields, indexed=indexed, unique=unique))
+    if as_json:
+        print_json(said)
+    else:
+        click.echo(f"defined {said['name']}, fingerprint {said['fingerprint']}")
+
+
+@class_command.command("adopt")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def adopt_command(meant: dict[str, str | None], name: str, as_json: bool) -> None:
+    """Adopt the class NAME as another server of the mesh defined it."""
+    with node_of(meant) as node:
+        said = node.adopt(name)
+    if as_json:
+        print_json(said)
+    else:
+        click.echo(f"adopted {said['name']}, fingerprint {said['fingerprint']}")
+
+
+@click.command("mirror")
+@click.argument("pattern", required=False)
+@click.option("--end", is_flag=True, help="Stop mirroring PATTERN.")
+@json_option
+@click.pass_obj
+def mirror_command(meant: dict[str, str | None], pattern: str | None, end: bool, as_json: bool) -> None:
+    """Keep a mirror of the servers of PATTERN (1.3, 1.3.*, *), or list the mirrors."""
+    with node_of(meant) as node:
+        if pattern is None:
+            said = node.mirrors()
+        else:
+            said = node.unmirror(pattern) if end else node.mirror(pattern)
+    if pattern is None and not as_json:
+        print_table(
+            ("pattern", "servers", "lag"),
+            ((each["pattern"], each.get("servers"), each.get("lag")) for each in said),
+            empty="no mirrors; begin one with bangpath mirror PATTERN",
+        )
+    elif pattern is None:
+        print_rows(said)
+    elif as_json:
+        print_json(said)
+    else:
+        click.echo(f"{'no longer mirrors' if end else 'mirrors'} {pattern}")
+
+
+def definition_of(
+    name: str, fields: tuple[str, ...], *, indexed: tuple[str, ...] = (), unique: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """A class's definition, as JSON, from what was typed. Raises `Refused` naming what is wrong."""
+    from identity.errors import Refused
+
+    made: list[dict[str, Any]] = []
+    for each in fields:
+        field, colon, kind = each.partition(":")
+        if not colon or not field or not kind.rstrip("!"):
+            raise Refused(f"{each!r} is no field", next_step="write FIELD:TYPE, as in stars:int, or text:string!")
+        made.append(
+            {
+                "name": field,
+                "type": kind.removesuffix("!"),
+                "required": kind.endswith("!"),
+                "index": field in indexed or field in unique,
+                "unique": field in unique,
+            }
+        )
+    names = [each["name"] for each in made]
+    for field in (*indexed, *unique):
+        if field not in names:
+            raise Refused(f"the index on {field!r} names no field of {name}", field=field)
+    return {"name": name, "fields": made}
+
+
+def _fields_text(fields: list[dict[str, Any]]) -> str:
+    return " ".join(f"{each['name']}:{each['type']}{'!' if each.get('required') else ''}" for each in fields)

@@ -1,0 +1,15 @@
+"""The node's words over HTTP, version 1 (DESIGN U3).
+
+    GET PUT PATCH DELETE  /v1/objects/{server}/{object}       POST /v1/objects        {class, fields}
+    POST /v1/transactions  [{op, ...}]                        POST /v1/query          {query, consistency, deadline}
+    GET POST              /v1/classes                         GET POST DELETE         /v1/mirrors
+    POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds
+
+Promised: the words of the Python API and the command, as JSON; errors of the few kinds of DESIGN U4 with the status of
+their kind; a slow or greedy client costs a bounded time and size and never keeps others waiting; rows of a query
+stream as they become certain.
+
+Files, in reading order: `app` (one request: token, route, body within bounds, errors as JSON), `routes` (path and
+method to word), `words` (what each path does with the node), `forms` (values as JSON and back), `serve` (sockets and
+hypercorn). Left to others: what the words mean (`node.node`), who may say them beyond the token (`identity.rights`).
+"""

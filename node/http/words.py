@@ -1,0 +1,308 @@
+"""What each path does: JSON in, one word to the node, JSON out (DESIGN U3).
+
+    GET a change's answer          200 {reference, sequence, position}      committed by its owner
+    If-Match: 17                   409 with the current version when the object is no longer at sequence 17
+    POST /v1/query                 {"rows": [...], "completeness": {...}}, streamed; with Accept: application/x-ndjson
+                                   a row a line, and {"completeness": ...} as the last one
+    a query that fails half-way    "error" stands where "completeness" would: an answer without either is cut off
+
+Rules. A field that the interface does not know is refused by name, so that a misspelt `consistancy` is noticed. Rows
+leave as they become certain, in pieces of PIECE bytes, never faster than the client takes them; when the client hangs
+up, the query ends. Values are read and written by `node.http.forms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from identity.errors import BangpathError, Refused
+from identity.names import ServerId, parse_reference
+from node.asking import Operation
+from node.http.forms import Forms
+from node.lookup import check_consistency
+
+if TYPE_CHECKING:
+    from node.asking import Found
+    from node.http.app import Request
+    from node.node import Node
+
+PIECE = 128 << 10  # large enough to be one write to the socket, small enough to start at once
+MAX_DEADLINE_S = 3600.0
+MAX_OPERATIONS = 65_536  # of one transaction (DESIGN L6)
+
+
+async def get(node: Node, request: Request, server: str, number: str) -> None:
+    query = request.query
+    _only(query, ("consistency", "deadline"))
+    found = await node.get(
+        _reference(server, number),
+        consistency=check_consistency(query.get("consistency", "nearest")),
+        deadline=_deadline(query.get("deadline")),
+    )
+    await _answer_raw(request, Forms(node).row(found))
+
+
+async def create(node: Node, request: Request) -> None:
+    said = _map(await request.json(), ("class", "fields", "server"))
+    class_name = _text(said, "class")
+    owner = ServerId.parse(_text(said, "server")) if said.get("server") is not None else None
+    fields = Forms(node).fields(class_name, said.get("fields", {}))
+    changed = await node.create(class_name, fields, server=owner)
+    await request.answer(200, changed.as_json())
+
+
+async def update(node: Node, request: Request, server: str, number: str) -> None:
+    await _change_fields(node, request, server, number, whole=False)
+
+
+async def replace(node: Node, request: Request, server: str, number: str) -> None:
+    await _change_fields(node, request, server, number, whole=True)
+
+
+async def _change_fields(node: Node, request: Request, server: str, number: str, *, whole: bool) -> None:
+    reference = _reference(server, number)
+    said = _map(await request.json(), ("fields",))
+    forms = Forms(node)
+    found = await node.get(reference, consistency="nearest")  # its class says how the fields are read
+    fields = forms.fields(found.class_name, said.get("fields"))
+    if whole:
+        fields = {**forms.empty(found.class_name), **fields}
+    changed = await node.update(reference, fields, expect=_if_match(request))
+    await request.answer(200, changed.as_json())
+
+
+async def delete(node: Node, request: Request, server: str, number: str) -> None:
+    changed = await node.delete(_reference(server, number), expect=_if_match(request))
+    await request.answer(200, changed.as_json())
+
+
+async def transact(node: Node, request: Request) -> None:
+    said = await request.json()
+    if not isinstance(said, list) or not said:
+        raise Refused("a transaction is a list of operations", next_step='send [{"op": "create", ...}, ...]')
+    if len(said) > MAX_OPERATIONS:
+        raise Refused(f"{len(said)} operations in a transaction, {MAX_OPERATIONS} allowed", next_step="send it in chunks")
+    forms = Forms(node)
+    owner: ServerId | None = None
+    operations: list[Operation] = []
+    for place, each in enumerate(said):
+        try:
+            operation, server = await _operation(node, forms, each)
+            if server is not None and operations and server != owner:
+                raise Refused("its object has another owner than those before", next_step="one transaction per owner")
+        except Refused as error:
+            error.details["operation"] = place
+            error.cause = f"operation {place}: {error.cause}"
+            raise
+        owner = server if server is not None else owner
+        operations.append(operation)
+    changed = await node.transact(operations, server=owner)
+    position = next((str(each.position) for each in reversed(changed) if each.position is not None), None)
+    await request.answer(200, {"results": [each.as_json() for each in changed], "position": position})
+
+
+async def _operation(node: Node, forms: Forms, said: object) -> tuple[Operation, ServerId | None]:
+    """One operation, and the owner it names."""
+    said = _map(said, ("op", "class", "fields", "key", "reference", "expect"))
+    op = _text(said, "op")
+    if op in ("create", "put"):
+        class_name = _text(said, "class")
+        fields = forms.fields(class_name, said.get("fields", {}))
+        key = _text(said, "key") if op == "put" else ""
+        return Operation(op="put" if op == "put" else "create", class_name=class_name, key=key, fields=fields), None
+    if op not in ("update", "delete"):
+        raise Refused(f"{op!r} is no operation", next_step="say create, put, update or delete", field="op")
+    server, number = parse_reference(_text(said, "reference"))
+    expect = said.get("expect")
+    if expect is not None and type(expect) is not int:
+        raise Refused("expect is a sequence, a whole number", field="expect")
+    if op == "delete":
+        return Operation(op="delete", object=number, expect=expect), server
+    class_name = said["class"] if "class" in said else (await node.get((server, number))).class_name
+    fields = forms.fields(class_name, said.get("fields"))
+    return Operation(op="update", object=number, fields=fields, expect=expect), server
+
+
+async def query(node: Node, request: Request) -> None:
+    said = _map(await request.json(), ("query", "consistency", "deadline"))
+    lines = b"application/x-ndjson" in request.headers.get(b"accept", b"")
+    rows = _Rows(request, Forms(node), lines=lines)
+    failed: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_when_gone, request, nursery.cancel_scope)
+        try:
+            completeness = await node.query_into(
+                _text(said, "query"),
+                rows.give,
+                consistency=check_consistency(said.get("consistency", "nearest")),
+                deadline=_deadline(said.get("deadline")),
+            )
+            await rows.end({"completeness": completeness})
+        except (BangpathError, trio.TooSlowError) as error:
+            failed = error  # told outside the nursery, which would wrap it
+        nursery.cancel_scope.cancel()
+    if isinstance(failed, BangpathError) and rows.started:
+        await rows.end(failed.as_json() if lines else {"error": failed.as_json()})
+    elif failed is not None:
+        raise failed
+
+
+async def _cancel_when_gone(request: Request, scope: trio.CancelScope) -> None:
+    await request.gone()
+    scope.cancel()
+
+
+class _Rows:
+    """The streamed answer of a query: JSON, or NDJSON."""
+
+    def __init__(self, request: Request, forms: Forms, *, lines: bool) -> None:
+        self._request = request
+        self._forms = forms
+        self._lines = lines
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._some = False
+        self.started = False
+
+    async def give(self, rows: Sequence[Found]) -> None:
+        """Rows in their final order."""
+        separator = b"\n" if self._lines else b","
+        row_of = self._forms.row
+        waiting = self._waiting
+        for found in rows:
+            data = row_of(found)
+            if self._some and not self._lines:
+                waiting.append(separator)
+            self._some = True
+            waiting.append(data)
+            if self._lines:
+                waiting.append(separator)
+            self._size += len(data)
+            if self._size > PIECE:
+                await self._flush()
+
+    async def end(self, last: Mapping[str, Any]) -> None:
+        """The completeness, or the error."""
+        data = self._forms.plain(last)
+        self._waiting.append(data + b"\n" if self._lines else b"]," + data[1:])
+        await self._flush(more=False)
+
+    async def _flush(self, *, more: bool = True) -> None:
+        if not self.started:
+            self.started = True
+            kind = b"application/x-ndjson" if self._lines else b"application/json"
+            await self._request.start(200, [(b"content-type", kind)])
+            if not self._lines:
+                self._waiting.insert(0, b'{"rows":[')
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._size = 0
+        await self._request.piece(data, more=more)
+
+
+async def classes(node: Node, request: Request) -> None:
+    await request.answer(200, node.classes())
+
+
+async def define(node: Node, request: Request) -> None:
+    said = await request.json()
+    if isinstance(said, dict) and "adopt" in said:
+        await request.answer(200, await node.adopt(_text(_map(said, ("adopt",)), "adopt")))
+        return
+    await request.answer(200, await node.define(Forms(node).definition(said)))
+
+
+async def mirrors(node: Node, request: Request) -> None:
+    await request.answer(200, node.mirrors())
+
+
+async def mirror(node: Node, request: Request) -> None:
+    said = _map(await request.json(), ("pattern",))
+    await request.answer(200, await node.mirror(_text(said, "pattern")))
+
+
+async def unmirror(node: Node, request: Request) -> None:
+    _only(request.query, ("pattern",))
+    await request.answer(200, await node.unmirror(_text(request.query, "pattern")))
+
+
+async def invite(node: Node, request: Request) -> None:
+    said = _map(await request.json(), ("server", "valid_s"))
+    valid_s = said.get("valid_s", 86_400)
+    if type(valid_s) is not int or not 1 <= valid_s <= 31_536_000:
+        raise Refused("valid_s is a whole number of seconds, at most a year", field="valid_s")
+    await request.answer(200, await node.invite(_text(said, "server"), valid_s=valid_s))
+
+
+async def status(node: Node, request: Request) -> None:
+    await request.answer(200, node.status())
+
+
+async def peers(node: Node, request: Request) -> None:
+    await request.answer(200, node.peers())
+
+
+async def servers(node: Node, request: Request) -> None:
+    await request.answer(200, node.servers())
+
+
+async def feeds(node: Node, request: Request) -> None:
+    await request.answer(200, node.feeds())
+
+
+def _reference(server: str, number: str) -> Any:
+    """The reference in a path; `self` is this server."""
+    return parse_reference(f"{'' if server == 'self' else server}/{number}")
+
+
+def _map(said: object, names: Sequence[str]) -> dict[str, Any]:
+    """A JSON object with no other names than these. Raises `Refused` naming the stranger."""
+    if not isinstance(said, dict):
+        raise Refused(f"a JSON object with {', '.join(names)} was expected")
+    _only(said, names)
+    return said
+
+
+def _only(said: Mapping[str, Any], names: Sequence[str]) -> None:
+    for name in said:
+        if name not in names:
+            raise Refused(f"{name[:100]!r} means nothing here", next_step=f"say {', '.join(names)}", field=name[:100])
+
+
+def _text(said: Mapping[str, Any], name: str) -> str:
+    value = said.get(name)
+    if not isinstance(value, str):
+        raise Refused(f"{name} is missing or no text", field=name)
+    return value
+
+
+def _deadline(said: Any) -> float | None:
+    """Seconds from now, as JSON or in a path's query. Raises `Refused`."""
+    if said is None:
+        return None
+    try:
+        seconds = float(said)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if isinstance(said, bool) or not 0 < seconds <= MAX_DEADLINE_S:
+        raise Refused(f"a deadline is a number of seconds above 0, at most {MAX_DEADLINE_S:.0f}", field="deadline")
+    return seconds
+
+
+def _if_match(request: Request) -> int | None:
+    given = request.headers.get(b"if-match")
+    if given is None:
+        return None
+    text = given.decode("latin-1").strip().strip('"')
+    if not text.isascii() or not text.isdigit():
+        raise Refused(f"If-Match names a sequence, not {text[:40]!r}", next_step="send If-Match: 17", field="If-Match")
+    return int(text)
+
+
+async def _answer_raw(request: Request, data: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    await request.start(200, headers)
+    await request.piece(data, more=False)
