@@ -9,7 +9,7 @@
     part 1 1.1 | 1.2 1.3            cut the groups from one another
     cut 1.1 > 1.2                   one way only
     heal                            mend every link
-    crash 1.2 / crash 1.2 torn      what was not synced is lost, or half written
+    crash 1.2                       the power fails: what was not synced is lost, torn or kept by chance
     restart 1.2
     run 10s
     expect 1.2 has all of 1.1 within 30s
@@ -255,9 +255,9 @@ def _heal() -> Act:
     return act
 
 
-def _crash(name: str, torn: str | None) -> Act:
+def _crash(name: str) -> Act:
     async def act(run: Run) -> str:
-        await run.server(name).crash(torn_write=torn is not None)
+        await run.server(name).crash()
         return ""
 
     return act
@@ -319,7 +319,7 @@ _VERBS: tuple[tuple[str, tuple[int, ...], Callable[..., Act]], ...] = (
     (r"part ([\d. ]+(?:\|[\d. ]+)+)", (1,), _part),
     (rf"cut {_ID} > {_ID}", (1, 2), _cut),
     (r"heal", (), _heal),
-    (rf"crash {_ID}(?: (torn))?", (1,), _crash),
+    (rf"crash {_ID}", (1,), _crash),
     (rf"restart {_ID}", (1,), _restart),
     (rf"run {_SECONDS}", (), _run),
     (rf"expect {_ID} has all of {_ID}(?: within {_SECONDS})?", (1, 2), _expect_all),

@@ -39,7 +39,7 @@ from identity.errors import BangpathError, LocalMistake, Refused
 from identity.keys import Keys
 from identity.names import Incarnation, Pattern, Reference, ServerId
 from simulations import engine
-from simulations.faulty_disk import FaultyDisk
+from simulations.faulty_disk import FaultyDisk, PowerCut
 from simulations.network import Link, SimulatedNetwork
 from simulations.trace import Trace
 
@@ -98,22 +98,24 @@ class SimulatedServer:
         try:
             with scope:
                 await node.run(task_status=task_status)
-        except* BangpathError:
-            if not scope.cancel_called:  # a disk that crashed under it may break anything; that is what a crash is
+        except* (BangpathError, PowerCut):
+            if not scope.cancel_called:  # a disk that went dark under it may break anything: that is what a crash is
                 raise
         finally:
             self.node = None
             self._gone.set()
 
-    async def crash(self, *, torn_write: bool = False) -> None:
-        """As if power failed: what was not synced is lost, wholly or (`torn_write`) in part."""
+    async def crash(self, *, keep: bool = False) -> None:
+        """As if power failed: writes not synced are each lost, torn or kept by chance; nothing is closed.
+
+        `keep`: only the process died, and what it wrote without a sync is still in the machine's cache.
+        """
         if self.node is None or self._scope is None:
             raise LocalMistake(f"{self.name} is down already")
-        self.world.trace.record(self.world.now, "crash", self.name, torn_write)
-        self.disk.crash(torn=torn_write)
+        self.world.trace.record(self.world.now, "crash", self.name, keep)
+        self.disk.crash(keep=keep)
         self._scope.cancel()
         await self._gone.wait()
-        self.disk.revive()
 
     async def stop(self) -> None:
         """A clean shutdown."""
@@ -167,8 +169,8 @@ class SimulatedServer:
             found = view.get(reference)
         return None if found is None else dict(found.fields)
 
-    def _trace_disk(self, what: str, *details: object) -> None:
-        self.world.trace.record(self.world.now, f"disk-{what}", self.name, *details)
+    def _trace_disk(self, what: str) -> None:
+        self.world.trace.record(self.world.now, "disk", self.name, what)
 
 
 class World:
