@@ -62,7 +62,7 @@ class Part(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A piece of a message: fields in wire order."""
 
 
-class Subscription(Part):
+class Subscription(Part, frozen=True, gc=False):
     """All feeds of one kind whose owners match the pattern."""
 
     kind: Kind
@@ -75,7 +75,7 @@ class Subscription(Part):
 Subscriptions = Annotated[tuple[Subscription, ...], msgspec.Meta(max_length=MAX_SUBSCRIPTIONS)]
 
 
-class Feed(Message):
+class Feed(Message, frozen=True, gc=False):
     """FEED: the whole list of what the sender wants from now on; it replaces the list before."""
 
     TYPE: ClassVar[int] = 48
@@ -83,21 +83,21 @@ class Feed(Message):
     window: Number  # repair bytes the receiver may send before SENDME grants more
 
 
-class FeedOk(Message):
+class FeedOk(Message, frozen=True, gc=False):
     """FEEDOK: what of a FEED is granted, with the feeder's own digests."""
 
     TYPE: ClassVar[int] = 49
     subscriptions: Subscriptions
 
 
-class Branch(Part):
+class Branch(Part, frozen=True, gc=False):
     """All that is held of owners whose ended name begins with these bytes."""
 
     prefix: Prefix
     digest: Hash
 
 
-class Digest(Message):
+class Digest(Message, frozen=True, gc=False):
     """DIGEST: `asked` is a subscriber's question "mine is this, what is yours?", else it is a feeder's answer."""
 
     TYPE: ClassVar[int] = 50
@@ -109,7 +109,7 @@ class Digest(Message):
     asked: bool
 
 
-class HeldRange(Part):
+class HeldRange(Part, frozen=True, gc=False):
     """Updates first..last, and the hash of the last one (`store.records.head_hash`)."""
 
     first: Number
@@ -117,7 +117,7 @@ class HeldRange(Part):
     last_hash: Hash
 
 
-class Entry(Part):
+class Entry(Part, frozen=True, gc=False):
     """What a server holds of one feed, durable and chained to the owner's signature."""
 
     origin: ServerId
@@ -132,7 +132,7 @@ class Entry(Part):
         return FeedId(self.origin, self.incarnation, self.kind)
 
 
-class Vector(Message):
+class Vector(Message, frozen=True, gc=False):
     """VECTOR: what the sender holds. `whole`: asked for while comparing; else a change or the regular telling."""
 
     TYPE: ClassVar[int] = 51
@@ -147,7 +147,7 @@ class Mode(IntEnum):
     GRAFT = 1
 
 
-class SendMe(Message):
+class SendMe(Message, frozen=True, gc=False):
     """SENDME: send these numbers of one feed; `budget` more repair bytes may come in this session."""
 
     TYPE: ClassVar[int] = 52
@@ -159,7 +159,7 @@ class SendMe(Message):
     budget: Number
 
 
-class UpdateMessage(Message):
+class UpdateMessage(Message, frozen=True, gc=False):
     """UPDATE: one update as its owner signed it. The Path of a repair is [sender]; nobody believes a Path anyway."""
 
     TYPE: ClassVar[int] = 53
@@ -169,14 +169,14 @@ class UpdateMessage(Message):
     update: Body
 
 
-class Lazy(Message):
+class Lazy(Message, frozen=True, gc=False):
     """LAZY: the sender got a live update of this origin twice."""
 
     TYPE: ClassVar[int] = 54
     origin: ServerId
 
 
-class Got(Message):
+class Got(Message, frozen=True, gc=False):
     """GOT: these numbers are durable at the sender."""
 
     TYPE: ClassVar[int] = 55
@@ -186,7 +186,7 @@ class Got(Message):
     ranges: Intervals
 
 
-class Refuse(Message):
+class Refuse(Message, frozen=True, gc=False):
     """REFUSE: the sender cannot give these numbers; whatever it advertised of them is withdrawn."""
 
     TYPE: ClassVar[int] = 56
@@ -201,7 +201,7 @@ HeadField = Annotated[bytes, msgspec.Meta(max_length=1024)]
 SignatureField = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
 
-class Fork(Message):
+class Fork(Message, frozen=True, gc=False):
     """FORK: the proof that an owner signed two different updates of one number within one epoch."""
 
     TYPE: ClassVar[int] = 57
