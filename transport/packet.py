@@ -293,36 +293,48 @@ def write_ack(
     direct_age_us: int | None,
     direct_number: int,
 ) -> int:
-    """`ranges` highest first, 1 to MAX_RANGES, as `Ranges.newest` gives them. Times too long are told as longest."""
+    """`ranges` highest first, 1 to MAX_RANGES, as `Ranges.newest` gives them.
+
+    Times too long are told as the longest. Of ranges that are too long or too far down, what fits is told.
+    """
     highest = ranges[0][1] if ranges else 0
     age_us = NEVER if direct_age_us is None else min(direct_age_us, NEVER)
-    head = _ACK.pack(ACK, highest, min(delay_us, MAX_LENGTH), age_us, direct_number, len(ranges) & 0xFF)
     lengths = []
     expected = highest
     for first, last in ranges:
         lengths.append((expected - last, last - first + 1))
         expected = first - 1
-    return _write_ranges(out, at, head, lengths)
+    count, told = _pack_ranges(lengths)
+    head = _ACK.pack(ACK, highest, min(delay_us, MAX_LENGTH), age_us, direct_number, count)
+    return _append(out, at, head + told)
 
 
 def write_nak(out: memoryview, at: int, *, ranges: Sequence[tuple[int, int]]) -> int:
-    """`ranges` ascending, 1 to MAX_RANGES, as `Ranges.missing` gives them."""
+    """`ranges` ascending, 1 to MAX_RANGES, as `Ranges.missing` gives them; of those too long, what fits is told."""
     lowest = ranges[0][0] if ranges else 0
     lengths = []
     expected = lowest
     for first, last in ranges:
         lengths.append((first - expected, last - first + 1))
         expected = last + 1
-    return _write_ranges(out, at, _NAK.pack(NAK, lowest, len(ranges) & 0xFF), lengths)
+    count, told = _pack_ranges(lengths)
+    return _append(out, at, _NAK.pack(NAK, lowest, count) + told)
 
 
-def _write_ranges(out: memoryview, at: int, head: bytes, lengths: list[tuple[int, int]]) -> int:
-    if not 1 <= len(lengths) <= MAX_RANGES:
-        raise LocalMistake(f"{len(lengths)} ranges for a frame, which has 1 to {MAX_RANGES}")
-    try:
-        return _append(out, at, head + b"".join([_RANGE.pack(*each) for each in lengths]))
-    except struct.error as error:
-        raise LocalMistake(f"ranges that are out of order or longer than 2^32-1: {error}") from error
+def _pack_ranges(lengths: list[tuple[int, int]]) -> tuple[int, bytes]:
+    """How many are told, and their bytes. Raises `LocalMistake` for none, too many, or an order that is none."""
+    if not 1 <= len(lengths) <= MAX_RANGES or min(map(min, lengths)) < 0:
+        raise LocalMistake(
+            f"{len(lengths)} ranges for a frame, which has 1 to {MAX_RANGES}, each beyond the one before"
+        )
+    told = []
+    for skipped, length in lengths:
+        if skipped > MAX_LENGTH:
+            break
+        told.append(_RANGE.pack(skipped, min(length, MAX_LENGTH)))
+        if length > MAX_LENGTH:
+            break
+    return len(told), b"".join(told)
 
 
 def write_window(out: memoryview, at: int, *, max_bytes: int, max_messages: int) -> int:
