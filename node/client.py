@@ -94,7 +94,7 @@ class Words:
         return self.call(calls.get(reference, consistency=consistency, deadline=deadline))
 
     def create(self, class_name: Any, fields: Mapping[str, Any], *, server: str | None = None) -> Any:
-        """A new object of a class (its name, or a class made by `bangpath.stored`): `{reference, sequence, position}`."""
+        """A new object of a class (its name, or one made by `bangpath.stored`): `{reference, sequence, position}`."""
         return self.call(calls.create(getattr(class_name, "__name__", class_name), fields, server=server))
 
     def update(self, reference: str, fields: Mapping[str, Any], *, expect: int | None = None) -> Any:

@@ -39,7 +39,9 @@ MAX_NESTING = 12  # conditions travel as CBOR arrays, which may be 32 deep (DESI
 MAX_CONDITIONS = 4096
 EXAMPLE = 'as in City where population > 5000000 and name ^= "S" from 1.7.* order by -population limit 10'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_WORDS = frozenset("where from order by limit show and or not in is null true false".split())
+_WORDS = frozenset(
+    ("where", "from", "order", "by", "limit", "show", "and", "or", "not", "in", "is", "null", "true", "false")
+)
 
 
 class Asked(NamedTuple):
@@ -265,7 +267,11 @@ def _shown(text: str) -> str:
 def _unexpected(text: str, at: int, expected: set[str], found: str) -> Refused:
     line = text.count("\n", 0, at) + 1
     column = at - (text.rfind("\n", 0, at) + 1) + 1
-    names = list(dict.fromkeys(_SAID.get(each, "the end" if each == "$END" else each.lower()) for each in sorted(expected, key=_rank)))
+    names = list(
+        dict.fromkeys(
+            _SAID.get(each, "the end" if each == "$END" else each.lower()) for each in sorted(expected, key=_rank)
+        )
+    )
     wanted = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names) or "its end"
     place = f"column {column}" if "\n" not in text.strip() else f"line {line}, column {column}"
     return Refused(

@@ -95,7 +95,9 @@ class Sentences(Transformer[Token, Any]):
             read: str = json.loads(text)
         except ValueError as error:
             place = f"column {parts[0].column} of the question"
-            raise Refused(f"{place}: {_cut(text)} has an escape that JSON does not know", column=parts[0].column) from error
+            raise Refused(
+                f"{place}: {_cut(text)} has an escape that JSON does not know", column=parts[0].column
+            ) from error
         return read
 
     def integer(self, parts: list[Token]) -> int:

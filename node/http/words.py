@@ -84,21 +84,30 @@ async def transact(node: Node, request: Request) -> None:
     if not isinstance(said, list) or not said:
         raise Refused("a transaction is a list of operations", next_step='send [{"op": "create", ...}, ...]')
     if len(said) > MAX_OPERATIONS:
-        raise Refused(f"{len(said)} operations in a transaction, {MAX_OPERATIONS} allowed", next_step="send it in chunks")
+        raise Refused(
+            f"{len(said)} operations in a transaction, {MAX_OPERATIONS} allowed", next_step="send it in chunks"
+        )
     forms = Forms(node)
-    owner: ServerId | None = None
     operations: list[Operation] = []
+    owners: dict[ServerId, int] = {}  # each owner that is named, and the first operation that names it
     for place, each in enumerate(said):
         try:
             operation, server = await _operation(node, forms, each)
-            if server is not None and operations and server != owner:
-                raise Refused("its object has another owner than those before", next_step="one transaction per owner")
         except Refused as error:
             error.details["operation"] = place
             error.cause = f"operation {place}: {error.cause}"
             raise
-        owner = server if server is not None else owner
         operations.append(operation)
+        if server is not None:
+            owners.setdefault(server, place)
+    if len(owners) > 1:
+        one, other, *_ = owners.items()
+        raise Refused(
+            f"operation {one[1]} is about an object of {one[0]}, operation {other[1]} about one of {other[0]}",
+            next_step="send one transaction for each owner",
+            operation=other[1],
+        )
+    owner = next(iter(owners), None)
     changed = await node.transact(operations, server=owner)
     position = next((str(each.position) for each in reversed(changed) if each.position is not None), None)
     await request.answer(200, {"results": [each.as_json() for each in changed], "position": position})

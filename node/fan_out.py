@@ -1,0 +1,266 @@
+"""The shell of a federated question: one task a source, one merge, rows given on as they become certain.
+
+    here  ---\\
+    1.1   ----+-->  Merge  -->  give(rows)           each source waits when its rows pile up (HELD_ROWS);
+    1.2   ---/                                       a slow taker slows them all, and nothing grows
+
+What is decided stands in `node.federate`; this file only waits. When an owner is silent its carriers are asked, then
+our cached copies are shown as what they are. When the limit is reached the rest is cancelled. A long scan of our own
+tables lets others run after each SLICE rows, on the same view throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+
+from identity.errors import BangpathError, Refused, Unreachable
+from identity.names import Pattern, ServerId
+from node import language
+from node.asking import Found, Holding
+from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
+from node.lookup import check_consistency
+from store.query import Question, sort_key
+
+if TYPE_CHECKING:
+    from node.asking import Asking
+    from store.database import View
+    from store.records import Stored
+
+SLICE = 512  # rows scanned between two checkpoints: some milliseconds
+HELD_ROWS = 16_384  # rows of one source that may wait for the others
+MAX_ASKED = 64  # owners asked at the same time; further ones wait their turn
+
+Give = Callable[[list[Found]], Awaitable[None]]
+
+
+class QueryAnswer(NamedTuple):
+    """All rows, and what they are worth."""
+
+    rows: list[Found]
+    completeness: dict[str, Any]
+
+
+async def ask(
+    asking: Asking,
+    question: str | Question,
+    *,
+    servers: Pattern | None = None,
+    consistency: str = "nearest",
+    deadline: float,
+) -> QueryAnswer:
+    """The whole answer at once. Raises as `stream`."""
+    rows: list[Found] = []
+
+    async def give(more: list[Found]) -> None:
+        rows.extend(more)
+
+    report = await stream(asking, question, give, servers=servers, consistency=consistency, deadline=deadline)
+    return QueryAnswer(rows, report)
+
+
+async def stream(
+    asking: Asking,
+    question: str | Question,
+    give: Give,
+    *,
+    servers: Pattern | None = None,
+    consistency: str = "nearest",
+    deadline: float,
+) -> dict[str, Any]:
+    """Give the rows in their final order as they become certain; the completeness report at the end.
+
+    `deadline` is absolute, in the node's monotonic seconds; owners that have not answered by then are unreachable.
+    Raises `Refused` for a question that makes no sense, or of a class that nobody known here has.
+    """
+    check_consistency(consistency)
+    if isinstance(question, str):
+        question, servers = language.parse(question)
+    owners = asking.owners(question.class_name, servers)
+    if not owners and not asking.owners(question.class_name, None):
+        raise Refused(
+            f"no server known here has a class {question.class_name!r}",
+            next_step=f"bangpath @{asking.server} class, and bangpath @{asking.server} servers",
+            **{"class": question.class_name},
+        )
+    work = _FanOut(asking, question, owners, consistency, deadline)
+    return await work.run(give)
+
+
+class _FanOut:
+    """One question under way."""
+
+    def __init__(
+        self, asking: Asking, question: Question, owners: list[ServerId], consistency: str, deadline: float
+    ) -> None:
+        self._asking = asking
+        self._question = pushed_down(question)
+        self._trim = trimmer(question)
+        self._consistency = consistency
+        self._deadline = deadline
+        self._holdings = {owner: asking.holding(owner) for owner in owners}
+        self._plan = plan(owners, own=asking.server, holdings=self._holdings, consistency=consistency)
+        self._owners = {owner: Owner(owner) for owner in owners}
+        self._merge = Merge(_key_of(asking, question), limit=question.limit)
+        self._news = trio.Event()  # a source has rows or has ended
+        self._room = trio.Event()  # rows were taken
+        self._line = trio.CapacityLimiter(MAX_ASKED)
+        self._refused: BangpathError | None = None
+
+    async def run(self, give: Give) -> dict[str, Any]:
+        """Start a task a source, give on what becomes certain, and end them all."""
+        failed: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            for at in range(0, len(self._plan.here), Pattern.MAX_RULES):
+                chunk = self._plan.here[at : at + Pattern.MAX_RULES]
+                nursery.start_soon(self._tell_here, chunk, self._merge.open())
+            for owner in self._plan.asked:
+                nursery.start_soon(self._tell_asked, owner, self._merge.open())
+            for owner in self._plan.left:
+                nursery.start_soon(self._tell_cached, owner, self._merge.open())
+            while not self._merge.finished and self._refused is None:
+                await self._news.wait()
+                self._news = trio.Event()
+                rows = self._merge.take()
+                if rows:
+                    self._room.set()
+                    self._room = trio.Event()
+                    for row in rows:
+                        self._owners[row.reference.server].rows += 1
+                    try:
+                        await give(self._trim(rows))
+                    except Exception as error:  # told outside the nursery, which would wrap it
+                        failed = error
+                        break
+            nursery.cancel_scope.cancel()
+        failed = failed or self._refused
+        if failed is not None:
+            raise failed
+        return completeness(self._owners.values(), self._asking.registry_report())
+
+    async def _tell_here(self, owners: tuple[ServerId, ...], source: int) -> None:
+        """Our own rows and those that we mirror, in one scan."""
+        told = {owner: self._worth(owner, self._holdings[owner]) for owner in owners}
+        try:
+            with self._asking.view() as view:
+                for rows in self._scan(view, owners):
+                    found = []
+                    for stored in rows:
+                        kind, position, age, path = told[stored.reference.server]
+                        found.append(
+                            Found(
+                                stored.reference, stored.class_name, stored.sequence, stored.fields,
+                                kind, position, age, path,
+                            )
+                        )  # fmt: skip
+                    await self._add(source, found)
+        except BangpathError as error:
+            self._refuse(error)
+            return
+        self._end(source)
+
+    def _worth(self, owner: ServerId, holding: Holding) -> tuple[str, Any, float | None, tuple[ServerId, ...]]:
+        """What a row of this owner says of itself, equal for all of them."""
+        own = owner == self._asking.server
+        kind, age = ("owned", 0.0) if own else ("mirrored", holding.age)
+        path = self._asking.path_to(owner)
+        self._owners[owner].answered(kind, position=holding.position, age=age, path=path)
+        return kind, holding.position, age, path
+
+    def _scan(self, view: View, owners: tuple[ServerId, ...]) -> Iterator[list[Stored]]:
+        pattern = Pattern(",".join(map(str, owners)))
+        return view.select_batches(self._question, servers=pattern, size=SLICE)
+
+    async def _tell_asked(self, owner: ServerId, source: int) -> None:
+        """An owner's rows: from itself, else from a carrier, else what we have cached."""
+        async with self._line:
+            if await self._ask_one(owner, source, holder=None):
+                return
+            if self._consistency != "owner":
+                for holder in self._asking.carriers(owner):
+                    if await self._ask_one(owner, source, holder=holder):
+                        return
+                await self._tell_cached(owner, source)
+            else:
+                self._end(source)
+
+    async def _ask_one(self, owner: ServerId, source: int, *, holder: ServerId | None) -> bool:
+        """Rows of `owner` from itself or from `holder`; whether the answer ended well."""
+        about = self._owners[owner]
+        answer = (
+            self._asking.ask_rows(owner, self._question, deadline=self._deadline)
+            if holder is None
+            else self._asking.ask_rows(holder, self._question, owner=owner, deadline=self._deadline)
+        )
+        how = "owner" if holder is None else "mirrored"
+        path = (owner, self._asking.server) if holder is None else (owner, holder, self._asking.server)
+        try:
+            async for part in answer:
+                about.answered(how, position=part.position, age=part.age, path=path)
+                await self._add(source, part.rows)
+                if part.last:
+                    self._end(source)
+                    return True
+            raise Unreachable(f"{holder or owner} broke off its answer")
+        except Refused as error:
+            if holder is None and error.http_status != 404:
+                self._refuse(error)  # the question itself is wrong, and its owner says so
+                return True
+            about.failed(error)
+        except BangpathError as error:
+            about.failed(error)
+        about.broken = self._merge.forget(source) or about.broken
+        about.how = "unreachable"
+        return False
+
+    async def _tell_cached(self, owner: ServerId, source: int) -> None:
+        """What we happen to hold of an owner that was not reached, or not to be asked."""
+        about = self._owners[owner]
+        ages = []
+        try:
+            with self._asking.view() as view:
+                for rows in self._scan(view, (owner,)):
+                    found = [
+                        Found(
+                            each.reference, each.class_name, each.sequence, each.fields,
+                            "cached", None, self._asking.age_of(each), (self._asking.server,),
+                        )
+                        for each in rows
+                    ]  # fmt: skip
+                    ages += [each.age for each in found if each.age is not None]
+                    await self._add(source, found)
+        except BangpathError as error:
+            self._refuse(error)
+            return
+        if ages:
+            about.answered("cached", position=None, age=max(ages), path=(self._asking.server,))
+        elif self._consistency == "local":
+            about.answered("not asked", position=None, age=None, path=())
+        self._end(source)
+
+    async def _add(self, source: int, rows: list[Found]) -> None:
+        """Hand rows to the merge, then wait while too many of this source are waiting there."""
+        self._merge.add(source, rows)
+        self._news.set()
+        await trio.lowlevel.checkpoint()
+        while self._merge.waiting(source) > HELD_ROWS:
+            await self._room.wait()
+
+    def _end(self, source: int) -> None:
+        self._merge.end(source)
+        self._news.set()
+
+    def _refuse(self, error: BangpathError) -> None:
+        self._refused = self._refused or error
+        self._news.set()
+
+
+def _key_of(asking: Asking, question: Question) -> Callable[[Found], bytes]:
+    """What the merge compares: the store's own order, ties by reference."""
+    if not question.order:
+        return lambda row: row.reference.to_bytes()
+    with asking.view() as view:
+        key = sort_key(view.definition(question.class_name), question.order)
+    return lambda row: key(row.reference, row.fields)

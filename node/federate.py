@@ -1,0 +1,211 @@
+"""One question to many owners: who is asked, how their ordered rows become one, and what the answer is worth.
+
+    plan        owner by owner:  ours -> here    mirrored whole -> here    else -> ask the owner
+                 its owner silent -> a carrier   -> our cached copies (said to be so) -> unreachable
+
+    merge       source A   1 4 7 .          taken so far  1 2 4          . still to come
+                source B   2 9 .            waiting       7 | 9          7 < 9, but A's next may be 8
+                A row is certain when no source that still sends can send a smaller one.
+
+    report      {whole, owners: [{server, how, position, age, path, rows}], directory}          (DESIGN A3)
+
+Rules. Filters and the limit travel to the owners (a limit of 10 needs 10 of each). Ties end by reference, so that two
+nodes asked the same give the same rows in the same order. `whole` is true when every matching owner was answered by
+itself, or by a mirror that holds its whole feed up to the position that is told; it is relative to the directory, which
+the report names with its positions. An owner that fell silent after some of its rows had left is told as broken off.
+
+Pure: values in, values out. Who waits for whom is `node.fan_out`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from identity.errors import BangpathError
+from identity.names import Position, ServerId
+from node.asking import Found, Holding
+from store.query import Question
+
+WHOLE_HOW = ("owned", "owner", "mirrored")
+Key = bytes  # of `store.query.sort_key`: its order is the one that the question asks, and no two rows have one
+
+
+class Plan(NamedTuple):
+    """Whose rows are here, who must be asked, and who may not be (consistency `local`)."""
+
+    here: tuple[ServerId, ...]
+    asked: tuple[ServerId, ...]
+    left: tuple[ServerId, ...]
+
+
+def plan(owners: Iterable[ServerId], *, own: ServerId, holdings: Mapping[ServerId, Holding], consistency: str) -> Plan:
+    """Where each owner's rows come from. `consistency` is local, nearest or owner."""
+    here, asked, left = [], [], []
+    for owner in owners:
+        holding = holdings.get(owner)
+        mirrored = holding is not None and holding.kind == "mirrored" and holding.whole
+        if owner == own or (mirrored and consistency != "owner"):
+            here.append(owner)
+        elif consistency == "local":
+            left.append(owner)
+        else:
+            asked.append(owner)
+    return Plan(tuple(here), tuple(asked), tuple(left))
+
+
+def pushed_down(question: Question) -> Question:
+    """What each owner is asked: as the question, but with the fields that the merge orders by."""
+    if question.fields is None:
+        return question
+    wanted = dict.fromkeys((*question.fields, *(field for field, _ in question.order)))
+    return msgspec.structs.replace(question, fields=tuple(wanted))
+
+
+def trimmer(question: Question) -> Callable[[list[Found]], list[Found]]:
+    """Takes away the fields that only the merge wanted."""
+    shown = question.fields
+    if shown is None or all(field in shown for field, _ in question.order):
+        return lambda rows: rows
+
+    def trim(rows: list[Found]) -> list[Found]:
+        return [row._replace(fields={name: row.fields.get(name) for name in shown}) for row in rows]
+
+    return trim
+
+
+class Source:
+    """One source's rows that are not yet certain, smallest first, and whether more may come."""
+
+    __slots__ = ("ended", "keys", "last_taken", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[Found] = []
+        self.keys: list[Key] = []
+        self.ended = False
+        self.last_taken: Key | None = None
+
+
+class Merge:
+    """Ordered streams become one ordered stream, each row as soon as it is certain."""
+
+    def __init__(self, key: Callable[[Found], Key], *, limit: int | None = None) -> None:
+        self._key = key
+        self._left = limit
+        self._sources: list[Source] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be taken: every source ended and is empty, or the limit is reached."""
+        return self._left == 0 or all(each.ended and not each.rows for each in self._sources)
+
+    def open(self) -> int:
+        """A new source; its number."""
+        self._sources.append(Source())
+        return len(self._sources) - 1
+
+    def add(self, source: int, rows: Sequence[Found]) -> None:
+        """More rows of a source, in order."""
+        one = self._sources[source]
+        keys = list(map(self._key, rows))
+        if one.last_taken is not None:  # a second teller of the same rows: what was taken is passed over
+            start = bisect_right(keys, one.last_taken)
+            keys, rows = keys[start:], rows[start:]
+        one.keys.extend(keys)
+        one.rows.extend(rows)
+
+    def end(self, source: int) -> None:
+        self._sources[source].ended = True
+
+    def forget(self, source: int) -> bool:
+        """Drop a source's waiting rows, because another teller will give them; whether some were taken already."""
+        one = self._sources[source]
+        one.rows, one.keys = [], []
+        return one.last_taken is not None
+
+    def waiting(self, source: int) -> int:
+        """How many rows of a source are not taken yet."""
+        return len(self._sources[source].rows)
+
+    def take(self) -> list[Found]:
+        """The rows that have become certain, in their final order."""
+        still = [each for each in self._sources if not each.ended]
+        if self._left == 0 or any(not each.keys for each in still):
+            return []
+        bound = min((each.keys[-1] for each in still), default=None)
+        parts: list[tuple[list[Key], list[Found]]] = []
+        for each in self._sources:
+            count = len(each.keys) if bound is None else bisect_right(each.keys, bound)
+            if count:
+                each.last_taken = each.keys[count - 1]
+                parts.append((each.keys[:count], each.rows[:count]))
+                del each.keys[:count], each.rows[:count]
+        rows = _merged(parts)
+        if self._left is not None:
+            rows = rows[: self._left]
+            self._left -= len(rows)
+        return rows
+
+
+def _merged(parts: Sequence[tuple[list[Key], list[Found]]]) -> list[Found]:
+    """Ordered runs as one: Python's sort finds the runs and merges them in C."""
+    if len(parts) == 1:
+        return parts[0][1]
+    pairs = [pair for keys, rows in parts for pair in zip(keys, rows, strict=True)]
+    pairs.sort(key=itemgetter(0))
+    return [row for _, row in pairs]
+
+
+class Owner:
+    """What is known of one owner's part of an answer."""
+
+    __slots__ = ("age", "broken", "error", "how", "path", "position", "rows", "server")
+
+    def __init__(self, server: ServerId, how: str = "unreachable") -> None:
+        self.server = server
+        self.how = how
+        self.position: Position | None = None
+        self.age: float | None = None
+        self.path: tuple[ServerId, ...] = ()
+        self.rows = 0
+        self.error: BangpathError | None = None
+        self.broken = False  # some rows had left when its teller fell silent
+
+    @property
+    def whole(self) -> bool:
+        return self.how in WHOLE_HOW and not self.broken
+
+    def answered(self, how: str, *, position: Position | None, age: float | None, path: tuple[ServerId, ...]) -> None:
+        """Somebody told its rows."""
+        self.how, self.position, self.age, self.path = how, position, age, path
+
+    def failed(self, error: BangpathError) -> None:
+        """Nobody could; the first failure is the owner's own and the one worth telling."""
+        self.error = self.error or error
+
+    def as_json(self) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "server": str(self.server),
+            "how": self.how,
+            "position": None if self.position is None else str(self.position),
+            "age": self.age,
+            "path": [str(each) for each in self.path],
+            "rows": self.rows,
+        }
+        if self.error is not None and not self.whole:
+            told["error"] = self.error.as_json()
+        return told
+
+
+def completeness(owners: Iterable[Owner], directory: Any) -> dict[str, Any]:
+    """The report that ends every answer (DESIGN A3)."""
+    every = list(owners)
+    return {
+        "whole": all(each.whole for each in every),
+        "owners": [each.as_json() for each in every],
+        "directory": directory,
+    }

@@ -1,0 +1,164 @@
+"""Sockets, hypercorn and the life of one server process: from `bangpath run` to its clean end (DESIGN U5).
+
+    start    open the directory -> the node -> DIR/socket (0600), TCP on loopback if configured -> ready
+    stop     SIGTERM or Ctrl-C, or the supervisor has gone: refuse, drain, CLOSE, unlock within 5 s
+             a second signal: at once
+
+Promised: the Unix socket is ours alone (0600, made before it listens; a stale one is replaced, which is safe because
+the directory's lock is held by then); over TCP nothing is answered without the token; a port in use is an error that
+names it. A path longer than a Unix socket's address allows is bound by a short one (`node.client.short_path`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio import serve as hypercorn_serve
+
+from identity.errors import Refused
+from node.client import short_path
+from node.http.app import App
+
+BACKLOG = 128
+KEEP_ALIVE_S = 75.0  # longer than any proxy's idle time in front of us
+GRACE_S = 2.0  # for requests under way when the server ends; the whole has 5 s (DESIGN U5)
+
+
+@asynccontextmanager
+async def serve_http(
+    node: Any, directory: Path, *, address: tuple[str, int] | None = None, token: str | None = None
+) -> AsyncIterator[tuple[str, int] | None]:
+    """Serve a running node until the block is left; gives the TCP address, or None.
+
+    `address` needs a `token`. Raises `Refused` when an address is in use.
+    """
+    sockets: list[tuple[socket.socket, str | None]] = [(unix_socket(directory / "socket"), None)]
+    bound: tuple[str, int] | None = None
+    if address is not None:
+        if not token:
+            raise Refused("HTTP over TCP needs the node's token", next_step="bangpath keeps it in the file `token`")
+        listening = tcp_socket(address)
+        bound = listening.getsockname()[:2]
+        sockets.append((listening, token))
+    ended = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for listening, wanted in sockets:
+            config = hypercorn_config(listening)
+            app: Any = App(node, token=wanted)
+            await nursery.start(partial(hypercorn_serve, app, config, shutdown_trigger=ended.wait, mode="asgi"))
+        try:
+            yield bound
+        finally:
+            ended.set()
+            nursery.cancel_scope.deadline = trio.current_time() + GRACE_S + 0.5
+            with suppress(OSError), short_path(str(directory / "socket")) as path:
+                os.unlink(path)
+
+
+def hypercorn_config(listening: socket.socket) -> HypercornConfig:
+    """hypercorn on a socket that listens already; its own log stays silent, ours tells what matters."""
+    config = HypercornConfig()
+    config.bind = [f"fd://{listening.detach()}"]
+    config.accesslog = None
+    config.errorlog = logging.getLogger("bangpath.http")
+    config.loglevel = "WARNING"
+    config.keep_alive_timeout = KEEP_ALIVE_S  # type: ignore[assignment]  # it is a number of seconds
+    config.keep_alive_max_requests = 10_000_000  # closing after the default 1 000 would surprise a client mid-work
+    config.graceful_timeout = GRACE_S
+    config.include_server_header = False
+    config.backlog = BACKLOG
+    return config
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """A listening Unix socket that only its owner may open. The caller holds the directory's lock."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with short_path(str(path)) as short:
+            with suppress(FileNotFoundError):
+                os.unlink(short)
+            before = os.umask(0o177)
+            try:
+                made.bind(short)
+            finally:
+                os.umask(before)
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        raise Refused(f"{path} cannot be bound: {error.strerror}", next_step="see who owns the directory") from error
+    return made
+
+
+def tcp_socket(address: tuple[str, int]) -> socket.socket:
+    """A listening TCP socket. Raises `Refused` naming the address that is in use."""
+    host, port = address
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.bind(address)
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be bound: {error.strerror}"
+        raise Refused(f"TCP {host}:{port} {why}", next_step="change http under [listen] in bangpath.toml") from error
+    return made
+
+
+def run_server(
+    directory: Path, *, ready_fd: int | None = None, life_fd: int | None = None, tell: Callable[[str], None]
+) -> str:
+    """Run the server of a directory until it is told to stop; its id. Raises what made it impossible to start."""
+    return trio.run(partial(_run, directory, ready_fd=ready_fd, life_fd=life_fd, tell=tell))
+
+
+async def _run(directory: Path, *, ready_fd: int | None, life_fd: int | None, tell: Callable[[str], None]) -> str:
+    from node.opening import open_node, read_token
+
+    ended = trio.Event()
+    async with trio.open_nursery() as watchers:
+        watchers.start_soon(_watch_signals, ended)
+        if life_fd is not None:
+            watchers.start_soon(_watch_supervisor, life_fd, ended)
+        async with open_node(directory) as node:
+            address = node.config.http
+            token = read_token(directory) if address is not None else None
+            async with serve_http(node, directory, address=address, token=token) as bound:
+                host, port = node.config.listen
+                http = f", HTTP {bound[0]}:{bound[1]}" if bound else ""
+                if ready_fd is not None:
+                    os.write(ready_fd, b"1")
+                    os.close(ready_fd)
+                else:
+                    tell(f"server {node.server} is ready: UDP {host}:{port}{http}, Ctrl-C stops it")
+                await ended.wait()
+        watchers.cancel_scope.cancel()
+    return str(node.server)
+
+
+async def _watch_signals(ended: trio.Event) -> None:
+    """The first signal asks, the second one ends the process where it stands (what was answered is durable)."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if ended.is_set():
+                os._exit(128 + number)
+            ended.set()
+
+
+async def _watch_supervisor(life_fd: int, ended: trio.Event) -> None:
+    """The supervisor holds the other end of this pipe and never writes: its end is our end."""
+    async with trio.lowlevel.FdStream(life_fd) as life:
+        with suppress(trio.BrokenResourceError):
+            await life.receive_some(1)
+    ended.set()
