@@ -142,6 +142,11 @@ class FaultyDisk:
             self._lose_writes(self._files[name])
         self._tell(f"crash {len(self._files)}")
 
+    @property
+    def unsynced(self) -> int:
+        """Writes and steps of names that a crash may now lose."""
+        return len(self._name_steps) + sum(len(content.overwritten) for content in self._files.values())
+
     def flip(self, name: str, offset: int, mask: int = 0xFF) -> None:
         """Bit rot: change one durable byte."""
         self._files[name].data[offset] ^= mask
