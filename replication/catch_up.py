@@ -10,7 +10,7 @@
               SENDME(graft) when the gap is at the head, SENDME(repair) when it is old (DESIGN F4)
 
 Rules: what is durable here and what peers say they hold decide, never Path, never what was told in another session.
-A peer that does not send what it advertised within `WITHHELD_S` is taken at its deed: the numbers are struck from
+A peer that keeps back what it advertised for `WITHHELD_S` is taken at its deed: the numbers are struck from
 what it holds and others are asked. Regular vectors (every `BEAT_S`, at most 64 feeds in turn) tell how current
 everything is, and heal an advertisement that was lost.
 """
@@ -45,7 +45,7 @@ from transport.ranges import Ranges
 
 GRAFT_S = 0.12  # how long an advertised update may take to come by itself (sketches/feedspool)
 GRAFT_MOST = 64  # numbers: more than that is no gap at the head
-WITHHELD_S = 10.0  # without any update of the feed from the peer that was asked
+WITHHELD_S = 10.0  # during which the lowest number that was asked for does not come
 MAX_UNVERIFIABLE = 4096  # feeds whose owner is not known yet
 
 
@@ -54,7 +54,7 @@ class Ask(NamedTuple):
 
     session: Session
     outstanding: Ranges
-    progress: list[float]  # one number: when the last of it came
+    progress: list[float]  # one number: when the lowest of it came
 
 
 class CatchUp:
@@ -176,9 +176,9 @@ class CatchUp:
         ask = self._asks.get(feed)
         if ask is None:
             return
+        if session is ask.session and number == ask.outstanding.lowest:
+            ask.progress[0] = now  # a peer that keeps back the first gains no time by sending others
         ask.outstanding.subtract(number)
-        if session is ask.session:
-            ask.progress[0] = now
         if not ask.outstanding:
             self._end(feed)
             self.want(feed, now)

@@ -44,6 +44,7 @@ class Arrival(msgspec.Struct, eq=False):
     sequence: int  # the highest of its leaves
     lowest: int
     sender: Any  # the session it came by (`replication.feeds.Session`)
+    waits: bool = False  # for the update before it
     since: int = 0  # generation of the registry when it was handed to the store
 
 

@@ -107,8 +107,11 @@ class Session:
         return sent is not None and number in sent
 
     def lacks_news(self, feed: FeedId, top: int) -> bool:
-        """Whether update `top` should be advertised: wanted, and nothing says that the peer has it."""
-        return self.hop_limit(feed) > 0 and not self.has(feed, top)
+        """Whether update `top` should be advertised: wanted, and nothing says that the peer has it.
+
+        An owner is not told of its own updates: it looks at session start whether others hold more of it (D4).
+        """
+        return self.hop_limit(feed) > 0 and feed.server != self.peer and not self.has(feed, top)
 
     def advertise(self, feed: FeedId, now: float) -> None:
         self.adverts[feed] = None

@@ -55,6 +55,8 @@ class Intake:
         self.forks = Forks(spool, signing_key_of, self._release)
         self._ready: list[Arrival] = []  # verified and chained, for the next Apply
         self.held_bytes = 0  # of all arrivals that wait or are at the store
+        # Of those that wait for the one before: half at most, so that the one before always finds room.
+        self._waiting_bytes = 0
         self._starved: dict[FeedId, None] = {}  # feeds of which something was dropped for want of memory
         self._registry_generation = 0
 
@@ -103,7 +105,11 @@ class Intake:
                 return False
         next_number = chain.taken.number + 1 if chain else 1
         size = len(message.update)
-        if self.held_bytes + size > MAX_HELD_BYTES or (chain and len(chain.waiting) >= MAX_WAITING):
+        if number == next_number:
+            full = self.held_bytes + size > MAX_HELD_BYTES
+        else:
+            full = self._waiting_bytes + size > MAX_HELD_BYTES // 2 or (chain and len(chain.waiting) >= MAX_WAITING)
+        if full:
             self._starved[feed] = None
             spool.counts["dropped"] += 1
             return False
@@ -131,6 +137,8 @@ class Intake:
         if number == next_number:
             return self._grow(chain, arrival, now)
         chain.waiting[number] = arrival
+        arrival.waits = True
+        self._waiting_bytes += size
         self._catch_up.want(feed, now + GRAFT_S, graft=message.live)
         return True
 
@@ -155,6 +163,9 @@ class Intake:
                 if len(arrival.path) == 1:  # the owner itself, just now
                     chain.prove_current(number, now)
             arrival = chain.waiting.pop(number + 1, None)
+            if arrival is not None:
+                arrival.waits = False
+                self._waiting_bytes -= arrival.size
         return True
 
     def _break(self, chain: Chain, verdict: Verdict, arrival: Arrival, now: float) -> None:
@@ -201,7 +212,11 @@ class Intake:
             self._spool.report("rolled_back", feed, number=number, epoch=head.epoch, cause=cause)
 
     def _key_of(self, feed: FeedId, chain: Chain | None) -> bytes | None:
-        return self._signing_key_of(feed.server, feed.incarnation) or (chain.key if chain else None)
+        """The owner's key: as the directory knows it, or as he introduced himself just now in his registry feed."""
+        known = self._signing_key_of(feed.server, feed.incarnation)
+        if known is None and feed.kind != REGISTRY:
+            chain = self._spool.chains.get(FeedId(feed.server, feed.incarnation, REGISTRY))
+        return known or (chain.key if chain else None)
 
     def _held_update(self, chain: Chain, number: int) -> Update | None:
         if number in chain.waiting:
@@ -306,6 +321,8 @@ class Intake:
         """These are no longer in memory here."""
         for arrival in arrivals:
             self.held_bytes -= arrival.size
+            if arrival.waits:
+                self._waiting_bytes -= arrival.size
             if not arrival.live:
                 head = arrival.update.head
                 self._settle(arrival.sender, FeedId(head.server, head.incarnation, head.kind), arrival.size)

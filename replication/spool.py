@@ -19,7 +19,7 @@ from replication.chain import Chain
 from replication.coverage import Coverage, Held
 from replication.feeds import Session
 from replication.messages import MAX_PATH, Apply, Entry, FeedId, HeldRange, Report, Subscription
-from store.records import REGISTRY
+from store.records import DATA, REGISTRY
 from transport.wire import Message, SendTo
 
 MAX_FEEDS = 65_536  # feeds that are carried; one costs about 1 KB here
@@ -37,7 +37,8 @@ class Spool:
         self.chains: dict[FeedId, Chain] = {}
         self.coverage = Coverage()
         self.sessions: dict[ServerId, Session] = {}
-        self.wishes: dict[tuple[int, str], Pattern] = {(REGISTRY, "*"): EVERYBODY}
+        # All registry feeds; and the own data feed, to see when others hold more of it than this store (DESIGN D4).
+        self.wishes: dict[tuple[int, str], Pattern] = {(REGISTRY, "*"): EVERYBODY, (DATA, str(own)): Pattern(str(own))}
         self.outputs: list[SendTo | Apply | Report] = []
         self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._read_update = read_update
@@ -55,7 +56,8 @@ class Spool:
 
     def unwish(self, kind: int, pattern: Pattern) -> bool:
         self._carried.clear()
-        return kind != REGISTRY and self.wishes.pop((kind, pattern.text), None) is not None
+        always = kind == REGISTRY or pattern.text == str(self.own)
+        return not always and self.wishes.pop((kind, pattern.text), None) is not None
 
     def subscriptions(self) -> tuple[Subscription, ...]:
         """The wishes as they are told to neighbours, each with a digest of what is held already."""

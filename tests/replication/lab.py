@@ -63,6 +63,7 @@ class Server:
 
     def start(self) -> None:
         self.up = True
+        self._applied_at = 0.0
         self.epoch += 1
         self.keys: dict[tuple[ServerId, int], bytes] = {(self.id, self.incarnation): self.public}
         self.classes = {PLAIN, INTRODUCTION, ADOPTION}
@@ -160,7 +161,9 @@ class Server:
         self._applied_at = max(self._applied_at, self.lab.now) + self.sync_s
         return self._applied_at
 
-    def commit(self, kind: int = DATA, *, fingerprint: bytes = PLAIN, body: bytes = b"\x81\x01", leaves: int = 1) -> int:
+    def commit(
+        self, kind: int = DATA, *, fingerprint: bytes = PLAIN, body: bytes = b"\x81\x01", leaves: int = 1
+    ) -> int:
         """One group of own changes; durable at once (an owner sends after its sync)."""
         packed = []
         for _ in range(leaves):

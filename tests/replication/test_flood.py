@@ -51,3 +51,233 @@ def test_a_chain_passes_on_what_matches_and_nothing_else():
     assert not [feed for feed, _ in c.copies if feed == other.feed()]
     assert all(c.applied[a.feed()] == 150 for _ in [0])
     assert c.has_all(a)
+
+
+def ring(lab, names, subscriptions=("*",)):
+    servers = lab.servers(*names)
+    for each in servers:
+        for pattern in subscriptions:
+            lab.subscribe(each, pattern)
+    for one, other in zip(servers, servers[1:] + servers[:1], strict=True):
+        lab.connect(one, other)
+    return servers
+
+
+def full_mesh(lab, names):
+    servers = lab.servers(*names)
+    for at, each in enumerate(servers):
+        lab.subscribe(each, "*")
+        for other in servers[:at]:
+            lab.connect(each, other)
+    return servers
+
+
+def copies_per_node(servers, owners):
+    """UPDATE messages that arrived, per update and server that needed it."""
+    arrived = sum(count for each in servers for count in each.copies.values())
+    needed = sum(len(owner.durable[owner.feed(kind)]) for owner in owners for kind in (REGISTRY, DATA))
+    return arrived / (needed * (len(servers) - 1))
+
+
+def test_in_a_ring_everyone_gets_everything():
+    lab = Lab(3, jitter=0.02)
+    servers = ring(lab, [f"1.{n}" for n in range(1, 9)])
+    lab.run(1)
+    for _ in range(30):
+        for each in servers:
+            each.commit()
+        lab.run(0.05)
+    lab.run(10)
+    assert all(each.has_all(owner, kind) for each in servers for owner in servers for kind in (REGISTRY, DATA))
+    assert copies_per_node(servers, servers) < 1.2
+
+
+def test_lazy_prunes_a_full_mesh_to_about_one_copy_per_node():
+    lab = Lab(4, jitter=0.01)
+    servers = full_mesh(lab, [f"1.{n}" for n in range(1, 8)])
+    lab.run(2)
+    for _ in range(100):
+        servers[0].commit()
+        lab.run(0.05)
+    lab.run(5)
+    owner = servers[0]
+    assert all(each.has_all(owner) for each in servers)
+    first = sum(each.copies[owner.feed(), 1] for each in servers)
+    late = sum(each.copies[owner.feed(), n] for each in servers for n in range(50, 101))
+    assert first > 2 * (len(servers) - 1)  # nobody knew the tree yet
+    assert late <= 1.05 * 51 * (len(servers) - 1)
+    assert owner.flood.statistics()["lazy"] + sum(e.flood.statistics()["lazy"] for e in servers) > 0
+
+
+def test_a_pruned_tree_heals_when_its_branch_breaks():
+    lab = Lab(5)
+    a, b, c, d = full_mesh(lab, ["1.1", "1.2", "1.3", "1.4"])
+    lab.run(2)
+    for _ in range(20):
+        a.commit()
+        lab.run(0.1)
+    for other in (b, c):
+        lab.cut(a, other)  # what a says now reaches b and c through d only, by links that were pruned
+    for _ in range(20):
+        a.commit()
+        lab.run(0.1)
+    lab.run(1)
+    assert all(each.has_all(a) for each in (b, c, d))
+    lab.tamper = lambda sender, to, message: [message]
+    before = sum(b.copies[a.feed(), n] for n in range(35, 41))
+    assert before <= 12
+    a.commit()
+    lab.run(0.05)
+    assert b.numbers(a)[-1] == 41  # pushed along the healed tree, not asked for
+
+
+def test_partition_and_heal():
+    lab = Lab(6, jitter=0.01)
+    servers = full_mesh(lab, [f"1.{n}" for n in range(1, 7)])
+    lab.run(1)
+    left, right = servers[:3], servers[3:]
+    for one in left:
+        for other in right:
+            lab.cut(one, other)
+    for _ in range(20):
+        for each in servers:
+            each.commit()
+        lab.run(0.1)
+    assert not servers[0].has_all(servers[5])
+    assert servers[0].has_all(servers[1])
+    for one in left:
+        for other in right:
+            lab.connect(one, other)
+    lab.run(10)
+    assert all(each.has_all(owner) for each in servers for owner in servers)
+
+
+def test_a_mirror_that_crashed_before_its_sync_had_forwarded_and_still_gets_it():
+    lab = Lab(7)
+    a, b, c = lab.servers("1.1", "1.2", "1.3")
+    for each in (b, c):
+        lab.subscribe(each, "1.1")
+    lab.connect(a, b)
+    lab.connect(b, c)
+    lab.run(1)
+    b.sync_s = 10.0  # its disk is slow: it forwards long before its own sync
+    a.commit()
+    lab.run(0.1)
+    assert c.numbers(a) == [1]
+    assert b.numbers(a) == []
+    b.crash()
+    b.sync_s = 0.002
+    lab.run(1)
+    b.restart()
+    assert b.numbers(a) == []
+    lab.connect(b, c)  # only c, who has it from b, is there to give it back
+    lab.run(2)
+    assert b.numbers(a) == [1]
+
+
+def test_an_owner_sends_after_its_sync_and_a_mirror_advertises_after_its_own():
+    lab = Lab(8)
+    a, b, c = lab.servers("1.1", "1.2", "1.3")
+    lab.subscribe(b, "1.1")
+    lab.subscribe(c, "1.1")
+    b.sync_s = 3.0
+    lab.connect(a, b)
+    lab.connect(b, c)
+    lab.run(1)
+    told = []
+    lab.tamper = lambda sender, to, message: told.append((lab.now, sender, message)) or [message]
+    a.commit()
+    lab.run(2)
+    for _, sender, message in told:
+        if sender is b:
+            name = type(message).__name__
+            assert name != "Got"
+            if name == "Vector":
+                assert all(not (each.feed == a.feed() and each.ranges) for each in message.entries)
+    lab.run(6)
+    assert any(sender is b and type(message).__name__ == "Got" for _, sender, message in told)
+
+
+def test_a_late_subscription_brings_what_was_before_it():
+    lab = Lab(9)
+    a, b = lab.servers("1.1", "1.2")
+    lab.connect(a, b)
+    for _ in range(10):
+        a.commit()
+        lab.run(0.1)
+    assert b.numbers(a) == []
+    lab.subscribe(b, "1.1")
+    lab.run(1)
+    assert b.numbers(a) == list(range(1, 11))
+    from identity.names import Pattern
+
+    b.flood.unsubscribe(DATA, Pattern("1.1"), lab.now)
+    lab.pump(b)
+    lab.run(1)
+    a.commit()
+    lab.run(10)
+    assert len(b.numbers(a)) == 10  # kept, and nothing more
+
+
+def test_an_unknown_class_is_deferred_then_asked_for_again():
+    lab = Lab(10, jitter=0.02)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    lab.connect(a, b)
+    lab.run(1)
+    a.commit(fingerprint=b"airports")
+    a.commit(fingerprint=b"airports")
+    a.commit()
+    lab.run(20)
+    assert b.numbers(a) == []
+    assert [each.state for each in b.flood.feeds(lab.now) if each.feed == a.feed()] == ["waiting"]
+    asked = b.flood.statistics()["asked"]
+    lab.run(60)
+    assert b.flood.statistics()["asked"] == asked  # not asked for over and over
+    from tests.replication.lab import ADOPTION
+
+    a.commit(REGISTRY, fingerprint=ADOPTION, body=b"airports")
+    lab.run(2)
+    assert b.numbers(a) == [1, 2, 3]
+
+
+def test_class_and_first_object_committed_together_are_never_stuck():
+    from tests.replication.lab import ADOPTION
+
+    for seed in range(30):
+        lab = Lab(seed, jitter=0.03)
+        a, b = lab.servers("1.1", "1.2")
+        lab.subscribe(b, "1.1")
+        lab.connect(a, b)
+        lab.run(0.5)
+        for number in range(5):
+            name = f"class {number:02}".encode()
+            a.commit(REGISTRY, fingerprint=ADOPTION, body=name)
+            a.commit(fingerprint=name)
+            lab.run(0.01)
+        lab.run(3)
+        assert b.numbers(a) == [1, 2, 3, 4, 5], seed
+
+
+def test_ages_are_proven_by_the_owner_and_grow_when_it_is_gone():
+    lab = Lab(11)
+    a, b, c = lab.servers("1.1", "1.2", "1.3")
+    for each in (b, c):
+        lab.subscribe(each, "1.1")
+    lab.connect(a, b)
+    lab.connect(b, c)
+    lab.run(1)
+    a.commit()
+    lab.run(20)
+    assert b.flood.age(a.feed(), lab.now) < 5.5
+    assert c.flood.age(a.feed(), lab.now) < 11
+    assert a.flood.age(a.feed(), lab.now) == 0.0
+    lab.cut(a, b)
+    lab.run(60)
+    assert 55 < b.flood.age(a.feed(), lab.now) < 70
+    assert 55 < c.flood.age(a.feed(), lab.now) < 75
+    assert b.flood.position(a.feed()) == 1
+    assert b.flood.lag(a.feed()) == 0
+    assert c.flood.carriers(a.id) == [b.id]
+    assert b.flood.subscribers(a.id) == [c.id]
+    assert [each.path for each in c.flood.feeds(lab.now) if each.feed == a.feed()] == [(a.id, b.id)]

@@ -1,0 +1,286 @@
+"""What liars, thieves and accidents do, and what a correct server makes of it (ATTACKS 12 to 14)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from replication.leaves import FeedSealer
+from replication.messages import SendMe, UpdateMessage, Vector
+from store.records import DATA, PUT, REGISTRY, Leaf, Update, join_update, pack_leaf
+from tests.replication.lab import PLAIN, Lab, forged
+
+
+def pair(seed=1, pattern="1.1"):
+    lab = Lab(seed)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, pattern)
+    lab.connect(a, b)
+    lab.run(1)
+    return lab, a, b
+
+
+def seal(server, sealer, *, number_of_leaf=900, body=b"\x81\x09"):
+    leaf = pack_leaf(Leaf(number_of_leaf, number_of_leaf, PLAIN, PUT, b"", bytes(16), body))
+    made = sealer.seal(DATA, [leaf])
+    return join_update(made.head, made.signature, leaf)
+
+
+def send(lab, sender, to, update, *, path=None, live=True):
+    message = UpdateMessage(path or (sender.id,), live=live, update=update)
+    lab.at(0, lambda: (to.flood.handle_message(sender.id, message, lab.now), lab.pump(to)))
+    lab.run(0.01)
+
+
+def test_a_forged_path_keeps_nothing_from_anybody():
+    lab = Lab(1)
+    a, b, c = lab.servers("1.1", "1.2", "1.3")
+    for each in (b, c):
+        lab.subscribe(each, "1.1")
+    lab.connect(a, b)
+    lab.connect(b, c)
+    lab.run(1)
+
+    lab.cut(a, b)
+    a.commit()
+    lab.run(1)
+    lab.connect(b, a)
+    lab.tamper = lambda sender, to, message: [] if isinstance(message, SendMe) and sender is b else [message]
+    lab.run(0.02)
+    data = a.durable[a.feed()][0]
+    send(lab, a, b, data, path=(a.id, c.id, a.id))  # a server twice: refused
+    assert "misbehaved" in b.events()
+    lab.tamper = None
+    lab.run(30)
+    assert c.has_all(a)
+
+
+def test_a_victim_named_in_the_path_is_told_after_the_sync_and_asks():
+    lab = Lab(2)
+    a, x, b, c = lab.servers("1.1", "1.9", "1.2", "1.3")
+    for each in (x, b, c):
+        lab.subscribe(each, "1.1")
+    lab.connect(a, x)
+    lab.connect(x, b)
+    lab.connect(b, c)
+    lab.run(1)
+    lab.cut(a, x)
+    a.commit()
+    send(lab, x, b, a.durable[a.feed()][0], path=(a.id, c.id, x.id))
+    lab.run(0.02)
+    assert b.numbers(a) == [1]
+    assert c.copies[a.feed(), 1] == 0  # not pushed
+    lab.run(1)
+    assert c.numbers(a) == [1]  # exact vectors deliver it
+
+
+def test_nothing_forged_is_taken():
+    lab, a, b = pair()
+    lab.cut(a, b)
+    a.commit()
+    lab.run(1)
+    real = a.durable[a.feed()][0]
+    lab.connect(a, b)
+    lab.tamper = lambda sender, to, message: [] if isinstance(message, SendMe | Vector) else [message]
+    lab.run(0.05)
+    update = Update.from_bytes_untrusted(real)
+    altered_leaf = bytearray(real)
+    altered_leaf[-1] ^= 1
+    altered_signature = bytearray(real)
+    altered_signature[-len(update.leaves) - 40] ^= 1
+    for bad in (
+        forged(real, number=2).to_bytes(),
+        forged(real, epoch=9).to_bytes(),
+        forged(real, root=bytes(32)).to_bytes(),
+        forged(real, count=2).to_bytes(),
+        forged(real, incarnation=1).to_bytes(),
+        bytes(altered_leaf),
+        bytes(altered_signature),
+        real[:-1],
+        real + b"\0",
+        b"",
+        b"\x01" * 300,
+    ):
+        send(lab, a, b, bad)
+        assert b.numbers(a) == []
+    assert b.events().count("misbehaved") >= 9
+    lab.tamper = None
+    lab.run(10)
+    assert b.numbers(a) == [1]
+
+
+def test_an_update_of_a_server_nobody_certified_is_not_taken():
+    lab = Lab(3)
+    a, b = lab.servers("1.1", "1.2")
+    lab.certified.discard(a.public)
+    lab.subscribe(b, "*")
+    (c,) = lab.servers("1.3")
+    lab.subscribe(c, "*")
+    lab.connect(a, c)
+    lab.connect(c, b)  # c knows a from its HELLO, b has only c's word
+    a.commit()
+    lab.run(20)
+    assert c.numbers(a) == [1]
+    assert b.numbers(a) == b.numbers(a, REGISTRY) == []
+    assert "unverifiable" in b.events()
+    asked = b.flood.statistics()["asked"]
+    lab.run(60)
+    assert b.flood.statistics()["asked"] == asked
+
+
+def test_two_updates_with_one_number_are_kept_as_proof_and_everyone_is_told():
+    lab = Lab(4)
+    a, b, c, d = lab.servers("1.1", "1.2", "1.3", "1.4")
+    for each in (b, c, d):
+        lab.subscribe(each, "1.1")
+    lab.connect(a, b)
+    lab.connect(b, c)
+    lab.connect(c, d)
+    lab.run(1)
+    a.commit()
+    lab.run(1)
+    # The owner seals another update 2 in the same run: two sealers that begin at one state with one nonce.
+    twin = FeedSealer(a.id, a.incarnation, lambda data: a.key.sign(data).signature, lab.random)
+    twin.resume(DATA, Update.from_bytes_untrusted(a.durable[a.feed()][0]).head.to_bytes())
+    twin.begin_epoch(a.epoch)
+    twin._nonce = a.sealer._nonce
+    other = seal(a, twin)
+    a.commit()
+    lab.run(1)
+    assert all(each.numbers(a) == [1, 2] for each in (b, c, d))
+    send(lab, a, b, other)
+    lab.run(1)
+    for each in (b, c, d):
+        assert each.events().count("forked") == 1
+        assert [s.state for s in each.flood.feeds(lab.now) if s.feed == a.feed()] == ["quarantined"]
+        assert a.feed() in each.flood.proofs()
+    a.commit()
+    lab.run(10)
+    assert all(each.numbers(a) == [1, 2] for each in (b, c, d))  # the prefix stays, nothing is added
+    assert b.numbers(a, REGISTRY) == [1]
+
+
+def test_an_update_that_disowns_the_one_before_is_a_fork():
+    lab, a, b = pair(5)
+    a.commit()
+    lab.run(1)
+    twin = FeedSealer(a.id, a.incarnation, lambda data: a.key.sign(data).signature, lab.random)
+    twin.begin_epoch(a.epoch)
+    twin._nonce = a.sealer._nonce
+    seal(a, twin)
+    second = seal(a, twin, number_of_leaf=901)
+    send(lab, a, b, second)
+    assert b.events() == ["forked"]
+
+
+def test_a_restored_store_is_a_rollback_and_no_lie():
+    lab, a, b = pair(6)
+    for _ in range(3):
+        a.commit()
+    lab.run(1)
+    a.crash()
+    a.durable[a.feed()] = a.durable[a.feed()][:1]  # an old backup was put back
+    a.restart()
+    lab.connect(a, b)
+    lab.run(1)
+    assert "own_feed_ahead" in a.events()
+    lab.run(1)
+    a.commit()
+    a.commit()
+    a.commit()
+    lab.run(20)
+    assert b.numbers(a) == [1, 2, 3]
+    assert "rolled_back" in b.events()
+    assert "forked" not in b.events()
+
+
+def test_an_epoch_or_a_sequence_that_falls_is_refused():
+    for change in ("epoch", "sequence"):
+        lab, a, b = pair(7)
+        a.crash()
+        a.epoch = 5
+        a.restart()
+        lab.connect(a, b)
+        lab.run(1)
+        a.sequence = 100
+        a.commit()
+        lab.run(1)
+        head = Update.from_bytes_untrusted(a.durable[a.feed()][-1]).head.to_bytes()
+        late = FeedSealer(a.id, a.incarnation, lambda data: a.key.sign(data).signature, lab.random)
+        late.resume(DATA, head)
+        late.begin_epoch(4 if change == "epoch" else 9)
+        send(lab, a, b, seal(a, late, number_of_leaf=200 if change == "epoch" else 50))
+        assert b.numbers(a) == [1]
+        assert b.events() == ["rolled_back"]
+        a.commit()
+        lab.run(10)
+        assert b.numbers(a) == [1, 2]  # a replayed branch does not stop the true one
+
+
+def test_a_peer_that_withholds_is_left_for_another():
+    lab = Lab(8)
+    a, thief, honest, b = lab.servers("1.1", "1.2", "1.3", "1.4")
+    for each in (thief, honest, b):
+        lab.subscribe(each, "1.1")
+    lab.connect(a, thief)
+    lab.connect(a, honest)
+    for _ in range(5):
+        a.commit()
+    lab.run(2)
+    lab.tamper = lambda sender, to, message: [] if sender is thief and isinstance(message, UpdateMessage) else [message]
+    lab.connect(b, thief)
+    lab.run(1)
+    lab.connect(b, honest)
+    lab.run(15)
+    assert b.numbers(a) == [1, 2, 3, 4, 5]
+    assert "withheld" in b.events()
+
+
+def test_a_peer_that_promises_what_it_has_not_is_refused_and_others_are_asked():
+    lab = Lab(9)
+    a, b, liar = lab.servers("1.1", "1.2", "1.3")
+    lab.subscribe(b, "1.1")
+
+    def lie(sender, to, message):
+        if sender is liar and isinstance(message, Vector):
+            grown = tuple(
+                msgspec.structs.replace(
+                    each, ranges=tuple(msgspec.structs.replace(r, last=r.last + 1000) for r in each.ranges)
+                )
+                for each in message.entries
+            )
+            return [Vector(grown, message.whole)]
+        return [message]
+
+    lab.tamper = lie
+    lab.connect(liar, b)
+    lab.run(60)
+    assert b.flood.statistics()["asked"] < 60
+    lab.connect(a, b)
+    a.commit()
+    lab.run(5)
+    assert b.numbers(a) == [1]
+
+
+def test_a_flood_of_updates_far_ahead_is_bounded():
+    lab, a, b = pair(10)
+    lab.cut(a, b)
+    for _ in range(50):
+        a.commit(body=b"\x5a" + (1000).to_bytes(4, "big") + bytes(1000), leaves=1)
+    lab.run(1)
+    lab.connect(a, b)
+    lab.tamper = lambda sender, to, message: [] if isinstance(message, SendMe) else [message]
+    lab.run(0.05)
+    import replication.intake as intake
+
+    before, intake.MAX_HELD_BYTES = intake.MAX_HELD_BYTES, 20_000
+    try:
+        for data in a.durable[a.feed()][1:]:
+            send(lab, a, b, data)
+        assert b.flood.statistics()["held_bytes"] <= 20_000
+        assert b.flood.statistics()["dropped"] > 0
+        lab.tamper = None
+        lab.run(60)
+        assert b.has_all(a)
+    finally:
+        intake.MAX_HELD_BYTES = before
+    assert b.flood.statistics()["held_bytes"] == 0
