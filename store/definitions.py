@@ -1,0 +1,364 @@
+"""What a class is: its name, its fields, its version, as text, as CBOR and as a fingerprint (DESIGN R2-R4).
+
+    name = "Airport"            version = "1.0"        description = "Where one can land"
+    [fields]
+    icao      = { type = "string", required = true, unique = true }
+    elevation = { type = "float", index = true }
+    name      = "string"                                    # the short form
+    runways   = { type = "int", default = 1, since = 1 }    # added by minor version 1
+
+A class is its name and the fingerprint of its major's *first* definition: of the fields with `since = 0`, their
+names, types and whether they are required. Indexes, limits, defaults, descriptions are no part of it, so servers that
+index differently have the same class. A new minor version adds fields at the end, optional or with a default; then
+every older body is the beginning of a newer one.
+
+Everything is checked where a definition is made, from text (`Refused`, naming the field) or from a stranger's class
+object (`PeerMisbehaved`). Left to others: which classes there are (`store.registry`), bodies (`store.bodies`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from identity.encoding import encode_value
+from identity.errors import PeerMisbehaved, Refused
+from store.bodies import Codec
+from store.fieldtypes import (
+    FieldType,
+    WrongValue,
+    body_writer,
+    check_value,
+    is_name,
+    parse_type,
+    read_body_value_untrusted,
+)
+from store.keys import key_writer
+from store.values import value_from_json, value_to_json
+
+MAX_FIELDS = 512  # of one class; its numbers stand in index keys as 16 bits, its arrays in every record
+MAX_DESCRIPTION = 10_000
+PRIVACIES = ("distributed", "private")
+ON_DELETE = ("", "restrict", "clear", "cascade")
+_LIMITED = ("int", "float", "decimal", "timestamp", "date")
+_MEASURED = ("string", "bytes", "list", "map")
+_FINGERPRINT_DOMAIN = "bangpath class 1"
+
+
+class Field(msgspec.Struct, frozen=True, dict=True, kw_only=True):
+    """One field of a class. `default`, `min` and `max` are values of its type.
+
+    `on_delete` of a reference says what happens here when its target is deleted: "" nothing, "restrict" the target
+    stays, "clear" this becomes null, "cascade" this object goes too. It makes an index, for it must be found.
+    """
+
+    name: str
+    type: str = "string"
+    required: bool = False
+    default: Any = None
+    min: Any = None
+    max: Any = None
+    max_length: int | None = None
+    index: bool = False
+    unique: bool = False
+    on_delete: str = ""
+    since: int = 0
+    description: str = ""
+
+    @cached_property
+    def field_type(self) -> FieldType:
+        return parse_type(self.type)
+
+    @property
+    def indexed(self) -> bool:
+        return self.index or self.unique or bool(self.on_delete)
+
+
+class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
+    """One class in one version. Right by construction: `checked` was called by whatever made it."""
+
+    name: str
+    fields: tuple[Field, ...]
+    major: int = 1
+    minor: int = 0
+    description: str = ""
+    privacy: str = "distributed"
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """8 bytes, equal wherever this class has the same first definition."""
+        first = [[each.name, str(each.field_type), each.required] for each in self.fields if each.since == 0]
+        return sha256(encode_value([_FINGERPRINT_DOMAIN, self.name, self.major, first])).digest()[:8]
+
+    @cached_property
+    def by_name(self) -> dict[str, Field]:
+        return {each.name: each for each in self.fields}
+
+    @cached_property
+    def codec(self) -> Codec:
+        """For bodies in wire form; the store has codecs of its own that know this server."""
+        return Codec(self)
+
+    def field(self, name: str) -> Field:
+        """The field of that name. Raises `Refused`, naming those there are."""
+        field = self.by_name.get(name)
+        if field is None:
+            raise Refused(
+                f"class {self.name} has no field {name!r}",
+                next_step=f"its fields are {', '.join(self.by_name)}",
+                field=str(name),
+            )
+        return field
+
+    def to_body(self, fields: Mapping[str, Any]) -> bytes:
+        """The wire body of fields that a `Stored` holds; those that were not asked for are null."""
+        return self.codec.encode([fields.get(name) for name in self.codec.names])
+
+    def from_body_untrusted(self, body: bytes) -> dict[str, Any]:
+        """The fields of a wire body that a stranger sent. Raises `PeerMisbehaved`."""
+        try:
+            values = self.codec.read_untrusted(body)
+        except PeerMisbehaved:
+            raise
+        except Exception as error:
+            raise PeerMisbehaved(f"an object of {self.name} that cannot be read: {error}") from error
+        return dict(zip(self.codec.names, values, strict=True))
+
+    def as_json(self) -> dict[str, Any]:
+        """As HTTP and `--json` show it."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint.hex(),
+            "version": f"{self.major}.{self.minor}",
+            "description": self.description,
+            "privacy": self.privacy,
+            "fields": [_field_as_json(each) for each in self.fields],
+        }
+
+    def to_plain(self) -> list[Any]:
+        """As CBOR carries it: the fields of an object of class `Class`."""
+        fields = [_field_to_plain(each) for each in self.fields]
+        return [self.name, self.major, self.minor, self.description, self.privacy, fields]
+
+    @classmethod
+    def from_plain_untrusted(cls, plain: Any) -> ClassDefinition:
+        """From what another server's class object says. Raises `PeerMisbehaved`."""
+        try:
+            name, major, minor, description, privacy, fields = plain
+            definition = cls(
+                name=name, major=major, minor=minor, description=description or "", privacy=privacy,
+                fields=tuple(_field_from_plain(each) for each in fields),
+            )  # fmt: skip
+            return definition.checked()
+        except PeerMisbehaved:
+            raise
+        except (Refused, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise PeerMisbehaved(f"a class that makes no sense: {error}") from error
+
+    def checked(self) -> ClassDefinition:
+        """Itself, when it makes sense. Raises `Refused`, naming the field."""
+        if not is_name(self.name):
+            raise Refused(f"{self.name!r} is no name of a class", next_step="use letters, digits and _")
+        for number in (self.major, self.minor):
+            if type(number) is not int or not 0 <= number < 2**31:
+                raise Refused(f"class {self.name}: {number!r} is no version", next_step='write version = "1.0"')
+        if not isinstance(self.description, str) or len(self.description) > MAX_DESCRIPTION:
+            raise Refused(f"class {self.name}: its description is no text of at most {MAX_DESCRIPTION} characters")
+        if self.privacy not in PRIVACIES:
+            raise Refused(f"class {self.name}: privacy {self.privacy!r} is none of {', '.join(PRIVACIES)}")
+        if not 1 <= len(self.fields) <= MAX_FIELDS:
+            raise Refused(f"class {self.name} has {len(self.fields)} fields, 1 to {MAX_FIELDS} allowed")
+        names: dict[str, None] = {}
+        since = 0
+        for each in self.fields:
+            _check_field(self.name, each)
+            if each.name in names:
+                raise _wrong(self.name, each.name, "is there twice")
+            if each.since < since or each.since > self.minor:
+                raise _wrong(self.name, each.name, f"since {each.since} in version {self.major}.{self.minor}")
+            if each.since and each.required and each.default is None:
+                raise _wrong(self.name, each.name, "is added later, so it is optional or has a default")
+            since = each.since
+            names[each.name] = None
+        return self
+
+    def following(self, before: ClassDefinition) -> ClassDefinition:
+        """This definition as the one that comes after `before`: added fields get a new minor version.
+
+        Raises `Refused`, saying which field cannot change.
+        """
+        if self.major != before.major:
+            raise Refused(
+                f"class {self.name} has version {before.major}.{before.minor} here, and {self.major} is another major",
+                next_step="give the new class a new name and copy the objects",
+            )
+        if len(self.fields) < len(before.fields):
+            raise _wrong(self.name, before.fields[len(self.fields)].name, "cannot be removed")
+        fields = []
+        for old, new in zip(before.fields, self.fields, strict=False):
+            if old.name != new.name or not _type_follows(old.field_type, new.field_type):
+                raise _wrong(
+                    self.name, old.name, f"is a {old.type} and stays one, in its place; not {new.name}: {new.type}"
+                )
+            if new.required and not old.required:
+                raise _wrong(self.name, old.name, "cannot become required: there are objects without it")
+            required = old.required if old.since == 0 else new.required  # the fingerprint says so
+            fields.append(msgspec.structs.replace(new, since=old.since, required=required))
+        added = self.fields[len(before.fields) :]
+        minor = max(self.minor, before.minor + 1) if added else max(self.minor, before.minor)
+        fields += [msgspec.structs.replace(each, since=max(each.since, before.minor + 1)) for each in added]
+        return msgspec.structs.replace(self, minor=minor, fields=tuple(fields)).checked()
+
+
+def definition_from_toml(text: str) -> ClassDefinition:
+    """A class from the text above. Raises `Refused`, naming line or field."""
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Refused(f"the class is no TOML: {error}", next_step='write name = "..." and a table [fields]') from error
+    return definition_from_dict(said)
+
+
+def definition_from_dict(said: Mapping[str, Any]) -> ClassDefinition:
+    """A class from the same in a dictionary, as TOML or JSON give it. Raises `Refused`, naming the field."""
+    name = said.get("name")
+    if not is_name(name):
+        raise Refused(f"{name!r} is no name of a class", next_step='write name = "Airport"')
+    assert isinstance(name, str)
+    _refuse_unknown(f"class {name}", said, ("name", "version", "description", "privacy", "fields", "fingerprint"))
+    major, minor = _version(name, said.get("version", "1.0"))
+    fields = said.get("fields")
+    if isinstance(fields, list):  # as `as_json` shows them
+        fields = {each.get("name"): each for each in fields if isinstance(each, Mapping)}
+    if not isinstance(fields, Mapping) or not fields:
+        raise Refused(
+            f"class {name} has no fields", next_step='write a table [fields] with lines as in name = "string"'
+        )
+    return ClassDefinition(
+        name=name,
+        fields=tuple(_field_from_dict(name, field, each) for field, each in fields.items()),
+        major=major,
+        minor=minor,
+        description=said.get("description", ""),
+        privacy=said.get("privacy", "distributed"),
+    ).checked()
+
+
+def _version(class_name: str, said: Any) -> tuple[int, int]:
+    major, dot, minor = str(said).partition(".")
+    if not (major.isdigit() and (minor.isdigit() if dot else True)):
+        raise Refused(f"class {class_name}: {said!r} is no version", next_step='write version = "1.0"')
+    return int(major), int(minor or 0)
+
+
+_FIELD_KEYS = (
+    "type", "required", "default", "min", "max", "max_length", "index", "unique", "on_delete", "since", "description",
+)  # fmt: skip
+
+
+def _field_from_dict(class_name: str, name: Any, said: Any) -> Field:
+    if isinstance(said, str):
+        said = {"type": said}
+    if not isinstance(said, Mapping):
+        raise _wrong(class_name, name, f"{said!r} is no type and no table")
+    said = {key: value for key, value in said.items() if key != "name" and value is not None}
+    _refuse_unknown(f"field {name} of class {class_name}", said, _FIELD_KEYS)
+    try:
+        of = parse_type(str(said.get("type", "string")))
+        for key in ("default", "min", "max"):
+            if key in said:
+                said[key] = value_from_json(of, said[key])
+    except WrongValue as error:
+        raise _wrong(class_name, name, str(error)) from error
+    except Refused as error:
+        raise _wrong(class_name, name, error.cause) from error
+    return Field(name=str(name), **said)
+
+
+def _refuse_unknown(where: str, said: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in said:
+        if key not in known:
+            raise Refused(f"{where}: {key!r} is not known", next_step=f"known are {', '.join(known)}", field=str(key))
+
+
+def _check_field(class_name: str, field: Field) -> None:
+    if not is_name(field.name):
+        raise _wrong(class_name, field.name, "is no name of a field; use letters, digits and _")
+    try:
+        of = field.field_type
+        for value in (field.default, field.min, field.max):
+            if value is not None and check_value(of, value) != value:
+                raise _wrong(class_name, field.name, f"{value!r} is no {of}")
+    except WrongValue as error:
+        raise _wrong(class_name, field.name, str(error)) from error
+    except Refused as error:
+        raise error if error.details else _wrong(class_name, field.name, error.cause) from error
+    flags = (field.required, field.index, field.unique)
+    if any(type(each) is not bool for each in flags) or type(field.since) is not int or field.since < 0:
+        raise _wrong(class_name, field.name, "required, index and unique are true or false, since is a number")
+    if (field.min is not None or field.max is not None) and of.base not in _LIMITED:
+        raise _wrong(class_name, field.name, f"a {of} has no min or max")
+    if field.max_length is not None and (
+        of.base not in _MEASURED or type(field.max_length) is not int or field.max_length < 0
+    ):
+        raise _wrong(class_name, field.name, f"max_length is a number, and of {', '.join(_MEASURED)} only")
+    if field.on_delete not in ON_DELETE or (field.on_delete and of.base != "reference"):
+        raise _wrong(class_name, field.name, "on_delete is restrict, clear or cascade, and of references only")
+    if field.on_delete == "clear" and field.required:
+        raise _wrong(class_name, field.name, "is required, so it cannot be cleared")
+    if field.indexed and key_writer(of) is None:
+        raise _wrong(class_name, field.name, f"a {of} has no order, so it cannot be indexed")
+    if not isinstance(field.description, str) or len(field.description) > MAX_DESCRIPTION:
+        raise _wrong(class_name, field.name, "its description is no text, or too long")
+
+
+def _wrong(class_name: str, field: Any, cause: str) -> Refused:
+    return Refused(f"class {class_name}, field {field}: {cause}", field=str(field))
+
+
+def _type_follows(old: FieldType, new: FieldType) -> bool:
+    """The same type; an enum may know more choices at its end."""
+    if old.base == new.base == "enum":
+        return new.choices[: len(old.choices)] == old.choices
+    return old == new
+
+
+def _field_to_plain(field: Field) -> dict[str, Any]:
+    plain: dict[str, Any] = {"name": field.name, "type": str(field.field_type)}
+    write = body_writer(field.field_type) or (lambda value: value)
+    for key in _FIELD_KEYS[1:]:
+        value = getattr(field, key)
+        if value is not None and value is not False and value != "" and not (key == "since" and value == 0):
+            plain[key] = write(value) if key in ("default", "min", "max") else value
+    return plain
+
+
+def _field_from_plain(plain: Any) -> Field:
+    said = {str(key): value for key, value in plain.items() if key in _FIELD_KEYS or key == "name"}
+    of = parse_type(said["type"])
+    for key in ("default", "min", "max"):
+        if key in said:
+            said[key] = read_body_value_untrusted(of, said[key])
+    return Field(**said)
+
+
+def _field_as_json(field: Field) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "name": field.name,
+        "type": str(field.field_type),
+        "required": field.required,
+        "index": field.indexed,
+        "unique": field.unique,
+    }
+    for key in ("default", "min", "max"):
+        if getattr(field, key) is not None:
+            shown[key] = value_to_json(field.field_type, getattr(field, key))
+    for key in ("max_length", "on_delete", "since", "description"):
+        if getattr(field, key):
+            shown[key] = getattr(field, key)
+    return shown
