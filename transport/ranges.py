@@ -123,6 +123,30 @@ class Ranges:
         """The intervals of `bottom`..`top` - 1 that are not in the set, ascending."""
         return self.missing(bottom, top - 1)
 
+    def present(self, first: int, last: int) -> list[Interval]:
+        """The intervals of first..last that are in the set, ascending: the opposite of `missing`."""
+        low = bisect_left(self._lasts, first)
+        high = bisect_right(self._firsts, last, low)
+        found = list(zip(self._firsts[low:high], self._lasts[low:high], strict=True))
+        if found:
+            found[0] = max(first, found[0][0]), found[0][1]
+            found[-1] = found[-1][0], min(last, found[-1][1])
+        return found
+
+    def gap_around(self, number: int, *, lowest: int = 0, highest: int = MAX_NUMBER) -> Interval:
+        """The widest interval round `number`, within `lowest`..`highest`, of which nothing is in the set.
+
+        Raises `LocalMistake` where `number` itself is in the set.
+        """
+        at = bisect_left(self._lasts, number)
+        if at < len(self._lasts):
+            if self._firsts[at] <= number:
+                raise LocalMistake(f"{number} is in the set and so in no gap of it")
+            highest = min(highest, self._firsts[at] - 1)
+        if at:
+            lowest = max(lowest, self._lasts[at - 1] + 1)
+        return lowest, highest
+
     def __iter__(self) -> Iterator[Interval]:
         """The intervals, ascending. The set must not change meanwhile."""
         return zip(self._firsts, self._lasts, strict=True)

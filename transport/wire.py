@@ -48,6 +48,7 @@ class SendTo(msgspec.Struct, frozen=True, gc=False):
 
     peer: ServerId
     message: Message
+    priority: int | None = None  # None: the message type's own
 
 
 # Limits that several messages share. A length here is checked before a handler sees the message.

@@ -48,6 +48,7 @@ def test_against_a_set(steps: list[tuple[str, tuple[int, int]]]) -> None:
             assert ranges.next_missing(number) == next(n for n in range(number, 200) if n not in plain)
         gaps = numbers(Ranges(ranges.missing(first, last)))
         assert gaps == span - plain
+        assert numbers(Ranges(ranges.present(first, last))) == span & plain
         assert ranges.covers(first, last) == (not gaps)
         assert ranges.newest(3) == ranges.as_list()[::-1][:3]
 

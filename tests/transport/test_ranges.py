@@ -76,6 +76,14 @@ def test_questions() -> None:
     assert ranges.missing_below(10, bottom=5) == [(6, 8)]
     assert ranges.newest(9) == [(9, 9), (3, 5)]
     assert ranges.newest(0) == []
+    assert ranges.present(4, 20) == [(4, 5), (9, 9)]
+    assert ranges.present(4, 4) == [(4, 4)]
+    assert ranges.present(6, 8) == ranges.present(10, 99) == []
+    assert [ranges.gap_around(number, highest=50) for number in (0, 6, 8, 10)] == [(0, 2), (6, 8), (6, 8), (10, 50)]
+    assert ranges.gap_around(7, lowest=7, highest=7) == (7, 7)
+    for inside in (3, 9):
+        with pytest.raises(LocalMistake):
+            ranges.gap_around(inside)
     assert repr(ranges) == "Ranges(3-5 9)"
     assert ranges
     assert not Ranges()
@@ -116,6 +124,8 @@ def test_forgetting_and_bounds() -> None:
     assert ranges.keep_newest(2) == 0
     assert ranges.keep_newest(1) == 10
     assert ranges.as_list() == [(20, 20)]
+    assert ranges.subtract(20)
+    assert not ranges.subtract(20)
 
 
 @pytest.mark.parametrize("pair", [(5, 4), (-1, 3)])
