@@ -114,9 +114,9 @@ def _refuse_tag(*_: Any) -> NoReturn:
 
 # Every tag that cbor2 gives a meaning of its own (6.2: dates, bignums, decimals, regular expressions, MIME, shared
 # references, sets, addresses ...). Those above go to the tag hook; a test walks all tags below 2^16.
-_REFUSE_KNOWN_TAGS: dict[int, Callable[..., Any]] = {
-    tag: _refuse_tag for tag in (*range(64), 100, *range(256, 280), 1004, 1040, 43000, 55799)
-}
+_REFUSE_KNOWN_TAGS: dict[int, Callable[..., Any]] = dict.fromkeys(
+    (*range(64), 100, *range(256, 280), 1004, 1040, 43000, 55799), _refuse_tag
+)
 
 
 def _check_types(value: Any) -> None:

@@ -134,7 +134,9 @@ def parse_reference(text: str) -> tuple[ServerId | None, ObjectId]:
     """`1.7.3/42` or `/42` (None: this server). The incarnation is looked up by who is asked. Raises `Refused`."""
     server, slash, number = text.partition("/")
     if not slash or not _is_number(number) or int(number) > MAX_INTEGER:
-        raise Refused(f"{text!r} is no reference", next_step="write SERVER/OBJECT as in 1.7.3/42, or /42 for this server")
+        raise Refused(
+            f"{text!r} is no reference", next_step="write SERVER/OBJECT as in 1.7.3/42, or /42 for this server"
+        )
     return (ServerId.parse(server) if server else None), ObjectId(int(number))
 
 

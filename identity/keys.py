@@ -1,0 +1,143 @@
+"""One server's keys: what it signs with, what it shakes hands with, and the file that holds both (DESIGN I1).
+
+    the file `keys`       bangpath keys 1
+                          signing 64 hexadecimal digits        Ed25519 seed
+                          exchange 64 hexadecimal digits       X25519 private key
+
+Who can read this file is this server. So it is written with mode 0600 before its first byte, and read only when it is
+a plain file of this user that nobody else may read: not through a symbolic link, not from a pipe. A refusal names the
+command that mends it (ATTACKS 21).
+
+Left to others: whose keys they are, which certificates say (`identity.trust`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from random import Random
+
+import nacl.bindings
+import nacl.exceptions
+import nacl.signing
+
+from identity.errors import Refused
+
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+_FIRST_LINE = "bangpath keys 1"
+_MAX_FILE_BYTES = 4096
+
+
+class Keys:
+    """The two private keys of a server. `signing_public` and `exchange_public` are what others know."""
+
+    __slots__ = ("_signing", "_signing_seed", "exchange_private", "exchange_public", "signing_public")
+
+    def __init__(self, *, signing_seed: bytes, exchange_private: bytes) -> None:
+        if len(signing_seed) != KEY_BYTES or len(exchange_private) != KEY_BYTES:
+            raise Refused(f"keys have {KEY_BYTES} bytes each")
+        self._signing_seed = signing_seed
+        self._signing = nacl.signing.SigningKey(signing_seed)
+        self.signing_public = bytes(self._signing.verify_key)
+        self.exchange_private = exchange_private
+        self.exchange_public = nacl.bindings.crypto_scalarmult_base(exchange_private)
+
+    @classmethod
+    def generate(cls, random: Random) -> Keys:
+        """New keys from the generator, which is `random.SystemRandom()` outside a simulation (DESIGN U6)."""
+        return cls(signing_seed=random.randbytes(KEY_BYTES), exchange_private=random.randbytes(KEY_BYTES))
+
+    def sign(self, message: bytes) -> bytes:
+        """The Ed25519 signature over exactly these bytes: callers put their domain in front."""
+        return self._signing.sign(message).signature
+
+    def to_text(self) -> str:
+        return f"{_FIRST_LINE}\nsigning {self._signing_seed.hex()}\nexchange {self.exchange_private.hex()}\n"
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "keys") -> Keys:
+        """From the file's text. Raises `Refused` naming the line."""
+        lines = text.splitlines()
+        if not lines or lines[0] != _FIRST_LINE:
+            raise Refused(f"{name} does not begin with {_FIRST_LINE!r}", next_step="restore it from a backup")
+        values: dict[str, bytes] = {}
+        for number, line in enumerate(lines[1:], start=2):
+            what, _, digits = line.partition(" ")
+            try:
+                values[what] = bytes.fromhex(digits)
+            except ValueError:
+                raise Refused(f"{name}, line {number}: not hexadecimal", next_step="restore it from a backup") from None
+        if sorted(values) != ["exchange", "signing"]:
+            raise Refused(f"{name} must have the lines signing and exchange", next_step="restore it from a backup")
+        return cls(signing_seed=values["signing"], exchange_private=values["exchange"])
+
+    def __repr__(self) -> str:
+        return f"<keys of {self.signing_public.hex()[:12]}>"  # never the private ones: this ends in logs
+
+
+def verify(signing_public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` is that key's over exactly these bytes. False for malformed keys and signatures too."""
+    if len(signing_public) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        nacl.bindings.crypto_sign_open(signature + message, signing_public)
+    except (nacl.exceptions.BadSignatureError, nacl.exceptions.CryptoError):
+        return False
+    return True
+
+
+def write_keys(path: Path, keys: Keys) -> None:
+    """Make the file, durable before this returns. Raises `Refused` when it exists: keys are never overwritten."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)  # whatever the umask says
+        os.write(descriptor, keys.to_text().encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        os.link(new, path)  # unlike rename, it does not replace
+    except FileExistsError:
+        raise Refused(f"{path} exists already, and keys are never overwritten") from None
+    finally:
+        new.unlink()
+
+
+def read_keys(path: Path) -> Keys:
+    """The keys in the file. Raises `Refused`, naming the command that mends it, when others could have read it."""
+    text = read_private_file(path, max_bytes=_MAX_FILE_BYTES)
+    return Keys.from_text(text, str(path))
+
+
+def read_private_file(path: Path, *, max_bytes: int) -> str:
+    """The text of a plain file that is this user's alone (ATTACKS 21). Raises `Refused`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a FIFO must not block us
+    except OSError as error:
+        link = path.is_symlink()
+        raise Refused(
+            f"{path} is a symbolic link" if link else f"{path} cannot be read: {error.strerror}",
+            next_step=f"mv -- the file it points to over {path}" if link else "",
+        ) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(f"{path} is no plain file", next_step=f"look at: ls -l {path}")
+        if status.st_uid != os.geteuid():
+            raise Refused(
+                f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}",
+                next_step=f"chown {os.geteuid()} {path}",
+            )
+        if status.st_mode & 0o077:
+            raise Refused(
+                f"{path} may be read by others (mode {status.st_mode & 0o777:o})", next_step=f"chmod 600 {path}"
+            )
+        if status.st_size > max_bytes:
+            raise Refused(f"{path} has {status.st_size} bytes, {max_bytes} allowed")
+        return os.read(descriptor, max_bytes).decode(errors="replace")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,258 @@
+"""Who may speak as which server: certificates from parent to child, and what a chain of them proves (DESIGN I2, I3).
+
+    pinned root 1#k3v...                    1 signs itself, 1 signs 1.7, 1.7 signs 1.7.3
+         |
+    [ 1 <- 1 ] [ 1.7 <- 1 ] [ 1.7.3 <- 1.7 ]       a chain, root first
+
+    certificate   CBOR [content bytes, signature 64]           signature over "bangpath certificate 1" 0 content
+    content       CBOR [version = 1, server, incarnation, signing key 32, exchange key 32, issuer, serial,
+                        not before ms, not after ms, may delegate, most descendants, registry bytes,
+                        succeeds [incarnation, epoch, number, hash 32] | null]
+
+A chain proves its last certificate when: the first is a pinned root's and signed by itself; each next one is signed by
+the key before it, names that server as issuer, stands directly or further below it in the name tree, and that server
+may delegate; none is longer valid than it is young, and all are valid now by the verifier's own clock.
+
+A root is pinned as `1#fingerprint`: the id and the first 20 bytes of SHA-256 over its signing key, in base 32 small
+letters: 160 bits, because a second key with one's fingerprint is all that an attacker needs.
+
+Left to others: what a proven server may do (`identity.rights`, the node); where chains come from (`node.directory`).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from identity.encoding import MAX_INTEGER, decode_value_untrusted, encode_value
+from identity.errors import PeerMisbehaved, Refused
+from identity.keys import KEY_BYTES, SIGNATURE_BYTES, Keys, verify
+from identity.names import MAX_COMPONENTS, Incarnation, ServerId
+
+VERSION = 1
+DOMAIN = b"bangpath certificate 1\0"
+MAX_CERTIFICATE_BYTES = 4096
+MAX_DESCENDANTS = 1 << 32
+DEFAULT_REGISTRY_BYTES = 16 << 20  # an issuer's limit on what a server's registry feed may hold
+YEAR_MS = 365 * 24 * 3600 * 1000
+
+
+class Succession(msgspec.Struct, frozen=True, array_like=True):
+    """Up to where the incarnation before this one is honoured (a takeover, DESIGN I5)."""
+
+    incarnation: int
+    epoch: int
+    number: int
+    hash: bytes
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """What an issuer says of a server. Times are wall-clock milliseconds."""
+
+    server: ServerId
+    incarnation: Incarnation
+    signing_key: bytes
+    exchange_key: bytes
+    issuer: ServerId
+    serial: int
+    not_before_ms: int
+    not_after_ms: int
+    may_delegate: bool = False
+    most_descendants: int = 0
+    registry_bytes: int = DEFAULT_REGISTRY_BYTES
+    succeeds: Succession | None = None
+    signature: bytes = b""
+
+    def content(self) -> bytes:
+        """What the issuer signs, without the domain."""
+        past = self.succeeds
+        return encode_value(
+            [
+                VERSION, bytes(self.server), self.incarnation, self.signing_key, self.exchange_key, bytes(self.issuer),
+                self.serial, self.not_before_ms, self.not_after_ms, self.may_delegate, self.most_descendants,
+                self.registry_bytes,
+                None if past is None else [past.incarnation, past.epoch, past.number, past.hash],
+            ]
+        )  # fmt: skip
+
+    def to_bytes(self) -> bytes:
+        return encode_value([self.content(), self.signature])
+
+    @classmethod
+    def from_bytes_untrusted(cls, data: bytes) -> Certificate:
+        """A certificate of the right shape; whether its signature is right is another question.
+
+        Raises `PeerMisbehaved`.
+        """
+        envelope = decode_value_untrusted(data, max_bytes=MAX_CERTIFICATE_BYTES)
+        if type(envelope) is not list or len(envelope) != 2 or not all(type(each) is bytes for each in envelope):
+            raise PeerMisbehaved("a certificate that is not content and signature")
+        content = decode_value_untrusted(envelope[0])
+        if type(content) is not list or len(content) != 13 or content[0] != VERSION:
+            raise PeerMisbehaved("a certificate of a version that is not known here")
+        _, server, incarnation, signing, exchange, issuer, serial, before, after, delegate, most, registry, past = (
+            content
+        )
+        _check_bytes(signing, KEY_BYTES)
+        _check_bytes(exchange, KEY_BYTES)
+        _check_bytes(envelope[1], SIGNATURE_BYTES)
+        for number in (incarnation, serial, before, after, most, registry):
+            _check_number(number)
+        if type(server) is not bytes or type(issuer) is not bytes or type(delegate) is not bool:
+            raise PeerMisbehaved("a certificate with a field of the wrong kind")
+        return cls(
+            server=ServerId.from_bytes_untrusted(server),
+            incarnation=Incarnation(incarnation),
+            signing_key=signing,
+            exchange_key=exchange,
+            issuer=ServerId.from_bytes_untrusted(issuer),
+            serial=serial,
+            not_before_ms=before,
+            not_after_ms=after,
+            may_delegate=delegate,
+            most_descendants=most,
+            registry_bytes=registry,
+            succeeds=None if past is None else _succession_untrusted(past),
+            signature=envelope[1],
+        )
+
+    @property
+    def is_root(self) -> bool:
+        return self.server == self.issuer
+
+
+def issue(
+    keys: Keys,
+    *,
+    server: ServerId,
+    issuer: ServerId,
+    incarnation: Incarnation,
+    signing_key: bytes,
+    exchange_key: bytes,
+    serial: int,
+    not_before_ms: int,
+    not_after_ms: int,
+    may_delegate: bool = False,
+    most_descendants: int = MAX_DESCENDANTS,
+    registry_bytes: int = DEFAULT_REGISTRY_BYTES,
+    succeeds: Succession | None = None,
+) -> Certificate:
+    """A certificate for `server`, signed with the issuer's `keys`; a root issues its own.
+
+    Raises `Refused` when the server does not stand below its issuer, or the validity is empty.
+    """
+    if server != issuer and not server.is_below(issuer):
+        raise Refused(f"{issuer} cannot certify {server}, which is not below it", next_step=f"choose {issuer}.N")
+    if not_after_ms <= not_before_ms:
+        raise Refused(f"a certificate for {server} that is valid for no time")
+    bare = Certificate(
+        server=server,
+        incarnation=incarnation,
+        signing_key=signing_key,
+        exchange_key=exchange_key,
+        issuer=issuer,
+        serial=serial,
+        not_before_ms=not_before_ms,
+        not_after_ms=not_after_ms,
+        may_delegate=may_delegate,
+        most_descendants=most_descendants if may_delegate else 0,
+        registry_bytes=registry_bytes,
+        succeeds=succeeds,
+    )
+    return msgspec.structs.replace(bare, signature=keys.sign(DOMAIN + bare.content()))
+
+
+def issue_root(keys: Keys, server: ServerId, *, wall_ms: int, years: int = 20) -> Certificate:
+    """The certificate by which a root names itself; its incarnation is the time of its birth (DESIGN N5)."""
+    return issue(
+        keys,
+        server=server,
+        issuer=server,
+        incarnation=Incarnation(wall_ms),
+        signing_key=keys.signing_public,
+        exchange_key=keys.exchange_public,
+        serial=1,
+        not_before_ms=wall_ms - 24 * 3600 * 1000,  # a day: the clocks of those who verify it need not be exact
+        not_after_ms=wall_ms + years * YEAR_MS,
+        may_delegate=True,
+    )
+
+
+def fingerprint(server: ServerId, signing_key: bytes) -> str:
+    """How a root is pinned: `1#k3vwd...`."""
+    digest = sha256(signing_key).digest()[:20]
+    return f"{server}#{base64.b32encode(digest).decode().lower()}"
+
+
+def network_id(roots: Sequence[str]) -> bytes:
+    """What tells one mesh's handshakes from another's: 32 bytes, of the first pinned root, who founded the mesh."""
+    return sha256(b"bangpath network 1\0" + roots[0].encode()).digest()
+
+
+def verify_chain_untrusted(chain: Sequence[bytes], *, roots: Iterable[str], wall_ms: int | None) -> list[Certificate]:
+    """The certificates of a chain that leads from a pinned root to its last link, all of them.
+
+    `wall_ms` is the verifier's clock; None asks what the chain proves whenever it is or was valid (what an expired
+    server signed stays readable, I3). Raises `PeerMisbehaved` with the link and the cause.
+    """
+    if not 1 <= len(chain) <= MAX_COMPONENTS:
+        raise PeerMisbehaved(f"a chain of {len(chain)} certificates")
+    links = [Certificate.from_bytes_untrusted(each) for each in chain]
+    above = links[0]
+    pin = fingerprint(above.server, above.signing_key)
+    if pin not in tuple(roots):
+        raise PeerMisbehaved(f"the chain of {links[-1].server} begins with {pin}, which is no pinned root here")
+    for place, link in enumerate(links):
+        if place == 0:
+            if not link.is_root:
+                raise PeerMisbehaved(f"the chain of {links[-1].server} begins with {link.server}, which is no root")
+        elif link.issuer != above.server or not link.server.is_below(above.server):
+            raise PeerMisbehaved(f"{above.server} stands before {link.server}, which it cannot certify")
+        elif not above.may_delegate:
+            raise PeerMisbehaved(f"{above.server} may not certify others, but did so for {link.server}")
+        if not verify(above.signing_key, DOMAIN + link.content(), link.signature):
+            raise PeerMisbehaved(f"the certificate of {link.server} is not signed by {above.server}")
+        if wall_ms is not None:
+            _check_validity(link, wall_ms)
+        above = link
+    return links
+
+
+def _check_validity(link: Certificate, wall_ms: int) -> None:
+    if wall_ms > link.not_after_ms:
+        raise PeerMisbehaved(
+            f"the certificate of {link.server} expired {_days(wall_ms - link.not_after_ms)} days ago by this clock",
+            next_step=f"{link.issuer} issues a new one; check the clock here if that cannot be",
+        )
+    if wall_ms < link.not_before_ms:
+        raise PeerMisbehaved(
+            f"the certificate of {link.server} begins in {_days(link.not_before_ms - wall_ms)} days by this clock",
+            next_step="check the clock here",
+        )
+
+
+def _days(milliseconds: int) -> str:
+    return f"{milliseconds / 86_400_000:.1f}"
+
+
+def _succession_untrusted(past: Any) -> Succession:
+    if type(past) is not list or len(past) != 4:
+        raise PeerMisbehaved("a certificate with a succession of the wrong shape")
+    for number in past[:3]:
+        _check_number(number)
+    _check_bytes(past[3], 32)
+    return Succession(*past)
+
+
+def _check_number(number: object) -> None:
+    if type(number) is not int or not 0 <= number <= MAX_INTEGER:
+        raise PeerMisbehaved("a certificate with a number that is none of 0 to 2^63-1")
+
+
+def _check_bytes(value: object, length: int) -> None:
+    if type(value) is not bytes or len(value) != length:
+        raise PeerMisbehaved(f"a certificate with a key or signature that has not {length} bytes")
