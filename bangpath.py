@@ -1,0 +1,102 @@
+"""What people import: one name for each thing, and nothing is loaded before it is touched (DESIGN U1).
+
+    import bangpath
+
+    @bangpath.stored                                          a class of objects, declared in Python
+    class Note:
+        text: str
+        stars: int = bangpath.field(default=0, index=True)
+
+    with bangpath.connect_blocking("mesh/1.4") as node:       a running node, without async
+        node.define(Note)
+        made = node.create(Note, {"text": "hello"})
+        print(node.get(made["reference"])["fields"]["text"])
+
+    async with bangpath.connect("mesh/1.4") as node: ...      the same words from trio
+    bangpath.find("Note").where(bangpath.F.stars > 3)         a question; str() of it is its text
+    async with bangpath.open_node("mesh/1.4") as node: ...    a node inside this process
+    @bangpath.simulate(nodes=5, seeds=200)                    a test over whole networks
+
+Errors are of few kinds and say who must act: see `identity.errors`. Everything else is the house behind this door;
+its map is docs/ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from identity.errors import (
+        BangpathError,
+        Conflict,
+        Damaged,
+        Exhausted,
+        Forbidden,
+        LocalMistake,
+        NotFound,
+        OutcomeUnknown,
+        PeerMisbehaved,
+        Refused,
+        Unreachable,
+    )
+    from identity.names import ObjectId, Pattern, Reference, ServerId
+    from node.client import Blocking as connect_blocking
+    from node.client import Client as connect
+    from node.declare import field, stored
+    from node.language import F, find
+    from node.node import Node
+    from node.opening import open_node
+    from simulations.plugin import simulate
+
+__all__ = [
+    "BangpathError",
+    "Conflict",
+    "Damaged",
+    "Exhausted",
+    "F",
+    "Forbidden",
+    "LocalMistake",
+    "Node",
+    "NotFound",
+    "ObjectId",
+    "OutcomeUnknown",
+    "Pattern",
+    "PeerMisbehaved",
+    "Reference",
+    "Refused",
+    "ServerId",
+    "Unreachable",
+    "connect",
+    "connect_blocking",
+    "field",
+    "find",
+    "open_node",
+    "simulate",
+    "stored",
+]
+
+_HOMES = {
+    "node.client": {"connect": "Client", "connect_blocking": "Blocking"},
+    "node.declare": {"field": "field", "stored": "stored"},
+    "node.language": {"F": "F", "find": "find"},
+    "node.node": {"Node": "Node"},
+    "node.opening": {"open_node": "open_node"},
+    "simulations.plugin": {"simulate": "simulate"},
+    "identity.names": {name: name for name in ("ObjectId", "Pattern", "Reference", "ServerId")},
+}
+_HOME = {name: (home, inside) for home, names in _HOMES.items() for name, inside in names.items()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"bangpath has no {name!r}")
+    from importlib import import_module
+
+    home, inside = _HOME.get(name, ("identity.errors", name))
+    value = getattr(import_module(home), inside)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

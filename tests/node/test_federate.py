@@ -1,0 +1,327 @@
+"""However rows arrive, they leave in one order, none twice; and the report says whose word they are."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from identity.errors import BangpathError, Refused, Unreachable
+from identity.names import Incarnation, ObjectId, Pattern, Position, Reference, ServerId
+from node.asking import Found, Holding, RowPart
+from node.fan_out import QueryAnswer, ask
+from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
+from store.query import Compare, Question
+from store.records import Stored
+from store.registry import ClassDefinition, Field
+
+OWN, A, B, C = (ServerId.parse(text) for text in ("1", "1.1", "1.2", "1.3"))
+NOTE = ClassDefinition("Note", (Field("n", "int"), Field("text", "string")))
+
+
+def found(server: ServerId, number: int, n: int) -> Found:
+    reference = Reference(server, Incarnation(1), ObjectId(number))
+    return Found(reference, "Note", 1, {"n": n}, "owner", None, 0.0, (server,))
+
+
+def key(row: Found) -> bytes:
+    return int(row.fields["n"]).to_bytes(4, "big") + row.reference.to_bytes()
+
+
+def test_a_row_leaves_when_no_source_can_send_a_smaller_one() -> None:
+    merge = Merge(key)
+    a, b = merge.open(), merge.open()
+    merge.add(a, [found(A, 1, 1), found(A, 2, 4), found(A, 3, 7)])
+    assert merge.take() == []
+    merge.add(b, [found(B, 1, 2), found(B, 2, 9)])
+    assert [row.fields["n"] for row in merge.take()] == [1, 2, 4, 7]
+    merge.end(a)
+    assert [row.fields["n"] for row in merge.take()] == [9]
+    merge.end(b)
+    assert merge.take() == []
+    assert merge.finished
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 20), max_size=30).map(sorted), min_size=1, max_size=4),
+    st.none() | st.integers(0, 40),
+    st.data(),
+)
+def test_merging_is_sorting(streams: list[list[int]], limit: int | None, data: st.DataObject) -> None:
+    servers = [ServerId.of(1, at + 1) for at in range(len(streams))]
+    rows = [[found(server, at + 1, n) for at, n in enumerate(part)] for server, part in zip(servers, streams, strict=True)]
+    merge = Merge(key, limit=limit)
+    sources = [merge.open() for _ in rows]
+    left = [list(part) for part in rows]
+    taken: list[Found] = []
+    while not merge.finished:
+        open_sources = [at for at in sources if left[at] is not None]
+        at = data.draw(st.sampled_from(open_sources)) if open_sources else 0
+        if left[at]:
+            count = data.draw(st.integers(1, len(left[at])))
+            merge.add(at, left[at][:count])
+            del left[at][:count]
+        else:
+            merge.end(at)
+            left[at] = None  # type: ignore[call-overload]
+        taken += merge.take()
+    assert taken == sorted((row for part in rows for row in part), key=key)[:limit]
+
+
+def test_a_second_teller_never_doubles_a_row() -> None:
+    merge = Merge(key)
+    a, b = merge.open(), merge.open()
+    merge.add(a, [found(A, n, n) for n in range(1, 6)])
+    merge.add(b, [found(B, 1, 3)])
+    assert [row.fields["n"] for row in merge.take()] == [1, 2, 3, 3]
+    assert merge.forget(a)  # it fell silent; its mirror tells all of it again
+    merge.end(b)
+    merge.add(a, [found(A, n, n) for n in range(1, 9)])
+    merge.end(a)
+    assert [row.fields["n"] for row in merge.take()] == [4, 5, 6, 7, 8]
+
+
+MIRRORED = Holding("mirrored", Position(B, Incarnation(1), 1, 9), 0.5, whole=True)
+HALF = Holding("mirrored", Position(C, Incarnation(1), 1, 3), 0.5, whole=False)
+
+
+@pytest.mark.parametrize(
+    ("consistency", "here", "asked", "left"),
+    [
+        ("nearest", (OWN, B), (A, C), ()),
+        ("local", (OWN, B), (), (A, C)),
+        ("owner", (OWN,), (A, B, C), ()),
+    ],
+)
+def test_the_plan(consistency: str, here: Any, asked: Any, left: Any) -> None:
+    holdings = {B: MIRRORED, C: HALF}
+    assert plan([OWN, A, B, C], own=OWN, holdings=holdings, consistency=consistency) == (here, asked, left)
+
+
+def test_the_merge_gets_the_fields_it_orders_by_and_the_caller_does_not() -> None:
+    question = Question("Note", order=(("n", False),), fields=("text",))
+    assert pushed_down(question).fields == ("text", "n")
+    row = found(A, 1, 1)._replace(fields={"text": "x", "n": 1})
+    assert trimmer(question)([row])[0].fields == {"text": "x"}
+
+
+def test_whole_is_every_owner_by_itself_or_by_a_whole_mirror() -> None:
+    a, b = Owner(A), Owner(B)
+    a.answered("owner", position=Position(A, Incarnation(1), 2, 3), age=0.0, path=(A, OWN))
+    b.failed(Unreachable("1.2 is silent"))
+    report = completeness([a, b], [])
+    assert report["whole"] is False
+    assert report["owners"][0]["position"] == "1.1@2:3"
+    assert report["owners"][1]["how"] == "unreachable"
+    assert report["owners"][1]["error"]["cause"] == "1.2 is silent"
+    b.answered("mirrored", position=None, age=1.0, path=(B, A, OWN))
+    assert completeness([a, b], [])["whole"] is True
+    b.broken = True
+    assert completeness([a, b], [])["whole"] is False
+
+
+class World:
+    """What `Asking` gives, out of plain lists: the contract that `node.node` keeps."""
+
+    server = OWN
+    incarnation = 1
+
+    def __init__(self) -> None:
+        self.rows: dict[ServerId, list[Found]] = {each: [] for each in (OWN, A, B, C)}
+        self.mirrored: set[ServerId] = set()
+        self.cached: dict[ServerId, list[Found]] = {}
+        self.silent: set[ServerId] = set()
+        self.breaks_after: dict[ServerId, int] = {}
+        self.holders: dict[ServerId, list[ServerId]] = {}
+        self.refusal: BangpathError | None = None
+        self.asked: list[tuple[str, Question]] = []
+
+    def now(self) -> float:
+        return trio.current_time()
+
+    @contextmanager
+    def view(self) -> Iterator[Any]:
+        yield self
+
+    def definition(self, _name: str) -> ClassDefinition:
+        return NOTE
+
+    def select_batches(self, question: Question, *, servers: Pattern, size: int) -> Iterator[list[Stored]]:
+        held = {each: self.rows[each] for each in (OWN, *self.mirrored)} | self.cached
+        rows = [row for server, part in held.items() if server in servers for row in part]
+        ordered = _select(rows, question)
+        for at in range(0, len(ordered), size):
+            yield [Stored(row.reference, "Note", row.sequence, dict(row.fields)) for row in ordered[at : at + size]]
+
+    def holding(self, server: ServerId) -> Holding:
+        if server == OWN:
+            return Holding("owned", Position(OWN, Incarnation(1), 1, 1), 0.0, whole=True)
+        if server in self.mirrored:
+            return Holding("mirrored", Position(server, Incarnation(1), 1, 5), 0.25, whole=True)
+        return Holding("none", None, None, whole=False)
+
+    def age_of(self, _stored: Stored) -> float:
+        return 60.0
+
+    def path_to(self, server: ServerId) -> tuple[ServerId, ...]:
+        return (server,) if server == OWN else (server, OWN)
+
+    def silent_since(self, _server: ServerId) -> float | None:
+        return None
+
+    def owners(self, class_name: str, servers: Pattern | None) -> list[ServerId]:
+        return [each for each in self.rows if class_name == "Note" and (servers is None or each in servers)]
+
+    def carriers(self, owner: ServerId) -> list[ServerId]:
+        return self.holders.get(owner, [])
+
+    def registry_report(self) -> list[dict[str, Any]]:
+        return [{"server": "1", "position": "1@1:1", "age": 0.0}]
+
+    async def ask_object(self, *_: Any, **__: Any) -> Found:
+        raise AssertionError("a query asks for rows")
+
+    async def ask_rows(
+        self, server: ServerId, question: Question, *, owner: ServerId | None = None, deadline: float
+    ) -> AsyncIterator[RowPart]:
+        self.asked.append((str(server), question))
+        await trio.lowlevel.checkpoint()
+        if self.refusal is not None:
+            raise self.refusal
+        if server in self.silent:
+            raise Unreachable(f"{server} is silent")
+        rows = _select(self.rows[owner or server], question)
+        position = Position(owner or server, Incarnation(1), 1, 7)
+        for at in range(0, len(rows), 3):
+            if at >= self.breaks_after.get(server, 10**9):
+                raise Unreachable(f"{server} fell silent")
+            yield RowPart(rows[at : at + 3], False, position, 0.0 if owner is None else 2.0)
+            await trio.lowlevel.checkpoint()
+        yield RowPart([], True, position, 0.0 if owner is None else 2.0)
+
+
+def _select(rows: list[Found], question: Question) -> list[Found]:
+    where = question.where
+    if isinstance(where, Compare):
+        rows = [row for row in rows if row.fields["n"] > where.value]
+    if question.order:
+        rows = sorted(rows, key=lambda row: (row.fields["n"], row.reference))
+    return rows[: question.limit]
+
+
+async def asked(world: World, question: str | Question, consistency: str = "nearest") -> QueryAnswer:
+    return await ask(world, question, consistency=consistency, deadline=world.now() + 5)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    for at, server in enumerate((OWN, A, B, C)):
+        made.rows[server] = [found(server, n + 1, 4 * n + at) for n in range(10)]
+    made.mirrored = {A}
+    return made
+
+
+async def test_rows_of_all_owners_in_one_order(world: World) -> None:
+    answer = await asked(world, "Note order by n")
+    assert [row.fields["n"] for row in answer.rows] == list(range(40))
+    assert answer.completeness["whole"] is True
+    how = {each["server"]: (each["how"], each["rows"]) for each in answer.completeness["owners"]}
+    assert how == {"1": ("owned", 10), "1.1": ("mirrored", 10), "1.2": ("owner", 10), "1.3": ("owner", 10)}
+    assert answer.rows[1].kind == "mirrored"
+    assert answer.rows[1].age == 0.25
+
+
+async def test_filter_and_limit_travel(world: World) -> None:
+    answer = await asked(world, "Note where n > 20 from 1.2,1.3 order by n limit 3")
+    assert [row.fields["n"] for row in answer.rows] == [22, 23, 26]
+    assert {server for server, _ in world.asked} == {"1.2", "1.3"}
+    assert all(question.limit == 3 and question.where is not None for _, question in world.asked)
+    assert answer.completeness["whole"] is True
+
+
+async def test_a_silent_owner_is_told_by_a_carrier(world: World) -> None:
+    world.silent = {C}
+    world.holders = {C: [B]}
+    answer = await asked(world, "Note order by n")
+    assert len(answer.rows) == 40
+    owner = answer.completeness["owners"][3]
+    assert (owner["how"], owner["path"], owner["age"]) == ("mirrored", ["1.3", "1.2", "1"], 2.0)
+    assert answer.completeness["whole"] is True
+
+
+async def test_a_silent_owner_that_nobody_carries(world: World) -> None:
+    world.silent = {C}
+    answer = await asked(world, "Note order by n")
+    assert len(answer.rows) == 30
+    assert answer.completeness["whole"] is False
+    assert answer.completeness["owners"][3]["how"] == "unreachable"
+    assert "1.3 is silent" in answer.completeness["owners"][3]["error"]["cause"]
+
+
+async def test_cached_rows_are_shown_as_what_they_are(world: World) -> None:
+    world.silent = {C}
+    world.cached = {C: world.rows[C][:2]}
+    answer = await asked(world, "Note order by n")
+    assert [row.kind for row in answer.rows if row.reference.server == C] == ["cached", "cached"]
+    owner = answer.completeness["owners"][3]
+    assert (owner["how"], owner["age"], answer.completeness["whole"]) == ("cached", 60.0, False)
+
+
+async def test_an_owner_that_breaks_off_leaves_no_row_twice(world: World) -> None:
+    world.breaks_after = {C: 6}
+    world.holders = {C: [B]}
+    answer = await asked(world, "Note order by n")
+    assert [row.fields["n"] for row in answer.rows] == list(range(40))
+    world.holders = {}
+    answer = await asked(world, "Note order by n")
+    numbers = [row.fields["n"] for row in answer.rows]
+    assert numbers == sorted(set(numbers))
+    assert answer.completeness["whole"] is False
+
+
+async def test_local_asks_nobody(world: World) -> None:
+    answer = await asked(world, "Note order by n", "local")
+    assert world.asked == []
+    assert len(answer.rows) == 20
+    assert answer.completeness["whole"] is False
+    assert answer.completeness["owners"][2]["how"] == "not asked"
+
+
+async def test_owner_passes_the_mirror_by(world: World) -> None:
+    answer = await asked(world, "Note order by n", "owner")
+    assert {server for server, _ in world.asked} == {"1.1", "1.2", "1.3"}
+    assert answer.completeness["whole"] is True
+
+
+async def test_what_owners_refuse_is_refused(world: World) -> None:
+    world.refusal = Refused("Note has no field 'm'", field="m")
+    with pytest.raises(Refused, match="no field 'm'"):
+        await asked(world, "Note order by n")
+
+
+async def test_a_class_of_nobody_and_a_word_of_nobody(world: World) -> None:
+    with pytest.raises(Refused, match="no server known here has a class 'City'"):
+        await asked(world, "City")
+    with pytest.raises(Refused, match="no consistency"):
+        await asked(world, "Note", "strong")
+    answer = await asked(world, "Note from 2.*")
+    assert answer.rows == []
+    assert answer.completeness["whole"] is True
+
+
+async def test_what_the_taker_raises_reaches_the_caller(world: World) -> None:
+    from node.fan_out import stream
+
+    async def give(_rows: list[Found]) -> None:
+        raise Unreachable("the client hung up")
+
+    with pytest.raises(Unreachable, match="hung up"):
+        await stream(world, "Note order by n", give, deadline=world.now() + 5)  # type: ignore[arg-type]
+
+
+def test_mapping_is_what_rows_hold() -> None:
+    assert isinstance(found(A, 1, 1).fields, Mapping)
