@@ -1,22 +1,17 @@
-"""Floor 1: who is speaking, and by what right.
+"""Floor 1: who is speaking, and by what right. It knows no other floor, and every floor knows it.
 
-Promise: every name, number and value has one canonical form; nothing is believed that a pinned root, through a chain
-of certificates, did not give the speaker the right to say.
+    ServerId 1.7.3 --is proven by--> certificates 1 -> 1.7 -> 1.7.3 --sign--> keys --sign--> everything else
 
-    ServerId 1.7.3 ---- certificate chain 1 -> 1.7 -> 1.7.3 ---- keys ---- signatures
-         |                         |
-    Reference 1.7.3/42        pinned root 1#fingerprint
-
-Reading order:
+In reading order:
 
     errors.py      the kinds of failure, each saying who must act
-    machine.py     the verbs that every machine speaks
-    encoding.py    extensible integers and strict CBOR
-    names.py       (heart) ServerId, ObjectId, Reference, Position, Pattern
-    keys.py        one server's key pairs, and the key file
-    trust.py       certificates, and what a chain of them proves
-    tickets.py     an invitation in one line
+    names.py       (heart) ServerId, Reference, Position, Pattern: text, bytes, order
+    encoding.py    the one canonical form of numbers and values, and the only reader of strangers' CBOR
+    machine.py     the verbs that every machine of the upper floors speaks
+    keys.py        one server's signing and exchange keys, and the file that holds them
+    trust.py       certificates from parent to child, and what a chain of them proves
+    tickets.py     one line of text by which a newcomer is let in once
 
-Left to others: who is where (`routing`), what may be done with an object (rights come with their own issue), and
-everything that moves or is stored. This floor imports no other.
+Left to others: whom a proven server may ask for what (`node`), and every byte on disk or wire that is not a name, a
+key, a certificate or a ticket.
 """

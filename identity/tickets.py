@@ -4,7 +4,7 @@
 
     CBOR [version = 1, server, inviter, inviter's exchange key 32, root "1#...", id 16, secret 32, expires ms,
           [[host, port], ...]]
-    check   first 5 bytes of SHA-256 over the CBOR, in base 32: a ticket that was cut or mistyped is told from a wrong one
+    check   first 5 bytes of SHA-256 over the CBOR, in base 32: tells a ticket that was cut or mistyped from a wrong one
 
 Whoever holds the ticket may use it, once: it is handed over as a password is. The root in it is what the newcomer
 pins, so it believes the mesh no more than it believes who gave it the ticket.
@@ -64,7 +64,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
             content, check = _bytes(parts[1]), _bytes(parts[2])
         except (binascii.Error, ValueError):
             raise _mistyped() from None
-        if sha256(content).digest()[:5] != check:
+        if sha256(content).digest()[:5] != check or _letters(content) != parts[1]:
             raise _mistyped()
         try:
             return cls._read_untrusted(content)

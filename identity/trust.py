@@ -11,7 +11,7 @@
 
 A chain proves its last certificate when: the first is a pinned root's and signed by itself; each next one is signed by
 the key before it, names that server as issuer, stands directly or further below it in the name tree, and that server
-may delegate; none is longer valid than it is young, and all are valid now by the verifier's own clock.
+may delegate; and all are valid now by the verifier's own clock.
 
 A root is pinned as `1#fingerprint`: the id and the first 20 bytes of SHA-256 over its signing key, in base 32 small
 letters: 160 bits, because a second key with one's fingerprint is all that an attacker needs.
