@@ -249,7 +249,7 @@ class Log:
                 offset=location.offset,
             )
         ahead = segment.position(location.offset) - self._ended.position
-        if ahead >= 0 and segment is self._segments[-1]:
+        if self._open and ahead >= 0 and segment is self._segments[-1]:  # Behind the end there may be dead frames.
             return self._reader.read(segment, location.offset, b"".join(self._pending)[ahead:])
         return self._reader.read(segment, location.offset)
 
