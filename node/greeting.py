@@ -8,8 +8,9 @@
     1 HELLO    chain of certificates (root first), epoch of this run, wall clock, addresses to dial, software
 
 The transport has proven that the peer holds an exchange key; the chain proves whose that key is. A connection that we
-began towards one server is closed when another answers. What a peer sends before its HELLO is a breach; what it
-sends after is handed on under its name, which no message states again.
+began towards one server is closed when another answers. The transport keeps no order, so a message may overtake its
+sender's HELLO: it waits, within `HELD_BYTES` and `HELD_MESSAGES`, and is handed on under the proven name, which no
+message states again.
 
 Several connections with one peer may stand for a moment (both dialled at once, or one end restarted): all are
 GREETED, and `routing.router` says which to drop.
@@ -36,6 +37,8 @@ MAX_CHAIN = 16  # a certificate for each component of a server id
 MAX_CERTIFICATE_BYTES = 4096
 MAX_ADDRESSES = 16
 NO_TICKET = bytes(16)
+HELD_BYTES = 256 << 10  # FEED and a few requests, for the round trip that a lost HELLO takes
+HELD_MESSAGES = 64
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Host = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -86,6 +89,8 @@ class Session(msgspec.Struct):
     due: float  # until when the next step must have come
     server: ServerId | None = None
     hello: Hello | None = None
+    held: list[tuple[bytes, int]] = []  # what overtook the HELLO
+    held_bytes: int = 0
 
 
 class Say(msgspec.Struct, frozen=True):
@@ -104,6 +109,7 @@ class Greeted(msgspec.Struct, frozen=True):
     address: tuple[str, int]
     initiator: bool
     clock_offset_ms: int  # how far its wall clock is ahead of ours
+    held: tuple[tuple[bytes, int], ...]  # messages that overtook the HELLO, with their priorities, as they came
 
 
 class TurnAway(msgspec.Struct, frozen=True):
@@ -172,9 +178,24 @@ class Greeting:
         session.state, session.due = State.GREETED, math.inf
         session.server, session.hello = proven.server, hello
         offset = hello.wall_ms - self._wall_ms()
+        held, session.held, session.held_bytes = tuple(session.held), [], 0
         self._outputs.append(
-            Greeted(connection, proven.server, hello, session.address, session.initiator, clock_offset_ms=offset)
+            Greeted(
+                connection, proven.server, hello, session.address, session.initiator, clock_offset_ms=offset, held=held
+            )
         )
+
+    def hold(self, connection: int, message: bytes, priority: int) -> None:
+        """Keep what came before its sender's HELLO; more than a correct peer sends ends the connection."""
+        session = self._sessions.get(connection)
+        if session is None or session.due == math.inf:
+            return
+        session.held_bytes += len(message)
+        if session.held_bytes > HELD_BYTES or len(session.held) >= HELD_MESSAGES:
+            self.turn_away(connection, f"more than {HELD_BYTES} bytes before a HELLO")
+            session.held = []
+        else:
+            session.held.append((message, priority))
 
     def handle_closed(self, event: Closed, now: float) -> Session | None:
         """Forget the connection; gives what was known of it."""

@@ -8,7 +8,7 @@ import pytest
 
 from identity.errors import PeerMisbehaved
 from identity.names import ServerId
-from node.greeting import HELLO_S, NO_TICKET, Greeted, Greeting, Hello, Proven, Say, State, TurnAway
+from node.greeting import HELD_BYTES, HELLO_S, NO_TICKET, Greeted, Greeting, Hello, Proven, Say, State, TurnAway
 from transport.events import Closed, Connected
 from transport.wire import decode_untrusted, encode
 
@@ -136,3 +136,26 @@ def test_hello_has_bounds() -> None:
     ):
         with pytest.raises(PeerMisbehaved):
             decode_untrusted(encode(wrong), table)
+
+
+def test_what_overtook_the_hello_waits_for_it() -> None:
+    machine = greeting()
+    machine.handle_connected(connected(), now=0.0)
+    machine.hold(1, b"feed", 0)
+    machine.hold(1, b"request", 1)
+    machine.take_outputs()
+    machine.handle_hello(1, hello(PEER), now=0.1)
+    (greeted,) = machine.take_outputs()
+    assert greeted.held == ((b"feed", 0), (b"request", 1))
+
+
+def test_no_peer_is_kept_in_memory_for_long_before_it_is_proven() -> None:
+    machine = greeting()
+    machine.handle_connected(connected(), now=0.0)
+    machine.take_outputs()
+    machine.hold(1, bytes(HELD_BYTES + 1), 0)
+    assert [type(each) for each in machine.take_outputs()] == [TurnAway]
+    machine.hold(1, b"more", 0)
+    session = machine.session(1)
+    assert session is not None
+    assert session.held == []
