@@ -1,0 +1,115 @@
+"""The one task that hands verified updates to the store, in order, and tells what became of each.
+
+    Flood --Apply--> queue --everything that has gathered--> database.apply --one sync--> outcomes --> Flood
+
+Rules. Updates reach the store in the order in which Flood put them out. Whatever has gathered while the store was
+syncing goes in one call, so that one sync covers it: the queue is empty most of the time, and long only while a
+mirror catches up. Outcomes are told in the same order, those of one kind together.
+
+Bounds: Flood puts out no more than its own window (4 MiB, DESIGN F3) before outcomes return, so the queue needs no
+second bound; one call takes at most `MAX_CALL_BYTES`, so that one sync never makes a reader wait for megabytes.
+
+Left to others: what is believed (`replication.flood`); what a leaf means (`store.database`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import trio
+
+from replication.messages import Apply
+from store.records import REGISTRY, Update
+
+MAX_CALL_BYTES = 4 << 20
+MAX_CALL_UPDATES = 1024  # about 50 ms of applying at 20 000 objects/s: others get their turn between two calls
+
+
+class Outcomes(Protocol):
+    """What `replication.flood.Flood` wants to hear."""
+
+    def handle_applied(self, updates: Sequence[Update], now: float) -> None: ...
+    def handle_deferred(self, update: Update, now: float) -> None: ...
+    def handle_refused(self, update: Update, reason: str, now: float) -> None: ...
+    def handle_registry_advanced(self, now: float) -> None: ...
+
+
+class Applier:
+    """The queue between Flood and the store, and the task that empties it.
+
+    `apply(updates)` is `database.apply`; `learn(update)` takes an applied registry update into the directory;
+    `touch()` wakes the pump after outcomes were told.
+    """
+
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        *,
+        apply: Callable[[Sequence[Update]], Awaitable[Sequence[Any]]],
+        learn: Callable[[Update], None],
+        touch: Callable[[], None],
+    ) -> None:
+        self.waiting_bytes = 0
+        self._outcomes = outcomes
+        self._apply = apply
+        self._learn = learn
+        self._touch = touch
+        self._queue: deque[Update] = deque()
+        self._filled = trio.Event()
+
+    def put(self, output: Apply) -> None:
+        """Carry out an `Apply`."""
+        for update in output.updates:
+            self._queue.append(update)
+            self.waiting_bytes += len(update.leaves)
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Until cancelled; what the store raises (it stopped) ends the node."""
+        while True:
+            await self._filled.wait()
+            batch = self._take()
+            outcomes = await self._apply(batch)
+            self._tell(outcomes)
+            self._touch()
+
+    def _take(self) -> list[Update]:
+        batch: list[Update] = []
+        taken = 0
+        while self._queue and len(batch) < MAX_CALL_UPDATES and (taken < MAX_CALL_BYTES or not batch):
+            update = self._queue.popleft()
+            taken += len(update.leaves)
+            batch.append(update)
+        self.waiting_bytes -= taken
+        if not self._queue:
+            self._filled = trio.Event()
+        return batch
+
+    def _tell(self, outcomes: Sequence[Any]) -> None:
+        now = trio.current_time()
+        applied: list[Update] = []
+        for outcome in outcomes:
+            kind = type(outcome).__name__
+            if kind == "Applied":
+                applied.append(outcome.update)
+                continue
+            if applied:
+                self._outcomes.handle_applied(applied, now)
+                applied = []
+            if kind == "Deferred":
+                self._outcomes.handle_deferred(outcome.update, now)
+            else:
+                self._outcomes.handle_refused(outcome.update, outcome.reason, now)
+        if applied:
+            self._outcomes.handle_applied(applied, now)
+        registry = [each.update for each in outcomes if each.update.head.kind == REGISTRY and _took(each)]
+        for update in registry:
+            self._learn(update)
+        if registry:
+            self._outcomes.handle_registry_advanced(now)
+
+
+def _took(outcome: Any) -> bool:
+    return type(outcome).__name__ == "Applied"
