@@ -108,7 +108,8 @@ class Intake:
         if number == next_number:
             full = self.held_bytes + size > MAX_HELD_BYTES
         else:
-            full = self._waiting_bytes + size > MAX_HELD_BYTES // 2 or (chain and len(chain.waiting) >= MAX_WAITING)
+            waiting = len(chain.waiting) if chain else 0
+            full = self._waiting_bytes + size > MAX_HELD_BYTES // 2 or waiting >= MAX_WAITING
         if full:
             self._starved[feed] = None
             spool.counts["dropped"] += 1

@@ -82,6 +82,8 @@ class Server:
         )
         held = []
         for feed, updates in self.durable.items():
+            if not updates:
+                continue
             last = Update.from_bytes_untrusted(updates[-1])
             held.append((feed.server, feed.incarnation, feed.kind, 1, len(updates), update_hash(last)))
             if feed.kind == REGISTRY:

@@ -205,7 +205,7 @@ def test_an_epoch_or_a_sequence_that_falls_is_refused():
         a.commit()
         lab.run(1)
         head = Update.from_bytes_untrusted(a.durable[a.feed()][-1]).head.to_bytes()
-        late = FeedSealer(a.id, a.incarnation, lambda data: a.key.sign(data).signature, lab.random)
+        late = FeedSealer(a.id, a.incarnation, lambda data, key=a.key: key.sign(data).signature, lab.random)
         late.resume(DATA, head)
         late.begin_epoch(4 if change == "epoch" else 9)
         send(lab, a, b, seal(a, late, number_of_leaf=200 if change == "epoch" else 50))
