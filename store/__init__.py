@@ -1,0 +1,38 @@
+"""Floor 2, store: what was answered as committed is there after any crash.
+
+    people       values      fields as Python values and JSON
+    classes      definitions, registry, bodies, fieldtypes, keys
+    questions    query, selecting
+                     |
+    one server   database  (heart)   one task owns the log; readers see what is durable
+                     |     transaction, reading, applying, recovery, references, indexes
+    durable      log   ->  generations  ->  fold  ->  tables          bytes only, no classes
+                 frames    (memory)                   (LMDB)
+                 segments
+                     |
+                 disk      the seam; its other side is simulations.faulty_disk
+
+The layer below the line knows bytes, keys and positions; the layer above knows classes, objects and feeds. A change
+goes down once: checked, written to the log, synced, answered, folded. Nothing is ever undone (DESIGN L6).
+
+Reading order:
+
+    records         vocabulary: records, leaves, updates and their bytes; the Sealer that the node hands in
+    definitions     a class: its fields, version, fingerprint, as text and CBOR
+    fieldtypes      what a field may hold         keys     bytes in the order of values
+    bodies          fields to bodies and back, compiled per class
+    values          fields as JSON
+    registry        the data dictionary: built-in classes, known and adopted classes
+    indexes         which entries a version contributes
+    query           vocabulary of questions; filters and the order of rows
+    selecting       choose an index, scan, filter, order, limit
+    reading         views of what is durable, and of what is appended
+    references      targets must exist; what happens when they are deleted
+    transaction     reads and writes of one unit of work
+    applying        from checked changes to records, index entries and feed positions: live and in replay alike
+    database        (heart) open, commit, apply, define, close: the one task that owns the log
+    disk log frames segments group_commit tables generations versions fold worker     the durable layer
+
+Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other
+servers (`node`). The store calls a `Sealer` and never sees a key.
+"""

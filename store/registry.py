@@ -1,0 +1,300 @@
+"""The data dictionary: which classes there are, by number, name and fingerprint (DESIGN R2, R3).
+
+    number  class          feed       what
+    0       -                         the null object
+    1       Class          registry   a class that its owner has adopted
+    2       KnownServer    -          server numbers of records: a server's name and incarnation
+    3       Server         registry   a server's certificates and addresses
+    4       Answered       -          requests that were carried out, and their answers
+    5       Setting        -          what this server keeps for itself
+    6       KnownClass     -          class numbers of records: a definition known here
+    64..    users' classes data       numbered by the object that makes them known
+
+A class is *known* when its definition came, by our own `define` or in a registry feed; it is *adopted* when an own
+object of `Class` says so, and only then are there own objects of it. What is known grows to the longest definition
+heard of; own objects are written as adopted. Indexes are this server's own affair: a class heard of brings those of
+its first definition, `define` changes them.
+
+A registry is a value: a view keeps the one it began with, a change makes another. `Class` and `Server` are the only
+built-in classes that leave a server; the others are hidden from questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from identity.errors import PeerMisbehaved, Refused
+from store.bodies import Codec
+from store.definitions import ClassDefinition, Field, definition_from_dict, definition_from_toml
+from store.indexes import Index, compile_indexes
+from store.records import DATA, DELETE, REGISTRY, Leaf
+
+__all__ = [
+    "BUILT_IN", "CLASS", "SERVER", "ClassDefinition", "ClassEntry", "Field", "Registry", "definition_from_dict",
+    "definition_from_toml", "read_registry_leaf_untrusted",
+]  # fmt: skip
+
+NULL, CLASS, KNOWN_SERVER, SERVER, ANSWERED, SETTING, KNOWN_CLASS = range(7)
+FIRST_USER_NUMBER = 64
+
+
+def _built_in(name: str, privacy: str, *fields: Field) -> ClassDefinition:
+    return ClassDefinition(name=name, fields=fields, privacy=privacy).checked()
+
+
+BUILT_IN: dict[int, ClassDefinition] = {
+    CLASS: _built_in(
+        "Class", "distributed",
+        Field(name="name", required=True, index=True),
+        Field(name="major", type="int", required=True),
+        Field(name="minor", type="int", required=True),
+        Field(name="description"),
+        Field(name="privacy", required=True),
+        Field(name="fields", type="list", required=True),
+    ),
+    KNOWN_SERVER: _built_in(
+        "KnownServer", "private",
+        Field(name="server", type="bytes", required=True),
+        Field(name="incarnation", type="int", required=True),
+    ),
+    SERVER: _built_in(
+        "Server", "distributed",
+        Field(name="server", type="bytes", required=True, unique=True),
+        Field(name="incarnation", type="int", required=True),
+        Field(name="name"),
+        Field(name="chain", type="list(bytes)", required=True),
+        Field(name="addresses", type="list"),
+        Field(name="wall_ms", type="int"),
+    ),
+    ANSWERED: _built_in(
+        "Answered", "private",
+        Field(name="request", type="bytes", required=True, unique=True),
+        Field(name="answer", type="bytes"),
+    ),
+    SETTING: _built_in(
+        "Setting", "private",
+        Field(name="key", required=True, unique=True),
+        Field(name="value", type="list"),
+    ),
+    KNOWN_CLASS: _built_in(
+        "KnownClass", "private",
+        Field(name="definition", type="list", required=True),
+    ),
+}  # fmt: skip
+_BUILT_IN_NAMES = {each.name: number for number, each in BUILT_IN.items()}
+_REGISTRY_FINGERPRINTS = {BUILT_IN[number].fingerprint: BUILT_IN[number] for number in (CLASS, SERVER)}
+
+
+class ClassEntry(msgspec.Struct, frozen=True):
+    """One class as this server keeps it.
+
+    `definition` is the longest known, by which everything is read; `own_codec` writes own objects, and is that of the
+    adopted definition. `own_object` is the object of `Class` that adopted it, 0: not adopted. `feed` None: private.
+    """
+
+    number: int
+    definition: ClassDefinition
+    codec: Codec
+    own_codec: Codec
+    indexes: tuple[Index, ...]
+    feed: int | None
+    own_object: int = 0
+
+    @property
+    def hidden(self) -> bool:
+        """Whether questions cannot see it."""
+        return self.number < FIRST_USER_NUMBER and self.feed is None
+
+    @property
+    def writable(self) -> bool:
+        """Whether own objects of it may be made."""
+        return self.own_object != 0 or self.number < FIRST_USER_NUMBER
+
+    def index_on(self, field: str) -> Index | None:
+        for index in self.indexes:
+            if index.name == field:
+                return index
+        return None
+
+
+class Registry:
+    """All classes known to one server at one moment. `own` is its prefix of references in wire form."""
+
+    def __init__(self, own: bytes) -> None:
+        self._own = own
+        self._by_number: dict[int, ClassEntry] = {}
+        self._by_fingerprint: dict[bytes, ClassEntry] = {}
+        self._by_name: dict[str, ClassEntry] = {}
+        self._pointing: dict[str, tuple[tuple[ClassEntry, Field], ...]] | None = None
+        for number, definition in BUILT_IN.items():
+            self._take(self._make(number, definition, definition, own_object=0))
+
+    def __iter__(self) -> Iterator[ClassEntry]:
+        return iter(self._by_number.values())
+
+    def by_number(self, number: int) -> ClassEntry | None:
+        return self._by_number.get(number)
+
+    def by_fingerprint(self, fingerprint: bytes) -> ClassEntry | None:
+        return self._by_fingerprint.get(fingerprint)
+
+    def by_name(self, name: str) -> ClassEntry | None:
+        """The adopted class of that name, else the one known first; built-in ones included."""
+        return self._by_name.get(name)
+
+    def entry(self, name: str) -> ClassEntry:
+        """The same. Raises `Refused`, naming the classes there are."""
+        entry = self._by_name.get(name)
+        if entry is None:
+            known = ", ".join(sorted(each.definition.name for each in self._by_number.values() if not each.hidden))
+            raise Refused(
+                f"there is no class {name!r} here",
+                next_step=f"known are {known}; `bangpath class` makes one, or adopts one from another server",
+                **{"class": name},
+            )
+        return entry
+
+    def find(self, name: str) -> ClassDefinition | None:
+        """The definition of a class that questions may see, or None."""
+        entry = self._by_name.get(name)
+        return None if entry is None or entry.hidden else entry.definition
+
+    def definition(self, name: str) -> ClassDefinition:
+        """The same. Raises `Refused`, naming the classes there are."""
+        return self.visible(name).definition
+
+    def visible(self, name: str) -> ClassEntry:
+        """The entry of a class that questions may see. Raises `Refused`."""
+        entry = self.entry(name)
+        if entry.hidden:
+            raise Refused(f"class {name} is this server's own affair", **{"class": name})
+        return entry
+
+    def definitions(self) -> list[ClassDefinition]:
+        """All users' classes known here, in the order in which they became known."""
+        return [each.definition for number, each in self._by_number.items() if number >= FIRST_USER_NUMBER]
+
+    def adopted(self, name: str) -> bool:
+        """Whether own objects of this class may be made."""
+        entry = self._by_name.get(name)
+        return entry is not None and entry.own_object != 0
+
+    def fields_pointing_to(self, class_name: str) -> tuple[tuple[ClassEntry, Field], ...]:
+        """Reference fields of adopted classes that say what happens when an object of this class is deleted."""
+        if self._pointing is None:
+            self._pointing = {}
+        found = self._pointing.get(class_name)
+        if found is None:
+            found = self._pointing[class_name] = tuple(
+                (entry, field)
+                for entry in self._by_number.values()
+                for field in entry.definition.fields
+                if field.on_delete and field.field_type.target in ("", class_name)
+            )
+        return found
+
+    # Changes make another registry.
+
+    def with_known(self, number: int, definition: ClassDefinition) -> Registry:
+        """This one and a class that became known, or longer, or otherwise indexed, under `number`."""
+        before = self._by_number.get(number)
+        own_object = 0 if before is None else before.own_object
+        own = definition if before is None or not own_object else before.own_codec.definition
+        return self._with(self._make(number, definition, own, own_object=own_object))
+
+    def with_adopted(self, number: int, definition: ClassDefinition, own_object: int) -> Registry:
+        """This one, in which the class has been adopted by `own_object`, which says `definition`; 0: no longer."""
+        before = self._by_number[number]
+        return self._with(self._make(number, before.definition, definition, own_object=own_object))
+
+    def _with(self, entry: ClassEntry) -> Registry:
+        after = Registry.__new__(Registry)
+        after._own = self._own
+        after._by_number = dict(self._by_number)
+        after._by_fingerprint = dict(self._by_fingerprint)
+        after._by_name = dict(self._by_name)
+        after._pointing = None
+        after._take(entry)
+        return after
+
+    def _take(self, entry: ClassEntry) -> None:
+        self._by_number[entry.number] = entry
+        self._by_fingerprint[entry.definition.fingerprint] = entry
+        name = entry.definition.name
+        standing = self._by_name.get(name)
+        if (
+            standing is None
+            or standing.number == entry.number
+            or (standing.own_object == 0 and entry.own_object and standing.number >= FIRST_USER_NUMBER)
+        ):
+            self._by_name[name] = entry
+
+    def _make(self, number: int, definition: ClassDefinition, own: ClassDefinition, *, own_object: int) -> ClassEntry:
+        codec = Codec(definition, self._own)
+        if definition.privacy == "private":
+            feed = None
+        else:
+            feed = REGISTRY if number < FIRST_USER_NUMBER else DATA
+        return ClassEntry(
+            number=number,
+            definition=definition,
+            codec=codec,
+            own_codec=codec if own == definition else Codec(own, self._own),
+            indexes=compile_indexes(definition, number),
+            feed=feed,
+            own_object=own_object,
+        )
+
+
+def is_built_in(name: str) -> bool:
+    """Whether users' classes may not have this name."""
+    return name in _BUILT_IN_NAMES
+
+
+def joined_definition(known: ClassDefinition, heard: ClassDefinition) -> ClassDefinition | None:
+    """The longer of two definitions of one class, indexed as `known` is; None when neither continues the other.
+
+    They have one fingerprint; minor versions that two owners added differently do not join.
+    """
+    shorter, longer = sorted((known, heard), key=lambda each: len(each.fields))
+    for one, other in zip(shorter.fields, longer.fields, strict=False):
+        if one.name != other.name or one.field_type.base != other.field_type.base:
+            return None
+    if longer is known:
+        return known
+    kept = known.by_name
+    fields = tuple(kept.get(each.name) or _unindexed(each) for each in longer.fields)
+    return msgspec.structs.replace(known, fields=fields, minor=heard.minor)
+
+
+def _unindexed(field: Field) -> Field:
+    return msgspec.structs.replace(field, index=False, unique=False, on_delete="")
+
+
+def class_fields(definition: ClassDefinition) -> dict[str, Any]:
+    """The fields of the object of `Class` that adopts `definition`."""
+    return dict(zip(BUILT_IN[CLASS].codec.names, definition.to_plain(), strict=True))
+
+
+def definition_of_class_untrusted(fields: Mapping[str, Any]) -> ClassDefinition:
+    """What an object of `Class` defines. Raises `PeerMisbehaved`."""
+    definition = ClassDefinition.from_plain_untrusted([fields.get(name) for name in BUILT_IN[CLASS].codec.names])
+    if is_built_in(definition.name):
+        raise PeerMisbehaved(f"a class that calls itself {definition.name}, which is built in")
+    return definition
+
+
+def read_registry_leaf_untrusted(leaf: Leaf) -> tuple[str, dict[str, Any]] | None:
+    """Class name and fields of a leaf of a registry feed; None for a deletion. Raises `PeerMisbehaved`.
+
+    For those who must read a registry update before it can be applied: the chain of a server that is not known yet.
+    """
+    definition = _REGISTRY_FINGERPRINTS.get(leaf.fingerprint)
+    if definition is None:
+        raise PeerMisbehaved(f"a registry feed with an object of class {leaf.fingerprint.hex()}, which is none of its")
+    if leaf.operation == DELETE:
+        return None
+    return definition.name, definition.from_body_untrusted(leaf.body)
