@@ -1,0 +1,232 @@
+"""Who is in the mesh: each server's keys, addresses and classes, as certificates and registry feeds prove them.
+
+    HELLO of a peer ------------+                          +--> keys: who signs a feed, whom a handshake must meet
+    own chain (all ancestors) --+--> Entry per server ------+--> addresses: where to dial
+    registry feeds, applied ----+                          +--> classes: whose objects a query must ask for
+
+Rules. A server enters by a chain that leads to a pinned root, however that chain came, and by nothing else. A higher
+incarnation replaces the entry of a lower one; the signing keys of lower ones stay, for what they signed stays readable
+(DESIGN I3, N5). Addresses are believed of a server about itself only: in its HELLO, or in the `Server` object of its
+own registry feed. A registry update of a server that is not known yet may carry its chain: `introduce_untrusted`.
+Certificates are judged by the clock when a peer greets; what an expired one signed long ago is still believed.
+
+Nothing here is durable: at opening it is filled from the store's registry objects. Left to others: what chains prove
+(`identity.trust`), whether an address may be dialled (`node.dialling`), the feeds (`replication`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from identity.errors import PeerMisbehaved
+from identity.names import Pattern, ServerId
+from identity.trust import Certificate, verify_chain_untrusted
+from node.greeting import MAX_ADDRESSES, Proven
+from store.records import Head, Stored, read_leaves_untrusted
+from store.registry import definition_of_class_untrusted, read_registry_leaf_untrusted
+
+Address = tuple[str, int]
+
+MAX_SERVERS = 1 << 16  # entries; a mesh beyond that wants zones (DESIGN F3), not a longer list
+
+
+class Entry(msgspec.Struct):
+    """What is known of one server."""
+
+    server: ServerId
+    certificate: Certificate
+    chain: tuple[bytes, ...]
+    name: str = ""
+    addresses: tuple[Address, ...] = ()
+    classes: dict[int, tuple[str, bytes]] = msgspec.field(default_factory=dict)  # object -> name, fingerprint
+
+    @property
+    def incarnation(self) -> int:
+        return self.certificate.incarnation
+
+    def has_adopted(self, name: str, fingerprint: bytes | None) -> bool:
+        return any(
+            each[0] == name and (fingerprint is None or each[1] == fingerprint) for each in self.classes.values()
+        )
+
+
+class Directory:
+    """Every server that was ever proven to be one. `wall_ms()` is this server's clock."""
+
+    def __init__(self, own: ServerId, *, roots: Iterable[str], wall_ms: Callable[[], int]) -> None:
+        self._own = own
+        self._roots = tuple(roots)
+        self._wall_ms = wall_ms
+        self._entries: dict[ServerId, Entry] = {}
+        self._keys: dict[tuple[ServerId, int], bytes] = {}
+        self._changed: dict[ServerId, None] = {}
+
+    # -- learning
+
+    def prove_untrusted(self, chain: Sequence[bytes]) -> Proven:
+        """Who a peer is that greets with this chain; its entry is made. Raises `PeerMisbehaved` with the cause.
+
+        Refused besides what proves nothing: an incarnation that another one has replaced (ATTACKS 18).
+        """
+        links = verify_chain_untrusted(chain, roots=self._roots, wall_ms=self._wall_ms())
+        certificate = links[-1]
+        known = self._entries.get(certificate.server)
+        if known is not None and known.incarnation > certificate.incarnation:
+            raise PeerMisbehaved(
+                f"{certificate.server} of incarnation {certificate.incarnation} was replaced by "
+                f"{known.incarnation}, which is known here"
+            )
+        key = self._keys.get((certificate.server, certificate.incarnation), certificate.signing_key)
+        if key != certificate.signing_key:
+            raise PeerMisbehaved(
+                f"two keys are certified for {certificate.server}, incarnation {certificate.incarnation}: "
+                f"{key.hex()[:16]} and {certificate.signing_key.hex()[:16]}"
+            )
+        self._learn(links, chain)
+        return Proven(certificate.server, certificate.incarnation, certificate.signing_key, certificate.exchange_key)
+
+    def learn_chain(self, chain: Sequence[bytes]) -> None:
+        """Our own chain, or one that the store holds: all of its servers become known. Raises `PeerMisbehaved`."""
+        self._learn(verify_chain_untrusted(chain, roots=self._roots, wall_ms=None), chain)
+
+    def learn_addresses(self, server: ServerId, addresses: Sequence[Address]) -> None:
+        """Where the server says of itself that it can be reached."""
+        entry = self._entries.get(server)
+        if entry is not None and addresses and entry.addresses != tuple(addresses):
+            entry.addresses = tuple(addresses[:MAX_ADDRESSES])
+            self._changed[server] = None
+
+    def learn_object(self, owner: ServerId, number: int, stored: Stored | None) -> None:
+        """An object of the owner's registry feed as it is now; None: it is gone.
+
+        What makes no sense in it is left out: its owner signed it, and only its owner suffers.
+        """
+        entry = self._entries.get(owner)
+        if stored is not None and stored.class_name == "Server":
+            self._learn_server(owner, stored.fields)
+        elif stored is not None and stored.class_name == "Class" and entry is not None:
+            try:
+                definition = definition_of_class_untrusted(stored.fields)
+            except PeerMisbehaved:
+                return
+            entry.classes[number] = (definition.name, definition.fingerprint)
+        elif stored is None and entry is not None:
+            entry.classes.pop(number, None)
+
+    def introduce_untrusted(self, head: Head, leaves: bytes) -> bytes | None:
+        """The signing key of a feed whose owner is not known yet, if this very update carries his chain.
+
+        None when it does not. Raises `PeerMisbehaved` for a chain that proves somebody else, or nothing.
+        """
+        for leaf in read_leaves_untrusted(leaves, head.count):
+            told = read_registry_leaf_untrusted(leaf)
+            if told is None or told[0] != "Server":
+                continue
+            chain = _chain_untrusted(told[1])
+            certificate = verify_chain_untrusted(chain, roots=self._roots, wall_ms=None)[-1]
+            if (certificate.server, certificate.incarnation) != (head.server, head.incarnation):
+                raise PeerMisbehaved(f"the registry of {head.server} introduces {certificate.server}")
+            return certificate.signing_key
+        return None
+
+    def take_changed(self) -> list[Entry]:
+        """Entries that are new, or whose keys or addresses changed, since the last call: what routing should know."""
+        changed = [self._entries[server] for server in self._changed]
+        self._changed.clear()
+        return changed
+
+    # -- questions
+
+    def signing_key_of(self, server: ServerId, incarnation: int) -> bytes | None:
+        return self._keys.get((server, incarnation))
+
+    def entry(self, server: ServerId) -> Entry | None:
+        return self._entries.get(server)
+
+    def entries(self) -> list[Entry]:
+        """All, in the order of their names."""
+        return [self._entries[server] for server in sorted(self._entries)]
+
+    def owners(self, class_name: str, fingerprint: bytes | None, servers: Pattern | None) -> list[ServerId]:
+        """Who has adopted this class, in the order of their names."""
+        return [
+            entry.server
+            for entry in self.entries()
+            if (servers is None or servers.matches(entry.server)) and entry.has_adopted(class_name, fingerprint)
+        ]
+
+    def adopters(self) -> Mapping[tuple[str, bytes], list[ServerId]]:
+        """Every class that anybody adopted, with those who did."""
+        found: dict[tuple[str, bytes], list[ServerId]] = {}
+        for entry in self.entries():
+            for each in entry.classes.values():
+                found.setdefault(each, []).append(entry.server)
+        return found
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # -- helpers
+
+    def _learn_server(self, owner: ServerId, fields: Mapping[str, Any]) -> None:
+        try:
+            chain = _chain_untrusted(fields)
+            links = verify_chain_untrusted(chain, roots=self._roots, wall_ms=None)
+        except PeerMisbehaved:
+            return
+        if links[-1].server != owner:
+            return
+        self._learn(links, chain)
+        entry = self._entries[owner]
+        if links[-1].incarnation != entry.incarnation:
+            return
+        name = fields.get("name")
+        entry.name = name[:256] if isinstance(name, str) else ""
+        self.learn_addresses(owner, _addresses_untrusted(fields.get("addresses")))
+
+    def _learn(self, links: Sequence[Certificate], chain: Sequence[bytes]) -> None:
+        for place, certificate in enumerate(links):
+            server = certificate.server
+            known = self._entries.get(server)
+            if known is None and len(self._entries) >= MAX_SERVERS and server != self._own:
+                raise PeerMisbehaved(f"{MAX_SERVERS} servers are known, so {server} is not taken in")
+            self._keys.setdefault((server, certificate.incarnation), certificate.signing_key)
+            if known is None:
+                self._entries[server] = Entry(server, certificate, tuple(chain[: place + 1]))
+                self._changed[server] = None
+            elif _is_newer(certificate, known.certificate):
+                if known.incarnation != certificate.incarnation:
+                    known.classes, known.addresses = {}, ()
+                if known.certificate.exchange_key != certificate.exchange_key:
+                    self._changed[server] = None
+                known.certificate, known.chain = certificate, tuple(chain[: place + 1])
+
+
+def _is_newer(one: Certificate, other: Certificate) -> bool:
+    return (one.incarnation, one.serial) > (other.incarnation, other.serial)
+
+
+def _chain_untrusted(fields: Mapping[str, Any]) -> tuple[bytes, ...]:
+    chain = fields.get("chain")
+    if not isinstance(chain, list) or not all(isinstance(each, bytes) for each in chain):
+        raise PeerMisbehaved("a Server object without a chain")
+    return tuple(chain)
+
+
+def _addresses_untrusted(said: object) -> tuple[Address, ...]:
+    """Those that make sense of what a Server object says."""
+    if not isinstance(said, list):
+        return ()
+    return tuple(
+        (each[0], each[1])
+        for each in said[:MAX_ADDRESSES]
+        if isinstance(each, list)
+        and len(each) == 2
+        and isinstance(each[0], str)
+        and 0 < len(each[0]) <= 255
+        and type(each[1]) is int
+        and 0 < each[1] < 65536
+    )
