@@ -212,7 +212,8 @@ class FaultyDisk:
         """Whether the power is cut in this write: it is then under way, and nothing after it happens."""
         self._check()
         self.writes += 1
-        self._tell(f"write {name} {offset} {len(data)} {crc32(data):08x}")
+        if self._trace is not None:
+            self._trace(f"write {name} {offset} {len(data)} {crc32(data):08x}")
         self._dark = self.writes == self._cut_at_write
         return self._dark
 

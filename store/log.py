@@ -315,7 +315,7 @@ class Log:
         header = SegmentHeader(number, self._incarnation, self.epoch, first, self._ended.hash, self._server)
         file = self._disk.open(name, create=True)
         try:
-            file.allocate(min(self._step_bytes, self._segment_bytes) + SEGMENT_HEADER_BYTES)
+            file.allocate(SEGMENT_HEADER_BYTES + self._step_bytes)
         except BangpathError:
             file.close()
             if self._disk.failure is None:

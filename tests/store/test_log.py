@@ -8,8 +8,9 @@ import trio
 from identity.errors import Damaged, Exhausted, LocalMistake, Refused
 from identity.names import ServerId
 from simulations.faulty_disk import FaultyDisk, PowerCut
-from store.frames import SEGMENT_HEADER_BYTES
+from store.frames import CLOSING, OPENING, ORDINARY, SEGMENT_HEADER_BYTES, FrameCodec, FrameHeader, GroupHead
 from store.log import BEGINNING, Group, Location, Log, Mark
+from store.segments import GroupReader
 
 SERVER = ServerId.parse("1.7.3")
 
@@ -225,6 +226,20 @@ def test_damage_in_an_earlier_segment_is_never_a_torn_tail(disk: FaultyDisk) -> 
     assert log.read(first_of_second).sections == [b"x" * 300]
 
 
+def test_a_bad_header_before_intact_frames_is_damage_and_nothing_is_removed(disk: FaultyDisk) -> None:
+    log, _ = recover(disk)
+    (location,) = commit(log, b"answered")
+    disk.crash()
+    disk.flip(disk.list()[0], 3)
+    log = open_log(disk)
+    with pytest.raises(Damaged, match="segment header cannot be read"):
+        list(log.replay())
+    with pytest.raises(LocalMistake):
+        log.start()
+    assert log.read(location).sections == [b"answered"]
+    assert len(disk.list()) == 1
+
+
 def test_a_missing_segment_is_named(disk: FaultyDisk) -> None:
     log, _ = recover(disk, segment_bytes=5000)
     locations = [commit(log, b"%d" % number * 300)[0] for number in range(40)]
@@ -413,16 +428,55 @@ def test_large_seals_find_room(disk: FaultyDisk) -> None:
     assert recover(disk)[1][0].seals == seals
 
 
-def test_frames_inside_a_transaction_are_not_taken_for_the_logs(disk: FaultyDisk) -> None:
+def test_a_frame_inside_a_transaction_is_not_taken_for_one_of_the_log(disk: FaultyDisk) -> None:
+    """A peer that guessed the position at which its bytes will stand, in a group that is then torn."""
     log, _ = recover(disk)
     commit(log, b"kept")
-    inner, _ = log._codec.encode(1, [b"imitation"], epoch=9, position=1 << 40, group_position=1 << 40)
-    log.append(1, [b"first"])
-    log.append(1, [inner * 200])
+    torn = log.append(1, [b"first"])
+    # The payload begins 46 bytes after the frame does: header, kind, number of sections, one length.
+    position = log.durable.position + log.group_bytes + 48
+    imitation, _ = log._codec.encode(1, [b"imitation"], epoch=9, position=position, group_position=position)
+    carrier = log.append(1, [b"\0\0" + imitation])
     log.end_group()
+    name = disk.list()[0]
+    at = carrier.offset + 48
+    assert disk.open(name).read(at, len(imitation)) == imitation
     disk.crash(keep=True)
-    disk.flip(disk.list()[0], SEGMENT_HEADER_BYTES + log.durable.position + 50)
+    disk.flip(name, torn.offset + 50)
     assert bodies(recover(disk)[1]) == [[b"kept"]]
+
+
+BEFORE = Mark(800, 5, b"p" * 32)
+HEAD = GroupHead(2, 800, ORDINARY, b"p" * 32, b"c" * 32)
+
+
+@pytest.mark.parametrize(
+    ("head", "epoch", "frames", "fits"),
+    [
+        (HEAD, 5, 2, True),
+        (HEAD, 4, 2, False),
+        (HEAD, 6, 2, False),
+        (HEAD, 5, 3, False),
+        (HEAD._replace(first=792), 5, 2, False),
+        (HEAD._replace(previous=b"q" * 32), 5, 2, False),
+        (HEAD._replace(content=b"d" * 32), 5, 2, False),
+        (HEAD._replace(purpose=OPENING), 6, 2, False),
+        (HEAD._replace(purpose=OPENING, frames=0), 6, 0, True),
+        (HEAD._replace(purpose=OPENING, frames=0), 4, 0, False),
+        (HEAD._replace(purpose=CLOSING, frames=0), 5, 0, True),
+        (HEAD._replace(purpose=CLOSING, frames=0), 6, 0, False),
+    ],
+)
+def test_which_group_frames_belong(head: GroupHead, epoch: int, frames: int, fits: bool) -> None:
+    assert GroupReader(FrameCodec()).belongs(head, epoch, b"c" * 32, frames, BEFORE) is fits
+
+
+@pytest.mark.parametrize(
+    ("back", "epoch_before", "fits"), [(16, 5, True), (16, None, True), (8, 5, False), (16, 4, False), (16, 6, False)]
+)
+def test_which_frames_are_of_one_group(back: int, epoch_before: int | None, fits: bool) -> None:
+    header = FrameHeader(flags=0, stored_bytes=1, raw_bytes=1, epoch=5, position=816, back=back, crc=0)
+    assert GroupReader(FrameCodec()).same_group(header, epoch_before, 800) is fits
 
 
 def test_replaying_a_log_that_is_open_stops_at_its_end(disk: FaultyDisk) -> None:
