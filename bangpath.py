@@ -40,8 +40,7 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from identity.names import ObjectId, Pattern, Reference, ServerId
-    from node.client import Blocking as connect_blocking
-    from node.client import Client as connect
+    from node.client import connect, connect_blocking
     from node.declare import field, stored
     from node.language import F, find
     from node.node import Node
@@ -76,7 +75,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "node.client": {"connect": "Client", "connect_blocking": "Blocking"},
+    "node.client": {"connect": "connect", "connect_blocking": "connect_blocking"},
     "node.declare": {"field": "field", "stored": "stored"},
     "node.language": {"F": "F", "find": "find"},
     "node.node": {"Node": "Node"},

@@ -13,6 +13,7 @@ unique: the key by which a broken import is continued.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from identity.errors import Refused
@@ -93,7 +94,8 @@ def load(limit: int | None = None) -> dict[str, list[Row]]:
     except ImportError as error:
         raise Refused(f"{SOURCE} is not installed", next_step=f"pip install {SOURCE}") from error
     rows: dict[str, list[Row]] = {each.server: [] for each in OWNERS}
-    for line, airport in enumerate(airportsdata.load("ICAO").values(), 1):
+    airports: Mapping[str, Mapping[str, Any]] = airportsdata.load("ICAO")
+    for line, airport in enumerate(airports.values(), 1):
         if limit is not None and line > limit:
             break
         rows[owner_of(airport["tz"])].append(Row(line, {name: airport[name] for name, _ in _FIELDS}))

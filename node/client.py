@@ -352,6 +352,16 @@ class Client(Words):
         return self._wire, self._stream
 
 
+def connect(target: str | os.PathLike[str], *, token: str | None = None) -> Client:
+    """A node, from trio: `async with connect("mesh/1.4") as node`. Nothing is sent before the first word."""
+    return Client(target, token=token)
+
+
+def connect_blocking(target: str | os.PathLike[str], *, token: str | None = None, timeout_s: float = 120.0) -> Blocking:
+    """A node, without trio: `with connect_blocking("mesh/1.4") as node`."""
+    return Blocking(target, token=token, timeout_s=timeout_s)
+
+
 def _broken(target: Target, error: Exception) -> Unreachable:
     if isinstance(error, TimeoutError):
         return Unreachable(f"the node at {target.text} did not answer in time")

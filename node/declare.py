@@ -50,7 +50,7 @@ _TYPES: dict[Any, str] = {
 
 class _Option(typing.NamedTuple):
     default: Any
-    index: bool
+    indexed: bool
     unique: bool
     description: str
 
@@ -88,7 +88,7 @@ def _field_of(declared: type, name: str, hint: Any) -> dict[str, Any]:
         "name": name,
         "type": kind,
         "required": not optional and option.default is _NOTHING,
-        "index": option.index,
+        "index": option.indexed,
         "unique": option.unique,
     }
     if option.default is not _NOTHING and option.default is not None:

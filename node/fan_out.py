@@ -22,7 +22,7 @@ from node import language
 from node.asking import Found, Holding
 from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
 from node.lookup import check_consistency
-from store.query import Question, sort_key
+from store.query import Question, reference_key, sort_key
 
 if TYPE_CHECKING:
     from node.asking import Asking
@@ -260,7 +260,7 @@ class _FanOut:
 def _key_of(asking: Asking, question: Question) -> Callable[[Found], bytes]:
     """What the merge compares: the store's own order, ties by reference."""
     if not question.order:
-        return lambda row: row.reference.to_bytes()
+        return lambda row: reference_key(row.reference)
     with asking.view() as view:
         key = sort_key(view.definition(question.class_name), question.order)
     return lambda row: key(row.reference, row.fields)

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from lark import Lark
 
 MAX_TEXT = 64 << 10  # a list of some thousand values still fits
-MAX_NESTING = 12  # conditions travel as CBOR arrays, which may be 32 deep (DESIGN N8), two levels for each of ours
-MAX_CONDITIONS = 4096
 EXAMPLE = 'as in City where population > 5000000 and name ^= "S" from 1.7.* order by -population limit 10'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _WORDS = frozenset(
@@ -58,7 +56,7 @@ def parse(text: str) -> Asked:
     if len(text) > MAX_TEXT:
         raise Refused(f"a question of {len(text)} characters, {MAX_TEXT} allowed")
     try:
-        asked: Asked = _parser().parse(text)
+        asked: Any = _parser().parse(text)  # an `Asked`, for `Sentences` makes one of every tree
     except VisitError as error:
         if isinstance(error.orig_exc, Refused):
             raise error.orig_exc from None
@@ -69,10 +67,11 @@ def parse(text: str) -> Asked:
         found = "the question ends there" if error.token.type == "$END" else f"{_shown(str(error.token))} stands there"
         raise _unexpected(text, at, set(expected), found) from None
     except UnexpectedCharacters as error:
-        at = error.pos_in_stream
+        at = error.pos_in_stream or 0
         raise _unexpected(text, at, set(error.allowed or ()), f"{_shown(_word_at(text, at))} stands there") from None
     except UnexpectedInput as error:  # pragma: no cover - lark has no further kinds today
         raise Refused(f"the question cannot be read: {error}", next_step=EXAMPLE) from None
+    assert isinstance(asked, Asked)
     return asked
 
 

@@ -92,7 +92,8 @@ def held_here(asking: Asking, server: ServerId, object: ObjectId) -> Found | Non
     if stored is None:
         return None
     if server == asking.server:
-        kind, position, age = "owned", asking.holding(server).position, 0.0
+        kind, position = "owned", asking.holding(server).position
+        age: float | None = 0.0
     else:
         holding = asking.holding(server)
         if stored.kind == "mirrored" and holding.kind == "mirrored":

@@ -17,7 +17,7 @@ from lark import Token, Transformer
 from identity.errors import Refused
 from identity.names import Pattern
 from node import language
-from store.query import And, Compare, Condition, Not, Or, Question
+from store.query import MAX_CONDITIONS, MAX_LIMIT, MAX_NESTING, MAX_ORDER, And, Compare, Condition, Not, Or, Question
 
 _QUOTES = re.compile(r'\\.|"')
 
@@ -46,6 +46,8 @@ class Sentences(Transformer[Token, Any]):
         return "servers", Pattern(str(parts[0]))
 
     def order(self, parts: list[tuple[str, bool]]) -> tuple[str, tuple[tuple[str, bool], ...]]:
+        if len(parts) > MAX_ORDER:
+            raise Refused(f"an order by {len(parts)} fields, {MAX_ORDER} allowed")
         return "order", tuple(parts)
 
     def key(self, parts: list[Any]) -> tuple[str, bool]:
@@ -53,7 +55,7 @@ class Sentences(Transformer[Token, Any]):
 
     def limit(self, parts: list[Token]) -> tuple[str, int]:
         count = _integer(parts[0])
-        if count < 0:
+        if not 0 <= count <= MAX_LIMIT:
             raise Refused(f"column {parts[0].column} of the question: a limit of {count}", next_step=language.EXAMPLE)
         return "limit", count
 
@@ -115,7 +117,7 @@ class Sentences(Transformer[Token, Any]):
     def false(self, _parts: list[Any]) -> bool:
         return False
 
-    def list(self, parts: list[Any]) -> tuple[Any, ...]:
+    def values(self, parts: list[Any]) -> tuple[Any, ...]:
         return tuple(parts)
 
     def name(self, parts: list[Token]) -> str:
@@ -137,10 +139,10 @@ def _check_size(where: Condition | None) -> None:
     """Nesting and number of conditions, counted level by level. Raises `Refused`."""
     level = [] if where is None else [where]
     count = 0
-    for _ in range(language.MAX_NESTING):
-        count += len(level)
-        if count > language.MAX_CONDITIONS:
-            raise Refused(f"a question of more than {language.MAX_CONDITIONS} conditions")
+    for _ in range(MAX_NESTING):
+        count += sum(len(each.value) if isinstance(each, Compare) and each.op == "in" else 1 for each in level)
+        if count > MAX_CONDITIONS:
+            raise Refused(f"a question of more than {MAX_CONDITIONS} conditions")
         below: list[Condition] = []
         for each in level:
             if isinstance(each, Not):
@@ -150,7 +152,7 @@ def _check_size(where: Condition | None) -> None:
         if not below:
             return
         level = below
-    raise Refused(f"a question whose conditions are nested more than {language.MAX_NESTING} deep")
+    raise Refused(f"a question whose conditions are nested more than {MAX_NESTING} deep")
 
 
 def _cut(text: str) -> str:

@@ -63,7 +63,7 @@ def _listening(function: Any) -> Any:
 @_listening
 @json_option
 @click.pass_obj
-def init_command(meant: dict[str, str | None], server: str, as_json: bool, **settings: Any) -> None:
+def init_command(meant: dict[str, str | None], /, server: str, as_json: bool, **settings: Any) -> None:
     """Found a mesh: make the keys and the certificate of the root server ID, such as 1, in ./ID or -C DIR."""
     import random
     import time
@@ -101,7 +101,7 @@ def invite_command(meant: dict[str, str | None], server: str, valid_s: int, as_j
 @_listening
 @json_option
 @click.pass_obj
-def join_command(meant: dict[str, str | None], ticket: str, as_json: bool, **settings: Any) -> None:
+def join_command(meant: dict[str, str | None], /, ticket: str, as_json: bool, **settings: Any) -> None:
     """Join a mesh with TICKET, in ./ID or -C DIR. Repeating it after a crash is safe."""
     from functools import partial
 

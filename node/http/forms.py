@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from identity.errors import Refused
-from store.registry import ClassDefinition, definition_from_dict
+from store.definitions import ClassDefinition, definition_from_dict
 from store.values import from_json, to_json
 
 if TYPE_CHECKING:
@@ -51,18 +51,9 @@ class Forms:
         """A class from JSON: `fields` as a map by name, or as the list that `GET /v1/classes` shows."""
         if not isinstance(said, dict):
             raise Refused("a class is a JSON object", next_step='send {"name": ..., "fields": [{"name", "type"}, ...]}')
-        fields = said.get("fields")
-        if isinstance(fields, list):
-            named: dict[str, Any] = {}
-            for each in fields:
-                if not isinstance(each, dict) or not isinstance(each.get("name"), str):
-                    raise Refused("a field is a JSON object with a name and a type", field="fields")
-                if each["name"] in named:
-                    raise Refused(f"two fields are called {each['name']!r}", field=each["name"])
-                named[each["name"]] = {key: value for key, value in each.items() if key != "name" and value is not None}
-            said = {**said, "fields": named}
-        told = {key: value for key, value in said.items() if key not in ("fingerprint", "owners")}
-        return definition_from_dict(told)
+        if isinstance(said.get("fields"), list) and not all(isinstance(each, dict) for each in said["fields"]):
+            raise Refused("a field is a JSON object with a name and a type", field="fields")
+        return definition_from_dict({key: value for key, value in said.items() if key != "owners"})
 
     def row(self, found: Found) -> bytes:
         """One object as JSON."""

@@ -73,7 +73,7 @@ def hypercorn_config(listening: socket.socket) -> HypercornConfig:
     config.accesslog = None
     config.errorlog = logging.getLogger("bangpath.http")
     config.loglevel = "WARNING"
-    config.keep_alive_timeout = KEEP_ALIVE_S  # type: ignore[assignment]  # it is a number of seconds
+    config.keep_alive_timeout = KEEP_ALIVE_S
     config.keep_alive_max_requests = 10_000_000  # closing after the default 1 000 would surprise a client mid-work
     config.graceful_timeout = GRACE_S
     config.include_server_header = False

@@ -139,24 +139,30 @@ async def query(node: Node, request: Request) -> None:
     said = _map(await request.json(), ("query", "consistency", "deadline"))
     lines = b"application/x-ndjson" in request.headers.get(b"accept", b"")
     rows = _Rows(request, Forms(node), lines=lines)
+    last: dict[str, Any] | None = None
     failed: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_gone, request, nursery.cancel_scope)
         try:
-            completeness = await node.query_into(
-                _text(said, "query"),
-                rows.give,
-                consistency=check_consistency(said.get("consistency", "nearest")),
-                deadline=_deadline(said.get("deadline")),
-            )
-            await rows.end({"completeness": completeness})
+            last = {
+                "completeness": await node.query_into(
+                    _text(said, "query"),
+                    rows.give,
+                    consistency=check_consistency(said.get("consistency", "nearest")),
+                    deadline=_deadline(said.get("deadline")),
+                )
+            }
         except (BangpathError, trio.TooSlowError) as error:
             failed = error  # told outside the nursery, which would wrap it
         nursery.cancel_scope.cancel()
+    # The end is sent out here: hypercorn tells of the end of a request as it tells of a client that hung up, and
+    # would have its own closing of the connection cancelled.
     if isinstance(failed, BangpathError) and rows.started:
-        await rows.end(failed.as_json() if lines else {"error": failed.as_json()})
+        last = failed.as_json() if lines else {"error": failed.as_json()}
     elif failed is not None:
         raise failed
+    if last is not None:
+        await rows.end(last)
 
 
 async def _cancel_when_gone(request: Request, scope: trio.CancelScope) -> None:

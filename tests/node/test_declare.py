@@ -45,8 +45,8 @@ def test_annotations_are_fields() -> None:
     }  # fmt: skip
     assert fields["colour"]["default"] == "red"
     assert [each["type"] for each in definition["fields"]] == [
-        "string", "string", "float", "int", "enum(red,blue)", "list(string)", "timestamp", "date", "decimal", "uuid", "map",
-        "bytes",
+        "string", "string", "float", "int", "enum(red,blue)", "list(string)", "timestamp", "date", "decimal",
+        "uuid", "map", "bytes",
     ]  # fmt: skip
     assert fields["raw"]["description"] == "as it came"
 

@@ -14,12 +14,12 @@ from identity.names import Incarnation, ObjectId, Pattern, Position, Reference, 
 from node.asking import Found, Holding, RowPart
 from node.fan_out import QueryAnswer, ask
 from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
+from store.definitions import ClassDefinition, Field
 from store.query import Compare, Question
 from store.records import Stored
-from store.registry import ClassDefinition, Field
 
 OWN, A, B, C = (ServerId.parse(text) for text in ("1", "1.1", "1.2", "1.3"))
-NOTE = ClassDefinition("Note", (Field("n", "int"), Field("text", "string")))
+NOTE = ClassDefinition(name="Note", fields=(Field(name="n", type="int"), Field(name="text")))
 
 
 def found(server: ServerId, number: int, n: int) -> Found:
@@ -52,7 +52,9 @@ def test_a_row_leaves_when_no_source_can_send_a_smaller_one() -> None:
 )
 def test_merging_is_sorting(streams: list[list[int]], limit: int | None, data: st.DataObject) -> None:
     servers = [ServerId.of(1, at + 1) for at in range(len(streams))]
-    rows = [[found(server, at + 1, n) for at, n in enumerate(part)] for server, part in zip(servers, streams, strict=True)]
+    rows = [
+        [found(server, at + 1, n) for at, n in enumerate(part)] for server, part in zip(servers, streams, strict=True)
+    ]
     merge = Merge(key, limit=limit)
     sources = [merge.open() for _ in rows]
     left = [list(part) for part in rows]

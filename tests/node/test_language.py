@@ -1,13 +1,15 @@
 """A text is a question, or it is refused at the very column where it stops being one."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from identity.errors import Refused
 from identity.names import Pattern
-from node.language import MAX_NESTING, Asked, F, find, parse, text_of
-from store.query import And, Compare, Not, Or, Question
+from node.language import Asked, F, find, parse, text_of
+from store.query import MAX_NESTING, And, Compare, Not, Or, Question
 
 
 def test_a_sentence_becomes_a_question() -> None:
@@ -35,15 +37,18 @@ def test_the_builder_says_the_same() -> None:
 
 
 def test_a_builder_condition_is_no_yes_or_no() -> None:
-    with pytest.raises(Refused, match="& |"):
+    with pytest.raises(Refused, match="no yes or no"):
         bool(F.a == 1 and F.b == 2)
+
+
+X = Compare("x", "=", 1)
 
 
 @pytest.mark.parametrize(
     ("text", "where"),
     [
-        ("A where x = 1 or y = 2 and z = 3", Or((Compare("x", "=", 1), And((Compare("y", "=", 2), Compare("z", "=", 3)))))),
-        ("A where (x = 1 or y = 2) and z = 3", And((Or((Compare("x", "=", 1), Compare("y", "=", 2))), Compare("z", "=", 3)))),
+        ("A where x = 1 or y = 2 and z = 3", Or((X, And((Compare("y", "=", 2), Compare("z", "=", 3)))))),
+        ("A where (x = 1 or y = 2) and z = 3", And((Or((X, Compare("y", "=", 2))), Compare("z", "=", 3)))),
         ("A where not x is not null", Not(Not(Compare("x", "is null", None)))),
         ("A where x not in (1, 2.5)", Not(Compare("x", "in", (1, 2.5)))),
         ("A where x = 'it\\'s \"so\"'", Compare("x", "=", 'it\'s "so"')),
@@ -148,7 +153,5 @@ def test_what_is_written_is_read_back(question: Question, servers: Pattern | Non
 
 @given(st.text(max_size=60))
 def test_no_text_does_anything_but_ask_or_be_refused(text: str) -> None:
-    try:
-        parse(text)
-    except Refused as refusal:
-        assert refusal.cause
+    with contextlib.suppress(Refused):
+        assert isinstance(parse(text), Asked)

@@ -24,7 +24,9 @@ READER = Reader(CITY)
 def test_a_csv_row_is_read_by_its_class() -> None:
     lines = ["name,people,height,port,born,tags\n", 'Oslo,709000,23.5,true,1048-01-01,"[""cold""]"\n', "Rome,,,,,\n"]
     assert list(read_csv(lines, READER)) == [
-        Row(2, {"name": "Oslo", "people": 709000, "height": 23.5, "port": True, "born": "1048-01-01", "tags": ["cold"]}),
+        Row(
+            2, {"name": "Oslo", "people": 709000, "height": 23.5, "port": True, "born": "1048-01-01", "tags": ["cold"]}
+        ),
         Row(3, {"name": "Rome"}),
     ]
 
@@ -52,7 +54,15 @@ def test_a_head_that_names_what_the_class_has_not() -> None:
 
 
 def test_ndjson() -> None:
-    lines = ['{"name": "Oslo", "people": 7}\n', "\n", "{oops\n", "[1]\n", '{"people": 7}\n', '{"name": 5}\n', '{"nam": ""}']
+    lines = [
+        '{"name": "Oslo", "people": 7}\n',
+        "\n",
+        "{oops\n",
+        "[1]\n",
+        '{"people": 7}\n',
+        '{"name": 5}\n',
+        '{"nam": ""}',
+    ]
     assert [str(row) for row in read_ndjson(lines, READER) if isinstance(row, BadRow)] == [
         "line 3: is no JSON: JSON is malformed: object keys must be strings (byte 1)",
         "line 4: is no JSON object",
@@ -80,7 +90,14 @@ def test_values_from_text(field: str, text: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("field", "text"),
-    [("people", "1_000"), ("people", str(2**63)), ("height", "nan"), ("height", "1e999"), ("port", "maybe"), ("x", "1")],
+    [
+        ("people", "1_000"),
+        ("people", str(2**63)),
+        ("height", "nan"),
+        ("height", "1e999"),
+        ("port", "maybe"),
+        ("x", "1"),
+    ],
 )
 def test_values_that_are_none(field: str, text: str) -> None:
     with pytest.raises(Refused) as refusal:

@@ -1,0 +1,186 @@
+"""The Node's words over plain dictionaries, for tests of HTTP, clients and the command (`node.node` keeps them too)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+import trio
+
+from identity.errors import BangpathError, Conflict, NotFound, Refused, Unreachable
+from identity.names import Incarnation, ObjectId, Position, Reference, ServerId
+from node.asking import Changed, Found, Operation
+from node.language import parse
+from store.definitions import ClassDefinition, Field
+
+SERVER = ServerId.parse("1.2")
+
+
+class FakeNode:
+    """One server 1.2 with objects of its own. Set `trouble` to have a word raise it."""
+
+    def __init__(self) -> None:
+        self.server = SERVER
+        self.classes_: dict[str, ClassDefinition] = {
+            "Note": ClassDefinition(
+                name="Note",
+                fields=(
+                    Field(name="text", required=True, unique=True),
+                    Field(name="stars", type="int", index=True),
+                ),
+            )
+        }
+        self.objects: dict[int, tuple[str, int, dict[str, Any]]] = {}
+        self.patterns: list[str] = []
+        self.sequence = 0
+        self.trouble: BaseException | None = None
+        self.trouble_after: int | None = None
+        self.waits: Callable[[], Awaitable[None]] | None = None
+        self.cancelled = trio.Event()
+
+    def definition(self, name: str) -> ClassDefinition:
+        if name not in self.classes_:
+            raise Refused(f"there is no class {name!r} here", **{"class": name})
+        return self.classes_[name]
+
+    def resolve(self, server: ServerId | None) -> tuple[ServerId, int]:
+        return server or SERVER, 1
+
+    def _position(self) -> Position:
+        return Position(SERVER, Incarnation(1), 1, self.sequence)
+
+    async def get(self, reference: Any, *, consistency: str = "nearest", deadline: float | None = None) -> Found:
+        if self.trouble is not None:
+            raise self.trouble
+        server, number = reference
+        if server not in (None, SERVER):
+            raise Unreachable(f"{server} is silent", next_step="bangpath @1.2 peers")
+        if number not in self.objects:
+            raise NotFound(f"there is no object 1.2/{number}")
+        class_name, sequence, fields = self.objects[number]
+        whole = Reference(SERVER, Incarnation(1), ObjectId(number))
+        return Found(whole, class_name, sequence, fields, "owned", self._position(), 0.0, (SERVER,))
+
+    async def create(
+        self, class_name: str, fields: dict[str, Any], *, server: ServerId | None = None, deadline: float | None = None
+    ) -> Changed:
+        return (await self.transact([Operation(op="create", class_name=class_name, fields=fields)], server=server))[0]
+
+    async def update(self, reference: Any, fields: dict[str, Any], *, expect: int | None = None) -> Changed:
+        operation = Operation(op="update", object=reference[1], fields=fields, expect=expect)
+        return (await self.transact([operation]))[0]
+
+    async def delete(self, reference: Any, *, expect: int | None = None) -> Changed:
+        return (await self.transact([Operation(op="delete", object=reference[1], expect=expect)]))[0]
+
+    async def transact(
+        self, operations: Sequence[Operation], *, server: ServerId | None = None, deadline: float | None = None
+    ) -> list[Changed]:
+        if self.trouble is not None:
+            raise self.trouble
+        if server not in (None, SERVER):
+            raise Unreachable(f"{server} is silent")
+        before = dict(self.objects)
+        self.sequence += 1
+        try:
+            return [self._do(place, operation) for place, operation in enumerate(operations)]
+        except BangpathError:
+            self.objects = before
+            raise
+
+    def _do(self, place: int, operation: Operation) -> Changed:
+        number, done = operation.object, f"{operation.op}d"
+        if operation.op in ("create", "put"):
+            standing = self._with(operation.fields.get("text"))
+            if standing is not None and operation.op == "create":
+                raise Conflict(f"1.2/{standing} has this text already", operation=place)
+            done = "created" if standing is None else "updated"
+            if standing is not None and self.objects[standing][2] == operation.fields:
+                done = "unchanged"
+            number = standing or len(self.objects) + 1
+            self.objects[number] = (operation.class_name, self.sequence, dict(operation.fields))
+        else:
+            if number not in self.objects:
+                raise NotFound(f"there is no object 1.2/{number}")
+            class_name, sequence, fields = self.objects[number]
+            if operation.expect not in (None, sequence):
+                raise Conflict(f"1.2/{number} is at sequence {sequence}", current={"fields": fields}, sequence=sequence)
+            if operation.op == "delete":
+                del self.objects[number]
+            else:
+                self.objects[number] = (class_name, self.sequence, {**fields, **operation.fields})
+        reference = Reference(SERVER, Incarnation(1), ObjectId(number))
+        return Changed(reference, self.sequence, self._position(), done)
+
+    def _with(self, text: object) -> int | None:
+        return next((number for number, (_, _, fields) in self.objects.items() if fields.get("text") == text), None)
+
+    async def query_into(
+        self, text: str, give: Any, *, consistency: str = "nearest", deadline: float | None = None
+    ) -> dict[str, Any]:
+        asked = parse(text)
+        self.definition(asked.question.class_name)
+        rows = [await self.get((None, number)) for number in sorted(self.objects)][: asked.question.limit]
+        try:
+            for at in range(0, len(rows), 100):
+                if self.trouble_after is not None and at >= self.trouble_after:
+                    raise Unreachable("it fell silent half-way")
+                await give(rows[at : at + 100])
+                if self.waits is not None:
+                    await self.waits()
+        except BangpathError:
+            raise
+        except BaseException:
+            self.cancelled.set()
+            raise
+        owners = [{"server": "1.2", "how": "owned", "position": str(self._position()), "age": 0.0, "path": ["1.2"]}]
+        return {"whole": consistency != "local", "owners": owners, "directory": []}
+
+    async def define(self, definition: ClassDefinition) -> dict[str, Any]:
+        self.classes_[definition.name] = definition
+        return definition.as_json()
+
+    async def adopt(self, name: str) -> dict[str, Any]:
+        return self.definition(name).as_json()
+
+    async def mirror(self, pattern: str) -> dict[str, Any]:
+        self.patterns.append(pattern)
+        return {"pattern": pattern}
+
+    async def unmirror(self, pattern: str) -> dict[str, Any]:
+        if pattern not in self.patterns:
+            raise Refused(f"{pattern} is not mirrored")
+        self.patterns.remove(pattern)
+        return {"pattern": pattern}
+
+    async def invite(self, server: str, *, valid_s: int = 86_400) -> dict[str, Any]:
+        return {"ticket": f"ticket-for-{ServerId.parse(server)}", "server": server, "expires_ms": valid_s * 1000}
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "server": "1.2",
+            "position": str(self._position()),
+            "objects": {"owned": len(self.objects)},
+            "uptime_s": 4.5,
+        }
+
+    def peers(self) -> list[dict[str, Any]]:
+        return [{"server": "1", "state": "direct", "address": "127.0.0.1:7001", "heard_s": 0.1, "rtt_ms": 0.4}]
+
+    def servers(self) -> list[dict[str, Any]]:
+        return [{"server": "1.2", "name": "Europe", "addresses": ["127.0.0.1:7002"], "classes": ["Note"], "age": 0.0}]
+
+    def feeds(self) -> list[dict[str, Any]]:
+        return [{"server": "1.2", "kind": "data", "first": 1, "last": self.sequence, "lag": 0, "state": "current"}]
+
+    def mirrors(self) -> list[dict[str, Any]]:
+        return [{"pattern": pattern, "servers": [pattern], "lag": 0} for pattern in self.patterns]
+
+    def classes(self) -> list[dict[str, Any]]:
+        return [{**each.as_json(), "owners": ["1.2"]} for each in self.classes_.values()]
+
+
+@pytest.fixture
+def fake() -> FakeNode:
+    return FakeNode()
