@@ -16,6 +16,7 @@ from store.records import DATA, REGISTRY
 from tests.replication.lab import ADOPTION, Lab
 from transport.wire import Priority
 
+ACCUSATIONS = {"misbehaved", "forked", "rolled_back", "own_feed_ahead", "refused"}
 SEEDS = range(80)  # 400 take 45 s and say the same
 
 
