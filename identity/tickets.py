@@ -20,9 +20,10 @@ from hashlib import sha256
 
 import msgspec
 
-from identity.encoding import decode_value_untrusted, encode_value
+from identity.encoding import MAX_INTEGER, decode_value_untrusted, encode_value
 from identity.errors import PeerMisbehaved, Refused
 from identity.names import ServerId
+from identity.trust import check_root
 
 PREFIX = "bangpath-ticket1"
 VERSION = 1
@@ -57,7 +58,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, text: str) -> Ticket:
         """From the line. Raises `Refused` saying whether it was cut, mistyped, or is no ticket."""
-        parts = "".join(text.split()).lower().rsplit("-", 2)
+        parts = "".join(text[: MAX_TEXT + 1].split()).lower().rsplit("-", 2)
         if len(parts) != 3 or parts[0] != PREFIX or len(text) > MAX_TEXT:
             raise Refused("this is no ticket", next_step=f"copy the whole line; it begins with {PREFIX}-")
         try:
@@ -68,7 +69,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
             raise _mistyped()
         try:
             return cls._read_untrusted(content)
-        except PeerMisbehaved as error:
+        except (PeerMisbehaved, Refused) as error:
             raise Refused(
                 f"this ticket is malformed: {error.cause}", next_step="ask for a new one: bangpath invite ID"
             ) from error
@@ -76,7 +77,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def _read_untrusted(cls, content: bytes) -> Ticket:
         value = decode_value_untrusted(content, max_bytes=MAX_TEXT)
-        if type(value) is not list or len(value) != 9 or value[0] != VERSION:
+        if type(value) is not list or len(value) != 9 or type(value[0]) is not int or value[0] != VERSION:
             raise PeerMisbehaved("a version that is not known here")
         _, server, inviter, key, root, id_, secret, expires, addresses = value
         for each, length in ((key, 32), (id_, ID_BYTES), (secret, SECRET_BYTES)):
@@ -84,21 +85,28 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
                 raise PeerMisbehaved(f"a field that has not {length} bytes")
         if type(server) is not bytes or type(inviter) is not bytes or type(root) is not str or type(expires) is not int:
             raise PeerMisbehaved("a field of the wrong kind")
+        if not 0 <= expires <= MAX_INTEGER:
+            raise PeerMisbehaved("an expiry that is no time")
         if type(addresses) is not list or not 1 <= len(addresses) <= MAX_ADDRESSES:
             raise PeerMisbehaved("no addresses, or too many")
-        for address in addresses:
-            if type(address) is not list or [type(each) for each in address] != [str, int]:
-                raise PeerMisbehaved("an address that is not host and port")
         return cls(
             server=ServerId.from_bytes_untrusted(server),
             inviter=ServerId.from_bytes_untrusted(inviter),
             inviter_key=key,
-            root=root,
+            root=check_root(root),
             id=id_,
             secret=secret,
             expires_ms=expires,
-            addresses=tuple((host, port) for host, port in addresses),
+            addresses=tuple(_address_untrusted(each) for each in addresses),
         )
+
+
+def _address_untrusted(address: object) -> tuple[str, int]:
+    match address:
+        case [str() as host, int() as port] if type(port) is int:
+            if 1 <= port <= 65_535 and 1 <= len(host) <= 255 and host.isprintable() and " " not in host:
+                return host, port
+    raise PeerMisbehaved("an address that is not host and port")
 
 
 def _letters(data: bytes) -> str:

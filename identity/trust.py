@@ -10,20 +10,30 @@
                         succeeds [incarnation, epoch, number, hash 32] | null]
 
 A chain proves its last certificate when: the first is a pinned root's and signed by itself; each next one is signed by
-the key before it, names that server as issuer, stands directly or further below it in the name tree, and that server
-may delegate; and all are valid now by the verifier's own clock.
+the key before it, names that server as issuer, stands directly or further below it in the name tree (so that 1 can
+renew 1.7.3 while 1.7 is gone), and that server may delegate, within limits that only narrow on the way down; all are
+valid now by the verifier's own clock. A server that is pinned itself is believed under its pinned key only, whoever
+stands above it.
 
-A root is pinned as `1#fingerprint`: the id and the first 20 bytes of SHA-256 over its signing key, in base 32 small
-letters: 160 bits, because a second key with one's fingerprint is all that an attacker needs.
+Two of the failures are known by their kind, because they are no lie: `Expired` (a renewal is all that such a peer may
+have, what it signed stays readable) and `NotYetValid` (one of two clocks is wrong). Both name both times (ATTACKS 24).
 
-Left to others: what a proven server may do (`identity.rights`, the node); where chains come from (`node.directory`).
+A root is pinned as `1#fingerprint`: the id and the first 20 bytes of SHA-256 over "bangpath root 1" 0 and its signing
+key, in base 32 small letters: 160 bits, because a second key with one's fingerprint is all that an attacker needs.
+
+Left to others: what a proven server may do (`identity.rights`, the node); where chains come from, how many descendants
+a server has, revocation, and the newest time that a root has signed, below which `wall_ms` should never fall
+(`node.directory`).
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -35,10 +45,23 @@ from identity.names import MAX_COMPONENTS, Incarnation, ServerId
 
 VERSION = 1
 DOMAIN = b"bangpath certificate 1\0"
+ROOT_DOMAIN = b"bangpath root 1\0"
 MAX_CERTIFICATE_BYTES = 4096
 MAX_DESCENDANTS = 1 << 32
 DEFAULT_REGISTRY_BYTES = 16 << 20  # an issuer's limit on what a server's registry feed may hold
 YEAR_MS = 365 * 24 * 3600 * 1000
+
+
+class OutOfValidity(PeerMisbehaved):
+    """All is right with a certificate but the time; nothing is believed of it now."""
+
+
+class Expired(OutOfValidity):
+    """A certificate was valid until a time that has passed by the verifier's clock."""
+
+
+class NotYetValid(OutOfValidity):
+    """A certificate will be valid from a time that has not come by the verifier's clock."""
 
 
 class Succession(msgspec.Struct, frozen=True, array_like=True):
@@ -51,7 +74,7 @@ class Succession(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
-    """What an issuer says of a server. Times are wall-clock milliseconds."""
+    """What an issuer says of a server. Times are wall-clock milliseconds; the limits bind what is below it, and it."""
 
     server: ServerId
     incarnation: Incarnation
@@ -92,7 +115,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         if type(envelope) is not list or len(envelope) != 2 or not all(type(each) is bytes for each in envelope):
             raise PeerMisbehaved("a certificate that is not content and signature")
         content = decode_value_untrusted(envelope[0])
-        if type(content) is not list or len(content) != 13 or content[0] != VERSION:
+        # By type too: True is 1 in Python, and would give one certificate a second form of bytes.
+        if type(content) is not list or len(content) != 13 or type(content[0]) is not int or content[0] != VERSION:
             raise PeerMisbehaved("a certificate of a version that is not known here")
         _, server, incarnation, signing, exchange, issuer, serial, before, after, delegate, most, registry, past = (
             content
@@ -104,6 +128,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             _check_number(number)
         if type(server) is not bytes or type(issuer) is not bytes or type(delegate) is not bool:
             raise PeerMisbehaved("a certificate with a field of the wrong kind")
+        if before >= after:
+            raise PeerMisbehaved("a certificate that is valid for no time")
         return cls(
             server=ServerId.from_bytes_untrusted(server),
             incarnation=Incarnation(incarnation),
@@ -184,8 +210,19 @@ def issue_root(keys: Keys, server: ServerId, *, wall_ms: int, years: int = 20) -
 
 def fingerprint(server: ServerId, signing_key: bytes) -> str:
     """How a root is pinned: `1#k3vwd...`."""
-    digest = sha256(signing_key).digest()[:20]
+    digest = sha256(ROOT_DOMAIN + signing_key).digest()[:20]
     return f"{server}#{base64.b32encode(digest).decode().lower()}"
+
+
+def check_root(text: str) -> str:
+    """A pinned root as a person wrote it. Raises `Refused` unless it is an id, `#`, and 32 letters of base 32."""
+    server, _, letters = text.partition("#")
+    if not re.fullmatch("[a-z2-7]{32}", letters) or str(ServerId.parse(server)) != server:
+        raise Refused(
+            f"{text!r} is no root: an id, #, and 32 of a-z and 2-7",
+            next_step="copy it from what `bangpath status` says on another server of the mesh",
+        )
+    return text
 
 
 def network_id(roots: Sequence[str]) -> bytes:
@@ -196,47 +233,73 @@ def network_id(roots: Sequence[str]) -> bytes:
 def verify_chain_untrusted(chain: Sequence[bytes], *, roots: Iterable[str], wall_ms: int | None) -> list[Certificate]:
     """The certificates of a chain that leads from a pinned root to its last link, all of them.
 
-    `wall_ms` is the verifier's clock; None asks what the chain proves whenever it is or was valid (what an expired
-    server signed stays readable, I3). Raises `PeerMisbehaved` with the link and the cause.
+    `roots` are pins (`1#fingerprint`). `wall_ms` is the verifier's clock; None asks what the chain proves whenever it
+    is or was valid (what an expired server signed stays readable, I3). Raises `PeerMisbehaved` with the link and the
+    cause; `Expired` or `NotYetValid` when all but the time is right.
     """
     if not 1 <= len(chain) <= MAX_COMPONENTS:
         raise PeerMisbehaved(f"a chain of {len(chain)} certificates")
     links = [Certificate.from_bytes_untrusted(each) for each in chain]
-    above = links[0]
-    pin = fingerprint(above.server, above.signing_key)
-    if pin not in tuple(roots):
-        raise PeerMisbehaved(f"the chain of {links[-1].server} begins with {pin}, which is no pinned root here")
-    for place, link in enumerate(links):
-        if place == 0:
-            if not link.is_root:
-                raise PeerMisbehaved(f"the chain of {links[-1].server} begins with {link.server}, which is no root")
-        elif link.issuer != above.server or not link.server.is_below(above.server):
-            raise PeerMisbehaved(f"{above.server} stands before {link.server}, which it cannot certify")
-        elif not above.may_delegate:
-            raise PeerMisbehaved(f"{above.server} may not certify others, but did so for {link.server}")
+    pins = tuple(roots)
+    _check_root_untrusted(links, pins)
+    pinned_ids = {pin.partition("#")[0] for pin in pins}
+    for above, link in pairwise((links[0], *links)):
+        if link is not links[0]:
+            _check_delegation_untrusted(above, link)
+        if str(link.server) in pinned_ids and fingerprint(link.server, link.signing_key) not in pins:
+            raise PeerMisbehaved(f"{above.server} certified {link.server}, which is pinned here with another key")
         if not verify(above.signing_key, DOMAIN + link.content(), link.signature):
             raise PeerMisbehaved(f"the certificate of {link.server} is not signed by {above.server}")
-        if wall_ms is not None:
-            _check_validity(link, wall_ms)
-        above = link
+    if wall_ms is not None:
+        for link in links:
+            check_validity(link, wall_ms)
     return links
 
 
-def _check_validity(link: Certificate, wall_ms: int) -> None:
+def check_validity(link: Certificate, wall_ms: int) -> None:
+    """Raises `Expired` or `NotYetValid` unless the certificate is valid at `wall_ms`."""
     if wall_ms > link.not_after_ms:
-        raise PeerMisbehaved(
-            f"the certificate of {link.server} expired {_days(wall_ms - link.not_after_ms)} days ago by this clock",
-            next_step=f"{link.issuer} issues a new one; check the clock here if that cannot be",
+        raise Expired(
+            f"the certificate of {link.server} expired {_days(wall_ms - link.not_after_ms)} days ago:"
+            f" it was valid until {_date(link.not_after_ms)}, and here it is {_date(wall_ms)}",
+            next_step=f"let {link.issuer} issue a new one; check the clock here if that cannot be",
         )
     if wall_ms < link.not_before_ms:
-        raise PeerMisbehaved(
-            f"the certificate of {link.server} begins in {_days(link.not_before_ms - wall_ms)} days by this clock",
-            next_step="check the clock here",
+        raise NotYetValid(
+            f"the certificate of {link.server} begins in {_days(link.not_before_ms - wall_ms)} days:"
+            f" it is valid from {_date(link.not_before_ms)}, and here it is {_date(wall_ms)}",
+            next_step=f"check the clock here, and that of {link.issuer}",
         )
+
+
+def _check_root_untrusted(links: Sequence[Certificate], pins: Sequence[str]) -> None:
+    first, last = links[0], links[-1]
+    pin = fingerprint(first.server, first.signing_key)
+    if pin not in pins:
+        raise PeerMisbehaved(f"the chain of {last.server} begins with {pin}, which is no pinned root here")
+    if not first.is_root:
+        raise PeerMisbehaved(f"the chain of {last.server} begins with {first.server}, which does not sign itself")
+
+
+def _check_delegation_untrusted(above: Certificate, link: Certificate) -> None:
+    if link.issuer != above.server or not link.server.is_below(above.server):
+        raise PeerMisbehaved(f"{above.server} stands before {link.server}, which it cannot certify")
+    if not above.may_delegate or above.most_descendants < 1:
+        raise PeerMisbehaved(f"{above.server} may not certify others, but did so for {link.server}")
+    if link.most_descendants > above.most_descendants or link.registry_bytes > above.registry_bytes:
+        raise PeerMisbehaved(f"{above.server} gave {link.server} wider limits than it has itself")
 
 
 def _days(milliseconds: int) -> str:
     return f"{milliseconds / 86_400_000:.1f}"
+
+
+def _date(wall_ms: int) -> str:
+    """As people read it; a time beyond the year 9999, which a stranger may name, as its number."""
+    try:
+        return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=wall_ms):%Y-%m-%d %H:%M} UTC"
+    except OverflowError:
+        return f"{wall_ms} ms"
 
 
 def _succession_untrusted(past: Any) -> Succession:

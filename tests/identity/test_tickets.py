@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ TICKET = Ticket(
     server=ServerId.parse("1.7"),
     inviter=ServerId.parse("1"),
     inviter_key=bytes(range(32)),
-    root="1#abc",
+    root="1#" + "k3vw" * 8,
     id=b"i" * 16,
     secret=b"s" * 32,
     expires_ms=1_800_000_000_000,
@@ -42,3 +43,38 @@ def test_what_is_no_ticket_says_what_to_do(text: str) -> None:
     with pytest.raises(Refused) as caught:
         Ticket.parse(text)
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "cause"),
+    [
+        ("addresses", (), "no addresses"),
+        ("addresses", (("127.0.0.1", 1),) * 17, "no addresses"),
+        ("addresses", (("127.0.0.1", 0),), "host and port"),
+        ("addresses", (("127.0.0.1", 65_536),), "host and port"),
+        ("addresses", (("127.0.0.1", True),), "host and port"),
+        ("addresses", (("", 7001),), "host and port"),
+        ("addresses", (("a b", 7001),), "host and port"),
+        ("addresses", (("a\x1b[2J", 7001),), "host and port"),
+        ("addresses", (("h" * 256, 7001),), "host and port"),
+        ("expires_ms", -1, "no time"),
+        ("expires_ms", 2**63, "no time"),
+        ("root", "1#abc", "no root"),
+        ("root", "01#" + "k3vw" * 8, "no server id"),
+        ("secret", b"short", "32 bytes"),
+        ("id", b"i" * 15, "16 bytes"),
+        ("inviter_key", b"", "32 bytes"),
+        ("server", ServerId(b"\0\0\0\0"), "component"),
+    ],
+)
+def test_a_ticket_of_right_letters_and_wrong_content_is_refused(field: str, value: object, cause: str) -> None:
+    wrong = msgspec.structs.replace(TICKET, **{field: value})
+    with pytest.raises(Refused, match=cause):
+        Ticket.parse(wrong.to_text())
+
+
+@given(st.text(max_size=300))
+def test_whatever_is_pasted_is_refused(text: str) -> None:
+    for each in (text, "bangpath-ticket1-" + text, f"bangpath-ticket1-{text}-{text}"):
+        with pytest.raises(Refused):
+            Ticket.parse(each)
