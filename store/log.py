@@ -266,7 +266,7 @@ class Log:
                 )
             file = self._disk.open(name)
             header = self._read_segment_header(file, number, first)
-            segment = Segment(number, first, file, header)
+            segment = Segment(number, first, file, header, file.size())
             is_last = index + 1 == len(names)
             if header is None and is_last and self._reader.find_later_frame(segment, SEGMENT_HEADER_BYTES, -1) is None:
                 file.close()
@@ -324,7 +324,7 @@ class Log:
         file.write(0, header.to_bytes())
         file.sync()
         self._disk.sync_directory()
-        self._segments.append(Segment(number, first, file, header))
+        self._segments.append(Segment(number, first, file, header, file.size()))
 
     def _reserve(self, more: int, end_bytes: int = END_RESERVE_BYTES) -> None:
         """Room on the disk for `more` bytes and the end of the group."""
@@ -332,9 +332,10 @@ class Log:
             self._begin_group()
         segment = self._segments[-1]
         needed = segment.offset(self._ended.position) + self.group_bytes + more + end_bytes
-        allocated = segment.file.size()
-        if needed > allocated:
-            segment.file.allocate(allocated - (allocated - needed) // self._step_bytes * self._step_bytes)
+        if needed > segment.allocated:
+            steps = -((segment.allocated - needed) // self._step_bytes)
+            segment.file.allocate(segment.allocated + steps * self._step_bytes)
+            segment.allocated = segment.file.size()
 
     def _end(self, purpose: int, seals: bytes) -> Mark:
         first = self._ended.position

@@ -100,6 +100,7 @@ class Segment(msgspec.Struct):
     first: int
     file: File
     header: SegmentHeader | None  # None: unreadable; its frames are readable all the same
+    allocated: int  # bytes of the file; asking the system costs 1.5 us for each append
 
     def offset(self, position: int) -> int:
         return SEGMENT_HEADER_BYTES + position - self.first
