@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx
@@ -151,7 +151,7 @@ def _read_link(line: str, where: str) -> Link:
         else:
             right = "delay 20ms, jitter 5ms, loss 2% or duplicate 1%"
             raise Refused(f"{where}: {rule} {value!r} is no rule of a link", next_step=f"write for example {right}")
-    return Link(**rules)
+    return replace(Link(), **rules)  # type: ignore[arg-type]  # every rule read above is a number
 
 
 def _seconds(number: str, unit: str) -> float:
