@@ -35,6 +35,7 @@ import tomli_w
 
 from identity.errors import Refused
 from identity.names import Pattern, ServerId
+from identity.trust import check_root
 
 Address = tuple[str, int]
 
@@ -181,10 +182,7 @@ def _roots(value: object) -> tuple[str, ...]:
     if not roots:
         raise Refused("must name at least one root; `bangpath status` on another server of the mesh shows it")
     for root in roots:
-        server, mark, fingerprint = root.partition("#")
-        if not mark or not fingerprint:
-            raise Refused(f'{root!r} is no root; write it as in "1#fingerprint"')
-        ServerId.parse(server)
+        check_root(root)
     return roots
 
 

@@ -10,12 +10,13 @@ from identity.errors import Refused
 from identity.names import Pattern, ServerId
 from node.config import Config, parse_config, read_config, render_config, write_config
 
-SMALL = '[server]\nid = "1.2"\n[mesh]\nroots = ["1#abc"]\n'
+PIN = "1#" + "abcdefgh" * 4
+SMALL = f'[server]\nid = "1.2"\n[mesh]\nroots = ["{PIN}"]\n'
 
 
 def test_the_smallest_file_names_the_server_and_its_root() -> None:
     config = parse_config(SMALL)
-    assert config == Config(server=ServerId.parse("1.2"), roots=("1#abc",))
+    assert config == Config(server=ServerId.parse("1.2"), roots=(PIN,))
     assert config.connect == Pattern("*")
     assert config.local is None
 
@@ -23,7 +24,7 @@ def test_the_smallest_file_names_the_server_and_its_root() -> None:
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     config = Config(
         server=ServerId.parse("1.2.3"),
-        roots=("1#abc", "2#def"),
+        roots=(PIN, PIN.replace("1#", "2.7#")),
         name='Europe "north"',
         secret=bytes(range(32)),
         local=Pattern("*"),
@@ -59,8 +60,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ('[server]\nid = "1.02"\n', 2, "no server id"),
         ('[server]\nid = "1"\n[mesh]\nroots = []\n', 4, "at least one root"),
         ('[server]\nid = "1"\n[mesh]\nroots = ["1"]\n', 4, "is no root"),
-        ('[server]\nid = "1"\n[mesh]\nroots = ["1#a"]\nsecret = "12"\n', 5, "has 1 bytes"),
-        ('[server]\nid = "1"\n[mesh]\nroots = ["1#a"]\nsecret = "zz"\n', 5, "hexadecimal"),
+        (SMALL + 'secret = "12"\n', 5, "has 1 bytes"),
+        (SMALL + 'secret = "zz"\n', 5, "hexadecimal"),
         ("server = 1\n", 1, "is a section"),
     ],
 )
