@@ -28,6 +28,7 @@ import trio
 from identity.errors import BangpathError, Refused, Unreachable
 from node import children, opening
 from node.airports import AIRPORT, AUTHORITY, NEXT, OWNERS, PLACES, Place, load
+from node.cli.output import counted
 from node.cli.where import note
 from node.client import Client
 from node.importing import Import
@@ -192,7 +193,7 @@ class Mesh:
         total = sum(map(len, rows.values()))
         done = total - sum(map(len, waiting.values()))
         if not waiting:
-            self._screen.say(f"all {total:,} airports stand".replace(",", " "))
+            self._screen.say(f"all {counted(total)} airports stand")
             return
         with self._screen.progress(total, done) as advance:
             async with trio.open_nursery() as nursery:

@@ -20,7 +20,7 @@ from typing import Any
 
 from identity.errors import BangpathError
 from node.airports import NEXT, Place
-from node.cli.output import table
+from node.cli.output import counted, table
 
 BAR = 40
 QUIET_STEP = 0.1  # without a terminal: a line each tenth
@@ -69,13 +69,11 @@ class Screen:
             part = done / total if total else 1.0
             if self._live:
                 full = round(part * BAR)
-                print(
-                    f"\rimporting [{'#' * full}{'-' * (BAR - full)}] {_count(done)} of {_count(total)} airports", end=""
-                )
-                sys.stdout.flush()
+                bar = "#" * full + "-" * (BAR - full)
+                print(f"\rimporting [{bar}] {counted(done)} of {counted(total)} airports", end="", flush=True)
             elif part - told >= QUIET_STEP or done == total:
                 told = part
-                print(f"importing: {_count(done)} of {_count(total)} airports", flush=True)
+                print(f"importing: {counted(done)} of {counted(total)} airports", flush=True)
 
         advance(0)
         yield advance
@@ -169,14 +167,10 @@ def _row(server: str, state: Mapping[str, Any]) -> tuple[Any, ...]:
         server,
         name,
         process,
-        _count(objects.get("owned", 0)),
+        counted(objects.get("owned", 0)),
         NEXT[server],
-        _count(objects.get("mirrored", 0)),
+        counted(objects.get("mirrored", 0)),
         f"{direct}/{len(peers)}",
         len(state.get("feeds") or ()),
         state.get("lag"),
     )
-
-
-def _count(number: int) -> str:
-    return f"{number:,}".replace(",", " ")

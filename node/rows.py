@@ -225,7 +225,10 @@ def _wrong_json(kind: str, value: object) -> str:
     accepted = _JSON.get(base)
     if value is None or accepted is None:
         return ""
-    if not isinstance(value, accepted) or (isinstance(value, bool) and base != "bool"):
+    fits = isinstance(value, accepted) and (base == "bool" or not isinstance(value, bool))
+    if fits and base == "int" and isinstance(value, str):  # beyond 2^53, as text (DESIGN N10)
+        fits = value.removeprefix("-").isdecimal() and value.isascii() and len(value) <= 20
+    if not fits:
         shown = msgspec.json.encode(value).decode()
         return f"{shown if len(shown) < 60 else shown[:57] + '...'} is no {base}"
     return ""

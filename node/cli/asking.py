@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from node.cli.output import consistency_option, deadline_option, json_option, node_of, print_table, seconds
+from node.cli.output import consistency_option, counted, deadline_option, json_option, node_of, print_table, seconds
 
 PARTIAL = 3  # the exit code for partial where whole was asked (DESIGN U2)
 _FLUSH_BYTES = 1 << 20
@@ -81,7 +81,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 def _print_completeness(count: int, report: Mapping[str, Any]) -> None:
     whole = "whole" if report.get("whole") else "NOT whole"
-    click.echo(f"{count:,} rows, {whole}".replace(",", " "), err=True)
+    click.echo(f"{counted(count)} rows, {whole}", err=True)
     for owner in report.get("owners", ()):
         path = "!".join(owner.get("path") or ())
         why = f": {owner['error']['cause']}" if owner.get("error") else ""

@@ -102,6 +102,11 @@ def cell(value: Any) -> str:
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
+def counted(number: int) -> str:
+    """28 298"""
+    return f"{number:,}".replace(",", " ")
+
+
 def seconds(value: Any) -> str:
     """An age or a lag: `0.4 s`, `3 min`, `2 h`, `5 d`."""
     if not isinstance(value, (int, float)):

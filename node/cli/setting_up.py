@@ -107,10 +107,11 @@ def join_command(meant: dict[str, str | None], /, ticket: str, as_json: bool, **
 
     import trio
 
+    from identity.tickets import Ticket
     from node.cli.where import note
-    from node.opening import join, ticket_server
+    from node.opening import join
 
-    server = str(ticket_server(ticket))
+    server = str(Ticket.parse(ticket).server)
     directory = Path(meant["directory"] or server)
     config = trio.run(partial(join, directory, ticket, **settings))
     note(server, directory)
