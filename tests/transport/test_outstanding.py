@@ -288,6 +288,20 @@ def test_asked_again_between_the_end_and_done() -> None:
     assert [type(each.error) for each in pair.take(ONE, Failed)] == [OutcomeUnknown]
 
 
+def test_done_does_not_tell_what_is_outstanding_again() -> None:
+    pair = Pair()
+    old = first_number(4)
+    pair.one.ask(TWO, b"question", pair.now, deadline_s=None, again=old)
+    pair.connect()
+    pair.settle()
+    pair.two.answer(ONE, pair.asked().request_id, b"done once")
+    pair.settle()
+    pair.one.ask(TWO, b"question", pair.now, deadline_s=None, again=old)
+    pair.one.handle_deadline(pair.now + DONE_DELAY_S)
+    pair.settle()
+    assert [each.body for each in pair.take(ONE, Answered)] == [b"done once", b"done once"]
+
+
 def test_cancel(pair: Pair) -> None:
     number = pair.one.ask(TWO, b"question", pair.now, deadline_s=60.0)
     pair.settle()
@@ -635,6 +649,14 @@ def test_a_refusal_of_an_earlier_attempt_means_nothing(pair: Pair) -> None:
     pair.one.handle_message(TWO, Refuse(1000, number, 2, EXHAUSTED, "full"), pair.now)
     (failed,) = pair.take(ONE)
     assert type(failed.error) is Exhausted
+
+
+def test_refused_after_a_part_had_come_is_unknown(pair: Pair) -> None:
+    number = pair.one.ask(TWO, b"rows", pair.now, deadline_s=None)
+    pair.one.handle_message(TWO, Answer(1000, number, 0, False, True, b"part"), pair.now)
+    pair.one.handle_message(TWO, Refuse(1000, number, 1, EXHAUSTED, "full"), pair.now)
+    (failed,) = pair.take(ONE, Failed)
+    assert type(failed.error) is OutcomeUnknown
 
 
 def test_part_out_of_turn_is_our_mistake(pair: Pair) -> None:
