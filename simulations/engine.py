@@ -94,7 +94,7 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
 
     idle = 0
 
-    class SimulatedIO(_run.TheIOManager):  # type: ignore[misc,unused-ignore]
+    class SimulatedIO(_run.TheIOManager):  # type: ignore[name-defined,misc,unused-ignore]  # private: see the head
         def get_events(self, timeout: float) -> Any:
             nonlocal idle
             if timeout <= 0:
