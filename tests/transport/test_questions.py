@@ -1,0 +1,94 @@
+"""The asker's half: one ending for each question, bounds, and what answerers may not do."""
+
+from __future__ import annotations
+
+import pytest
+
+from identity.errors import Exhausted, LocalMistake, OutcomeUnknown
+from tests.transport.request_pair import ONE, THREE, TWO, Pair
+from transport import questions
+from transport.requests import (
+    EXHAUSTED,
+    MAX_OUTSTANDING,
+    Answer,
+    Asked,
+    Failed,
+    Refuse,
+)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    pair = Pair()
+    pair.connect()
+    pair.settle()
+    return pair
+
+
+def test_outstanding_at_one_peer(pair: Pair) -> None:
+    numbers = [pair.one.ask(TWO, b"", pair.now, deadline_s=9.0) for _ in range(MAX_OUTSTANDING)]
+    with pytest.raises(Exhausted, match=r"4096 requests to 1\.7"):
+        pair.one.ask(TWO, b"", pair.now, deadline_s=9.0)
+    pair.one.ask(THREE, b"", pair.now, deadline_s=None)
+    pair.one.cancel(numbers[7], pair.now)
+    pair.one.ask(TWO, b"", pair.now, deadline_s=9.0)
+
+
+def test_deadlines_of_ended_questions_are_swept(pair: Pair) -> None:
+    for _ in range(5000):
+        pair.one.cancel(pair.one.ask(TWO, b"", pair.now, deadline_s=1000.0), pair.now)
+    assert len(pair.one._questions._heap) <= questions.MAX_NOT_TOLD + 1
+
+
+def test_a_deadline_after_the_end_means_nothing(pair: Pair) -> None:
+    pair.one.cancel(pair.one.ask(TWO, b"question", pair.now, deadline_s=1.0), pair.now)
+    pair.one.handle_deadline(pair.now + 2.0)
+    assert not pair.take(ONE)
+
+
+def test_a_refusal_of_an_earlier_attempt_means_nothing(pair: Pair) -> None:
+    number = pair.one.ask(TWO, b"question", pair.now, deadline_s=None)
+    pair.cut()
+    pair.connect()
+    pair.collect()
+    pair.one.handle_message(TWO, Refuse(1000, number, 1, EXHAUSTED, "full"), pair.now)
+    assert not pair.take(ONE)
+    pair.one.handle_message(TWO, Refuse(1000, number, 2, EXHAUSTED, "full"), pair.now)
+    (failed,) = pair.take(ONE)
+    assert type(failed.error) is Exhausted
+
+
+def test_refused_after_a_part_had_come_is_unknown(pair: Pair) -> None:
+    number = pair.one.ask(TWO, b"rows", pair.now, deadline_s=None)
+    pair.one.handle_message(TWO, Answer(1000, number, 0, False, True, b"part"), pair.now)
+    pair.one.handle_message(TWO, Refuse(1000, number, 1, EXHAUSTED, "full"), pair.now)
+    (failed,) = pair.take(ONE, Failed)
+    assert type(failed.error) is OutcomeUnknown
+
+
+def test_part_out_of_turn_is_our_mistake(pair: Pair) -> None:
+    pair.one.ask(TWO, b"question", pair.now, deadline_s=None)
+    pair.settle()
+    name = pair.asked().request_id
+    with pytest.raises(LocalMistake):
+        pair.two.answer(ONE, name, b"", index=1)
+    pair.two.answer(ONE, name, b"")
+    with pytest.raises(LocalMistake):
+        pair.two.answer(ONE, name, b"", index=1)
+
+
+def test_done_tells_numbers_that_went_to_others(pair: Pair) -> None:
+    """Every second number goes to somebody else; the answerer's set of seen numbers stays one interval."""
+    rest = []
+    for _ in range(200):
+        rest.append(pair.one.ask(TWO, b"here", pair.now, deadline_s=None))
+        pair.one.ask(THREE, b"there", pair.now, deadline_s=None)
+    pair.settle()
+    asked = pair.take(TWO, Asked)
+    asker = pair.two._answers._askers[ONE]
+    assert len(asker.seen) == 200
+    for each in asked[1:]:
+        pair.two.answer(ONE, each.request_id, b"")
+    pair.settle(1.0)
+    assert asker.seen.as_list() == [(0, rest[0]), (rest[0] + 1, rest[-1] + 1)] or len(asker.seen) == 1
+    assert asker.held.as_list() == [(rest[0], rest[0])]
