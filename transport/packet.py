@@ -94,7 +94,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     message: int
     offset: int
     total: int
-    data: bytes  # never empty
+    data: bytes  # empty in the one piece of an empty message only
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):
@@ -182,7 +182,7 @@ def read_frames_untrusted(plaintext: bytes) -> list[Frame]:
                 at += PIECE_HEAD_BYTES
                 data = plaintext[at : at + length]
                 at += length
-                if not length or at > end or offset + length > total:
+                if (not length and total) or at > end or offset + length > total:
                     raise PeerMisbehaved(f"a piece of {length} bytes at {offset} of {total}, cut off or out of bounds")
                 if total > MAX_MESSAGE_BYTES or priority > _LOWEST_PRIORITY:
                     raise PeerMisbehaved(f"a piece of a message of {total} bytes and priority {priority}")
@@ -263,7 +263,7 @@ def _read_ranges_untrusted(
 def write_piece(
     out: memoryview, at: int, *, priority: int, message: int, offset: int, total: int, data: bytes | memoryview
 ) -> int:
-    """PIECE_HEAD_BYTES and the data, 1 to MAX_PIECE_BYTES of it."""
+    """PIECE_HEAD_BYTES and the data, 1 to MAX_PIECE_BYTES of it; none only of an empty message."""
     body = at + PIECE_HEAD_BYTES
     end = body + len(data)
     try:

@@ -123,7 +123,8 @@ def test_strangers_can_only_be_misbehaved(noise: bytes, frames: list[Frame], at:
         try:
             for frame in read_frames_untrusted(data):
                 if type(frame) is Piece:
-                    assert 0 < len(frame.data) <= frame.total - frame.offset
+                    assert len(frame.data) <= frame.total - frame.offset
+                    assert frame.data or frame.total == 0
                     assert frame.total <= MAX_MESSAGE_BYTES
                 if isinstance(frame, (Ack, Nak)):
                     assert 0 < len(frame.ranges) <= MAX_RANGES
@@ -149,6 +150,7 @@ PIECE_HEAD = bytes.fromhex("01 00 0000000000000000 00000000 00000002 0002")
         (b"\x05" + PIECE_HEAD[:10], "cut off after byte 1"),
         (PIECE_HEAD[:-1] + b"\0", "0 bytes"),
         (PIECE_HEAD[:-1] + b"\3xyz", "out of bounds"),
+        (PIECE_HEAD[:13] + b"\1" + bytes(6), "0 bytes at 1 of 0"),
         (PIECE_HEAD[:1] + b"\4" + PIECE_HEAD[2:] + b"xy", "priority 4"),
         (PIECE_HEAD[:14] + b"\x01\x01\x00\x01" + b"\0\1x", "a message of"),
         (bytes.fromhex("03 0000000000000000 00"), "0 ranges"),
@@ -170,6 +172,7 @@ def test_refused(data: bytes, cause: str) -> None:
 
 
 def test_just_allowed() -> None:
+    assert read_frames_untrusted(write(Piece(1, 2, 0, 0, b""))) == [Piece(1, 2, 0, 0, b"")]
     assert read_frames_untrusted(b"\x05" * MAX_FRAMES) == [Ping()] * MAX_FRAMES
     assert read_frames_untrusted(bytes.fromhex("03 ffffffffffffffff 01 00000000 00000001")) == [
         Nak([(2**64 - 1, 2**64 - 1)])
