@@ -30,9 +30,19 @@ In reading order:
     asking.py       what a question sees of the node (vocabulary)
     lookup.py       one question about one object
     language.py     the text form of a question, and the Python builder
+    sentences.py    from the grammar's pieces (language.lark) to a question
     federate.py     a query over all owners, merged in order, with the completeness report
+    fan_out.py      its shell: one task a source, rows given on as they become certain
+    calls.py        what a client says to a node, word by word, and how answers are read
     client.py       what people import: a connection to a node; trio and blocking twins
-    http/  cli/     the same words over HTTP, and the command
+    declare.py      a class of objects, declared as a Python class
+    rows.py         rows of text or JSON read by their class, bad ones named
+    importing.py    rows into a node, in chunks: resumable, never half in silence
+    airports.py     the real data of the mesh, and which server owns which
+    children.py     one child process: started, awaited, watched, stopped
+    mesh.py         six servers on one machine: the supervisor
+    mesh_view.py    what the supervisor shows
+    http/  cli/     the same words over HTTP, and the command; each has its own map
 
 Left to others: everything a floor below decides. What stands here joins and never repeats.
 """

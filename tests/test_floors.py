@@ -32,8 +32,9 @@ IMPURE = {
     "simulations": "it is the ground itself",
 }
 PURE_IN_NODE = {
-    "node.asking", "node.directory", "node.dispatch", "node.greeting", "node.joining", "node.language", "node.lookup",
-    "node.requests",
+    "node.airports", "node.asking", "node.calls", "node.declare", "node.directory", "node.dispatch", "node.federate",
+    "node.greeting", "node.importing", "node.joining", "node.language", "node.lookup", "node.requests", "node.rows",
+    "node.sentences",
 }  # fmt: skip
 
 LINES = 400

@@ -11,8 +11,17 @@
 Promised: `--help` in less than 100 ms (nothing but click is loaded before a command is known); every error is a
 sentence with its cause and the next step, never a traceback.
 
-Files, in reading order: `main` (entry, lazy loading, errors to exit codes), `where` (which directory), `output`
-(tables, JSON), then a family each: `setting_up` (init invite join run mesh), `showing` (status peers servers feeds),
-`objects` (put get update delete), `asking` (query), `importing` (import), `shaping` (class mirror). Left to others:
-what is said to a node (`node.client`), what runs (`node.opening`, `node.mesh`).
+In reading order:
+
+    main.py          entry, lazy loading, errors to exit codes
+    where.py         which directory is meant
+    output.py        tables, JSON, the options every command shares
+    setting_up.py    init invite join run mesh
+    showing.py       status peers servers feeds
+    objects.py       put get update delete
+    asking.py        query
+    importing.py     import
+    shaping.py       class mirror
+
+Left to others: what is said to a node (`node.client`), what runs (`node.opening`, `node.mesh`).
 """

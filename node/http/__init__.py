@@ -9,7 +9,13 @@ Promised: the words of the Python API and the command, as JSON; errors of the fe
 their kind; a slow or greedy client costs a bounded time and size and never keeps others waiting; rows of a query
 stream as they become certain.
 
-Files, in reading order: `app` (one request: token, route, body within bounds, errors as JSON), `routes` (path and
-method to word), `words` (what each path does with the node), `forms` (values as JSON and back), `serve` (sockets and
-hypercorn). Left to others: what the words mean (`node.node`), who may say them beyond the token (`identity.rights`).
+In reading order:
+
+    app.py       one request: token, route, a body within bounds, errors as JSON
+    routes.py    path and method to word
+    words.py     what each path does with the node
+    forms.py     values as JSON and back, rows as bytes
+    serve.py     sockets, hypercorn, and the life of a server's process
+
+Left to others: what the words mean (`node.node`), who may say them beyond the token (`identity.rights`).
 """
