@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import cbor2
 
-from identity.encoding import decode_value_untrusted
+from identity.encoding import check_items, decode_value_untrusted
 from identity.errors import LocalMistake, PeerMisbehaved, Refused
 from identity.names import END
 from store.fieldtypes import (
@@ -55,6 +55,7 @@ class Codec:
         self._writers = _positions(self._types, body_writer)
         self._readers = _positions(self._types, body_reader)
         self._references = tuple(at for at, of in enumerate(self._types) if _holds_references(of))
+        self.pointers = tuple((at, _target(self._types[at])) for at in self._references)
         self._canonical = any(of.base in ("float", "map", "list") for of in self._types)
         self.defaults: Values = [
             None if field.default is None else check_value(field.field_type, field.default)
@@ -78,6 +79,7 @@ class Codec:
                     values[at] = write(values[at])
         try:
             data: bytes = _dumps(values, canonical=self._canonical)
+            check_items(data)  # what a mirror's `read_untrusted` would refuse is refused here
         except (cbor2.CBOREncodeError, UnicodeEncodeError, ValueError) as error:
             raise self._name_unwritable(values, error) from error
         return data
@@ -176,6 +178,11 @@ def _positions(
 
 def _holds_references(of: FieldType) -> bool:
     return of.base == "reference" or (of.element is not None and _holds_references(of.element))
+
+
+def _target(of: FieldType) -> str:
+    """The class that references in it name, "" any."""
+    return of.target if of.element is None else _target(of.element)
 
 
 def _exchange_in(value: Any, before: bytes, after: bytes, cut: int) -> Any:

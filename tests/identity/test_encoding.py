@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import ipaddress
 import json
+import math
+import re
 import struct
 import time
 import tracemalloc
+import uuid
+from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
 from pathlib import Path
 
 import cbor2
@@ -16,6 +24,7 @@ from hypothesis import strategies as st
 
 from identity.encoding import (
     MAX_INTEGER,
+    MAX_ITEMS,
     decode_integer_untrusted,
     decode_value_trusted,
     decode_value_untrusted,
@@ -140,29 +149,80 @@ def test_every_tag_is_refused() -> None:
             raise AssertionError(f"tag {tag} of {content} was accepted")
 
 
-def test_depth_is_bounded_at_32() -> None:
-    assert decode_value_untrusted(b"\x81" * 30 + b"\x00") is not None
+def nested(depth: int, kind: str) -> object:
+    value: object = 7
+    for _ in range(depth):
+        value = [value] if kind == "array" else {"k": value}
+    return value
+
+
+@pytest.mark.parametrize("kind", ["array", "map"])
+def test_thirty_two_within_one_another_are_the_deepest_on_both_sides(kind: str) -> None:
+    assert decode_value_untrusted(encode_value(nested(32, kind))) == nested(32, kind)
+    with pytest.raises(LocalMistake, match="more than 32"):
+        encode_value(nested(33, kind))
     with pytest.raises(PeerMisbehaved):
-        decode_value_untrusted(b"\x81" * 100_000 + b"\x00")
+        decode_value_untrusted(cbor2.dumps(nested(33, kind), canonical=True))
+    with pytest.raises(PeerMisbehaved):
+        decode_value_untrusted((b"\x81" if kind == "array" else b"\xa1\x60") * 100_000 + b"\x00")
 
 
-def test_hostile_bytes_cost_no_more_than_their_size() -> None:
-    colliding = {str(number): number for number in range(20_000)}
-    hostile = [
-        b"\x9b" + (1 << 62).to_bytes(8, "big"),
-        b"\x5b" + (1 << 62).to_bytes(8, "big"),
-        b"\xa1\x00" * 100_000,
-        cbor2.dumps({number * (2**61 - 1): number for number in range(10_000)}),
-        encode_value(colliding),
-    ]
+def array_of(head: bytes, count: int) -> bytes:
+    return b"\x9a" + count.to_bytes(4, "big") + head * count
+
+
+HOSTILE = {
+    "an array of 2^62": b"\x9b" + (1 << 62).to_bytes(8, "big"),
+    "an array of 2^62 with a beginning": b"\x9b" + (1 << 62).to_bytes(8, "big") + b"\0" * 300_000,
+    "a map of 2^62": b"\xbb" + (1 << 62).to_bytes(8, "big"),
+    "bytes of 2^62": b"\x5b" + (1 << 62).to_bytes(8, "big"),
+    "text of 2^62": b"\x7b" + (1 << 62).to_bytes(8, "big") + b"a" * 300_000,
+    "keys that are numbers": b"\xa1\x00" * 100_000,
+    "keys that collide": cbor2.dumps({number * (2**61 - 1): number for number in range(10_000)}),
+    "empty arrays": array_of(b"\x80", 8 << 20),
+    "empty maps": array_of(b"\xa0", 8 << 20),
+    "empty maps, as many as may be": array_of(b"\xa0", MAX_ITEMS - 1),
+    "halves of floats": array_of(b"\xf9\x3c\x00", 4 << 20),
+    "arrays within arrays": b"\x81" * (8 << 20),
+    "bignums": array_of(b"\xc2\x49" + b"\xff" * 9, 200_000),
+    "a bignum of 8 MiB": b"\xc2\x5a" + (8 << 20).to_bytes(4, "big") + b"\xff" * (8 << 20),
+    "a long key twice": b"\xa2" + 2 * (b"\x7a" + (4 << 20).to_bytes(4, "big") + b"k" * (4 << 20) + b"\x00"),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_bytes_cost_no_more_than_their_size(data: bytes) -> None:
     tracemalloc.start()
-    begun = time.perf_counter()
-    for data in hostile:
+    try:
+        begun = time.process_time()
         with contextlib.suppress(PeerMisbehaved):
             decode_value_untrusted(data)
-    assert time.perf_counter() - begun < 5
-    assert tracemalloc.get_traced_memory()[1] < 32 << 20
-    tracemalloc.stop()
+        assert time.process_time() - begun < 5  # measured 0.3 at most, without tracemalloc
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_was_sent_is_not_repeated_at_length() -> None:
+    with pytest.raises(PeerMisbehaved) as caught:
+        decode_value_untrusted(HOSTILE["a long key twice"])
+    assert len(caught.value.cause) < 300
+
+
+def test_items_are_counted_by_their_heads_and_bounded_on_both_sides() -> None:
+    most = array_of(b"\x80", MAX_ITEMS - 1)
+    assert len(decode_value_untrusted(most)) == MAX_ITEMS - 1
+    for more in (array_of(b"\x80", MAX_ITEMS), array_of(b"\x18\x20", MAX_ITEMS)):
+        with pytest.raises(PeerMisbehaved, match="items"):
+            decode_value_untrusted(more)
+    with pytest.raises(LocalMistake, match="items"):
+        encode_value([[]] * MAX_ITEMS)
+    # What looks like heads inside text and bytes is none, however long and with whatever length they are written.
+    for width in (0, 1, 2, 4):
+        length = {0: 23, 1: 255, 2: 65_535, 4: 300_000}[width]
+        for content in ("t" * length, b"\x80" * length):
+            value = [content] * (1 + 300_000 // length)
+            assert decode_value_untrusted(encode_value(value)) == value
 
 
 def test_too_many_bytes_are_refused_before_they_are_read() -> None:
@@ -170,23 +230,50 @@ def test_too_many_bytes_are_refused_before_they_are_read() -> None:
         decode_value_untrusted(encode_value(b"x" * 100), max_bytes=50)
 
 
-def test_what_has_no_encoding_is_our_mistake() -> None:
-    with pytest.raises(LocalMistake):
-        encode_value(object())
+class Name(bytes):
+    """Like ServerId: a value that is its bytes."""
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+ENDLESS: list[object] = []
+ENDLESS.append(ENDLESS)
+UNFIT = [
+    object(), ..., {1, 2}, frozenset(), bytearray(b"x"), memoryview(b"x"), range(3), 1j,
+    datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), datetime.date(2026, 1, 1), Decimal(1), Fraction(1, 2),
+    uuid.UUID(int=1), ipaddress.ip_address("127.0.0.1"), re.compile("x"), 2**64, -(2**64) - 1, 10**400,
+    cbor2.undefined, cbor2.CBORSimpleValue(5), cbor2.CBORTag(1, 2), {1: 2}, {b"k": 1}, {None: 1}, {("k",): 1},
+    "\ud800", {"\ud800": 1}, ENDLESS,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", UNFIT, ids=lambda value: type(value).__name__)
+def test_what_has_no_encoding_is_our_mistake(value: object) -> None:
+    for each in (value, [value], {"k": [1, value]}):
+        with pytest.raises(LocalMistake):
+            encode_value(each)
+
+
+def test_names_and_tuples_are_encoded_as_what_they_are() -> None:
+    assert encode_value((Name(b"ab"), Colour.RED, True)) == encode_value([b"ab", 1, True])
 
 
 def test_the_published_examples_that_are_ours() -> None:
     """RFC 8949 Appendix A: what lies within our subset decodes and encodes back; the rest is refused."""
     path = Path(__file__).parents[1] / "vectors" / "cbor_appendix_a.json"
-    ours = 0
-    for example in json.loads(path.read_text(encoding="utf-8")):
+    examples = json.loads(path.read_text(encoding="utf-8"))
+    assert len(examples) == 82
+    for example in examples:
         data = bytes.fromhex(example["hex"])
-        try:
-            value = decode_value_untrusted(data)
-        except PeerMisbehaved:
+        # "decoded" stands where JSON can say the value; of bignums too, which are tags.
+        known = "decoded" in example or re.fullmatch("-?Infinity|NaN|h'.*'", example["diagnostic"])
+        tagged = data[0] >> 5 == 6
+        if not example["roundtrip"] or not known or tagged:
+            with pytest.raises(PeerMisbehaved):
+                decode_value_untrusted(data)
             continue
-        ours += 1
+        value = decode_value_untrusted(data)
         assert encode_value(value) == data
-        if "decoded" in example:
-            assert value == example["decoded"]
-    assert ours >= 40
+        assert value == example.get("decoded", value) or math.isnan(value)  # not a number equals nothing
