@@ -1,0 +1,452 @@
+"""All connections of one port: find them by index, admit strangers, call others, let everybody send in turn.
+
+    datagrams --> type? --> sealed   --> index --> connection --> events
+                     |----> first    --> admission --> second
+                     |----> third    --> half open --> connection, Connected
+                     +----> second   --> call      --> connection, Connected, third
+                            cookie   --> call      --> first, again
+
+    ready list    [c7, c2, c9]      who was touched; each in turn fills the one buffer, until it has nothing to send
+    heap          (when, number)    the earliest deadline of each connection and call
+
+Rules:
+
+- Whatever comes in, nothing is raised: what is not ours, or not yet, or forged, meets silence (ATTACKS 1-7).
+- **One session with each peer** (by key, and by the secret it was shaken under). A newer one replaces the older:
+  `Closed` for that, then `Connected`. When both call at once, the one begun by the smaller key stays, on both sides:
+  if our call has not been answered when the peer's session stands, that session takes our call's number; if both stand
+  (we have not heard the peer on ours since before it called), the larger key's is closed. A session on which the peer
+  was heard before it called again was lost by the peer (it restarted), so the new one replaces it whoever is smaller.
+- A connection that ended answers what still comes for it with its CLOSE, a few times.
+
+Shells drive this by `identity.machine.Transmitter`; addresses are told as the port told them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from identity.errors import Exhausted, LocalMistake, PeerMisbehaved, Refused
+from identity.machine import Batch
+from transport import noise
+from transport.admission import Admission, HalfOpen
+from transport.calling import Call
+from transport.connection import Connection, State, Statistics
+from transport.events import Closed, Connected, Event
+from transport.fragments import Outgoing
+from transport.handshake import ZERO_ID
+from transport.mtu import MAX_PACKET_BYTES
+from transport.packet import (
+    CLOSE_DONE,
+    COOKIE,
+    FIRST_XK,
+    FIRST_XX,
+    MAX_REASON_BYTES,
+    OVERHEAD_BYTES,
+    SEALED,
+    SECOND,
+    THIRD,
+    write_close,
+)
+from transport.parameters import Parameters
+from transport.ports import Address
+from transport.sealing import SessionKeys
+from transport.settings import Settings
+
+if TYPE_CHECKING:
+    import random
+
+INDEX_BYTES = 5  # type and index: what packets for one connection have in common
+LINGER_S = 10.0  # how long an ended connection still answers
+MAX_LINGERING = 1024
+MAX_FAREWELLS = 4
+MAX_REPLIES = 4096  # handshake packets waiting to leave; what is more is lost like any other
+
+
+class _Farewell:
+    """The CLOSE of a connection that is over, for whoever has not heard it."""
+
+    __slots__ = ("address", "left", "packet", "until")
+
+    def __init__(self, packet: bytes, address: Address, until: float) -> None:
+        self.packet = packet
+        self.address = address
+        self.until = until
+        self.left = MAX_FAREWELLS
+
+
+class Endpoint:
+    """The transport of one server on one port; an `identity.machine.Transmitter`."""
+
+    def __init__(
+        self,
+        exchange_key: bytes,
+        network: bytes,
+        find_psk: Callable[[bytes], bytes | None],
+        random: random.Random,
+        settings: Settings | None = None,
+        now: float = 0.0,
+    ) -> None:
+        """`exchange_key` is our private X25519 key, `network` the mesh's id, `find_psk` gives the secret of a 16-byte
+        id (zeros: the mesh's own), or None for one we do not know."""
+        self._exchange_key = exchange_key
+        self._public_key = noise.public_key(exchange_key)
+        self._network = network
+        self._find_psk = find_psk
+        self._random = random
+        self._settings = settings or Settings()
+        self._parameters = Parameters(self._settings.window_bytes, self._settings.window_messages).to_bytes()
+        self._admission = Admission(
+            exchange_key=exchange_key, network=network, find_psk=find_psk, random=random, settings=self._settings,
+            parameters=self._parameters,
+        )  # fmt: skip
+        self._numbers = 0
+        self._connections: dict[int, Connection] = {}
+        self._sessions: dict[int, Connection] = {}  # by our index
+        self._peers: dict[tuple[bytes, bytes], Connection] = {}  # by peer key and psk id
+        self._calls: dict[int, Call] = {}
+        self._calls_by_index: dict[int, Call] = {}
+        self._farewells: dict[int, _Farewell] = {}  # by our index, oldest first
+        self._ready: deque[Connection] = deque()
+        self._to_take: list[Connection] = []  # told messages that nobody has taken yet
+        self._heap: list[tuple[float, int]] = []
+        self._armed: dict[int, float] = {}  # the earliest entry of each number in the heap
+        self._outputs: list[Event] = []
+        self._replies: deque[tuple[bytes, Address]] = deque()
+        self._out = memoryview(bytearray(MAX_PACKET_BYTES))
+        self._started_at = now
+
+    # -- what is wanted
+
+    def connect(
+        self, address: Address, peer_key: bytes, now: float, *, psk_id: bytes = ZERO_ID, psk: bytes | None = None
+    ) -> int:
+        """Call a peer. The number of the connection to be; `Connected` or `Closed(established=False)` follows.
+
+        Raises `Refused` for our own key or a key that is none, `Exhausted` when there are too many connections,
+        `LocalMistake` for a secret nobody knows.
+        """
+        if peer_key == self._public_key:
+            raise Refused("this server does not call itself")
+        if len(self._connections) + len(self._calls) >= self._settings.max_connections:
+            raise Exhausted(f"{len(self._connections)} connections are open", next_step="close some")
+        if psk is None and (psk := self._find_psk(psk_id)) is None:
+            raise LocalMistake(f"no secret is known under {psk_id.hex()}")
+        self._numbers += 1
+        try:
+            call = Call(
+                number=self._numbers, address=address, peer_key=peer_key, psk_id=psk_id, psk=psk,
+                exchange_key=self._exchange_key, network=self._network, parameters=self._parameters,
+                random=self._random, settings=self._settings, new_index=self._new_index, now=now,
+            )  # fmt: skip
+        except PeerMisbehaved as error:
+            raise Refused(f"the key of {address[0]}:{address[1]} is none: {error.cause}") from error
+        self._calls[call.number] = call
+        self._try(call, now)
+        return call.number
+
+    def send(self, connection: int, message: bytes, priority: int, now: float) -> None:
+        """Queue a message on a connection, or on a call that has not been answered yet.
+
+        Raises `Exhausted` when the queue is full (`Drained` follows), `Refused` when there is no such connection,
+        `LocalMistake` for a message too long.
+        """
+        found = self._connections.get(connection)
+        if found is not None and found.established:
+            found.send(message, priority)
+            self._touch(found)
+            return
+        call = self._calls.get(connection)
+        if call is None:
+            raise Refused(f"connection {connection} is closed", next_step="connect again")
+        call.outgoing.push(message, priority)
+
+    def queued_bytes(self, connection: int) -> int:
+        """Bytes accepted by `send` that the peer is not known to have."""
+        found: Connection | Call | None = self._connections.get(connection) or self._calls.get(connection)
+        return found.outgoing.queued_bytes if found else 0
+
+    def close(self, connection: int, reason: str, now: float) -> None:
+        """End a connection or a call; the peer is told why. No `Closed` follows. An unknown number is ignored."""
+        call = self._calls.get(connection)
+        if call is not None:
+            self._forget_call(call)
+            return
+        found = self._connections.get(connection)
+        if found is not None:
+            found.end(CLOSE_DONE, reason, now, told=False)
+            self._forget_peer(found)
+            self._touch(found)
+
+    def connections(self) -> list[int]:
+        """The numbers of the connections that stand, oldest first."""
+        return [number for number, each in self._connections.items() if each.established]
+
+    def statistics(self, connection: int) -> Statistics | None:
+        found = self._connections.get(connection)
+        return found.statistics() if found else None
+
+    # -- datagrams in
+
+    def handle_datagrams(self, buffer: memoryview, segment_size: int, address: Address, now: float) -> None:
+        """One received buffer: datagrams of `segment_size` bytes, the last may be shorter. Raises nothing."""
+        length = len(buffer)
+        size = segment_size if segment_size > 0 else length
+        at = 0
+        while at < length:
+            head = bytes(buffer[at : at + INDEX_BYTES])
+            end = at + size
+            if head[0] != SEALED:
+                self._handle_handshake_untrusted(bytes(buffer[at:end]), address, now)
+                at = end
+                continue
+            while end < length and buffer[end : end + INDEX_BYTES] == head:
+                end += size
+            index = int.from_bytes(head[1:], "big")
+            connection = self._sessions.get(index)
+            if connection is not None:
+                connection.handle_packets_untrusted(buffer[at : min(end, length)], size, address, now)
+                if connection.untaken_messages:
+                    self._to_take.append(connection)
+                self._touch(connection)
+            elif index in self._farewells:
+                self._say_farewell(index, address, now)
+            at = end
+
+    def _handle_handshake_untrusted(self, packet: bytes, address: Address, now: float) -> None:
+        if len(packet) < INDEX_BYTES:
+            return
+        kind = packet[0]
+        index = int.from_bytes(packet[1:INDEX_BYTES], "big")
+        if kind in (FIRST_XK, FIRST_XX):
+            full = len(self._connections) >= self._settings.max_connections
+            answer = self._admission.handle_first(packet, address, now, full=full, new_index=self._new_index)
+            if answer is not None:
+                self._reply(answer, address)
+        elif kind == THIRD:
+            half_open = self._admission.find(index)
+            if half_open is not None:
+                self._handle_third_untrusted(half_open, packet, address, now)
+        elif kind in (SECOND, COOKIE):
+            call = self._calls_by_index.get(index)
+            if call is not None and kind == SECOND:
+                self._handle_second_untrusted(call, index, packet, now)
+            elif call is not None:
+                first = call.handle_cookie(index, packet, now)
+                if first is not None:
+                    self._reply(first, call.address)
+
+    def _handle_second_untrusted(self, call: Call, index: int, packet: bytes, now: float) -> None:
+        made = call.handle_second(index, packet, now)
+        if made is None:
+            return
+        keys, third, round_trip_s = made
+        self._forget_call(call)
+        if keys.peer_key == self._public_key:
+            reason = f"{call.address[0]}:{call.address[1]} is this server itself"
+            self._outputs.append(Closed(call.number, reason, call.peer_key, False))
+            return
+        try:
+            parameters = Parameters.from_bytes_untrusted(keys.peer_parameters)
+        except PeerMisbehaved as error:
+            self._outputs.append(Closed(call.number, error.cause, call.peer_key, False))
+            return
+        self._establish(
+            call.number, keys, parameters, call.address, call.outgoing, third=third, round_trip_s=round_trip_s, now=now
+        )
+
+    def _handle_third_untrusted(self, half_open: HalfOpen, packet: bytes, address: Address, now: float) -> None:
+        try:
+            keys = half_open.responder.handle_third_untrusted(packet)
+        except PeerMisbehaved:
+            return  # forged, perhaps; the true one may still come
+        self._admission.finish(half_open)
+        try:
+            parameters = Parameters.from_bytes_untrusted(keys.peer_parameters)
+        except PeerMisbehaved:
+            return
+        other = self._peers.get((keys.peer_key, keys.psk_id))
+        if other is not None and self._keeps(other, half_open):
+            self._refuse(keys, address, "both called at once; the other session is used")
+            return
+        number, outgoing = self._number_for(keys)
+        round_trip_s = now - half_open.since if half_open.seconds == 1 else None
+        self._establish(number, keys, parameters, address, outgoing, third=b"", round_trip_s=round_trip_s, now=now)
+
+    def _keeps(self, ours: Connection, half_open: HalfOpen) -> bool:
+        """Whether a session that we began stays, though the peer has begun another (the rule is told above)."""
+        at_once = ours.keys.initiator and (ours.heard_first_at is None or half_open.since < ours.heard_first_at)
+        return at_once and self._public_key < ours.keys.peer_key
+
+    def _number_for(self, keys: SessionKeys) -> tuple[int, Outgoing]:
+        """The number and queue of our own call to this peer, if we are calling it just now; else new ones."""
+        for call in self._calls.values():
+            if call.peer_key == keys.peer_key and call.psk_id == keys.psk_id:
+                self._forget_call(call)
+                return call.number, call.outgoing
+        self._numbers += 1
+        return self._numbers, Outgoing(queue_bytes=self._settings.queue_bytes)
+
+    def _establish(
+        self, number: int, keys: SessionKeys, parameters: Parameters, address: Address, outgoing: Outgoing, *,
+        third: bytes, round_trip_s: float | None, now: float,
+    ) -> None:  # fmt: skip
+        peer = keys.peer_key, keys.psk_id
+        older = self._peers.get(peer)
+        if older is not None:
+            older.end(CLOSE_DONE, "replaced by a newer session", now, told=True)
+            self._touch(older)
+        connection = Connection(
+            number=number, keys=keys, parameters=parameters, address=address, settings=self._settings, third=third,
+            round_trip_s=round_trip_s, outgoing=outgoing, tell=self._outputs_append, random=self._random, now=now,
+        )  # fmt: skip
+        self._connections[number] = self._sessions[keys.receive_index] = self._peers[peer] = connection
+        self._outputs.append(Connected(number, keys.peer_key, address, keys.psk_id, keys.initiator))
+        self._touch(connection)
+
+    def _refuse(self, keys: SessionKeys, address: Address, reason: str) -> None:
+        """Tell the peer that the session it just made is not wanted."""
+        plaintext = memoryview(bytearray(MAX_REASON_BYTES + 16))
+        end = write_close(plaintext, 0, code=CLOSE_DONE, reason=reason)
+        packet = bytearray(end + OVERHEAD_BYTES)
+        keys.sealer().seal_into(memoryview(packet), 0, plaintext[:end])
+        self._reply(bytes(packet), address)
+
+    # -- datagrams out
+
+    def transmit(self, now: float) -> Batch | None:
+        """The next batch; None when nobody has anything to send now."""
+        if self._replies:
+            packet, address = self._replies.popleft()
+            return Batch(memoryview(packet), len(packet), address)
+        ready = self._ready
+        while ready:
+            connection = ready[0]
+            if connection.third_due:
+                connection.third_due = False
+                return Batch(memoryview(connection.third), len(connection.third), connection.address)
+            filled = connection.fill(self._out, now)
+            if filled is None:
+                ready.popleft()
+                connection.ready = False
+                if connection.state is State.OVER:
+                    self._drop(connection)
+                else:
+                    self._arm(connection.number, connection.deadline())
+                continue
+            length, size, to = filled
+            if connection.state is State.OVER:
+                self._farewells[connection.keys.receive_index] = _Farewell(
+                    bytes(self._out[:length]), to, now + LINGER_S
+                )
+            elif len(ready) > 1:
+                ready.rotate(-1)
+            return Batch(self._out[:length], size, to)
+        return None
+
+    # -- time and outputs
+
+    def deadline(self) -> float:
+        return self._heap[0][0] if self._heap else math.inf
+
+    def handle_deadline(self, now: float) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            due, number = heappop(heap)
+            if self._armed.get(number) != due:
+                continue  # an earlier entry came after this one
+            del self._armed[number]
+            connection = self._connections.get(number)
+            if connection is not None:
+                connection.handle_deadline(now)
+                self._touch(connection)
+                continue
+            call = self._calls.get(number)
+            if call is not None:
+                self._try(call, now)
+
+    def take_outputs(self) -> Sequence[Event]:
+        outputs = self._outputs
+        self._outputs = []
+        if self._to_take:
+            for connection in self._to_take:
+                if connection.untaken_messages:
+                    connection.take()
+                    self._touch(connection)
+            self._to_take = []
+        return outputs
+
+    # -- book-keeping
+
+    def _outputs_append(self, event: Event) -> None:
+        self._outputs.append(event)
+
+    def _try(self, call: Call, now: float) -> None:
+        """Call (again), or give up."""
+        if now >= call.ends_at:
+            self._forget_call(call)
+            host, port = call.address
+            reason = f"no answer from {host}:{port} in {self._settings.handshake_timeout_s:.0f} s, {call.tries} tries"
+            self._outputs.append(Closed(call.number, reason, call.peer_key, False))
+            return
+        self._reply(call.next_first(now), call.address)
+        for index in call.indexes:
+            self._calls_by_index[index] = call
+        self._arm(call.number, call.next_at)
+
+    def _forget_call(self, call: Call) -> None:
+        self._calls.pop(call.number, None)
+        for index in call.indexes:
+            self._calls_by_index.pop(index, None)
+
+    def _reply(self, packet: bytes, address: Address) -> None:
+        if len(self._replies) < MAX_REPLIES:
+            self._replies.append((packet, address))
+
+    def _touch(self, connection: Connection) -> None:
+        """Something happened to it: it may have something to send."""
+        if connection.state is State.OVER and not connection.ready:
+            self._drop(connection)
+        elif not connection.ready:
+            connection.ready = True
+            self._ready.append(connection)
+        if not connection.established:
+            self._forget_peer(connection)
+
+    def _forget_peer(self, connection: Connection) -> None:
+        peer = connection.keys.peer_key, connection.keys.psk_id
+        if self._peers.get(peer) is connection:
+            del self._peers[peer]
+
+    def _drop(self, connection: Connection) -> None:
+        self._forget_peer(connection)
+        self._connections.pop(connection.number, None)
+        self._sessions.pop(connection.keys.receive_index, None)
+        self._armed.pop(connection.number, None)
+
+    def _arm(self, number: int, due: float) -> None:
+        """See to it that `number` is looked at by `due`; earlier than that is harmless."""
+        if due < self._armed.get(number, math.inf):
+            self._armed[number] = due
+            heappush(self._heap, (due, number))
+
+    def _say_farewell(self, index: int, address: Address, now: float) -> None:
+        farewell = self._farewells[index]
+        if now >= farewell.until or not farewell.left or address != farewell.address:
+            return
+        farewell.left -= 1
+        self._reply(farewell.packet, address)
+
+    def _new_index(self) -> int:
+        """An index that is not in use. Also the time to forget farewells that nobody needs any more."""
+        while len(self._farewells) > MAX_LINGERING:
+            del self._farewells[next(iter(self._farewells))]
+        while True:
+            index = self._random.randrange(1, 2**32)
+            if not (index in self._sessions or index in self._calls_by_index or index in self._admission):
+                self._farewells.pop(index, None)
+                return index
