@@ -12,6 +12,7 @@ tables lets others run after each SLICE rows, on the same view throughout.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
@@ -22,7 +23,7 @@ from node import language
 from node.asking import Found, Holding
 from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
 from node.lookup import check_consistency
-from store.query import Question, reference_key, sort_key
+from store.query import Question, check_question, compile_filter, reference_key, sort_key
 
 if TYPE_CHECKING:
     from node.asking import Asking
@@ -103,7 +104,7 @@ class _FanOut:
         self._holdings = {owner: asking.holding(owner) for owner in owners}
         self._plan = plan(owners, own=asking.server, holdings=self._holdings, consistency=consistency)
         self._owners = {owner: Owner(owner) for owner in owners}
-        self._merge = Merge(_key_of(asking, question), limit=question.limit)
+        self._merge = Merge(_checked_key(asking, question), limit=question.limit)
         self._news = trio.Event()  # a source has rows or has ended
         self._room = trio.Event()  # rows were taken
         self._line = trio.CapacityLimiter(MAX_ASKED)
@@ -196,24 +197,24 @@ class _FanOut:
         )
         how = "owner" if holder is None else "mirrored"
         path = (owner, self._asking.server) if holder is None else (owner, holder, self._asking.server)
+        ended = False
         try:
-            async for part in answer:
-                about.answered(how, position=part.position, age=part.age, path=path)
-                await self._add(source, part.rows)
-                if part.last:
-                    self._end(source)
-                    return True
-            raise Unreachable(f"{holder or owner} broke off its answer")
-        except Refused as error:
-            if holder is None and error.http_status != 404:
-                self._refuse(error)  # the question itself is wrong, and its owner says so
-                return True
-            about.failed(error)
+            async with aclosing(answer) as parts:
+                async for part in parts:
+                    about.answered(how, position=part.position, age=part.age, path=path)
+                    await self._add(source, part.rows)
+                    ended = part.last
+            if not ended:
+                raise Unreachable(f"{holder or owner} broke off its answer")
         except BangpathError as error:
             about.failed(error)
-        about.broken = self._merge.forget(source) or about.broken
-        about.how = "unreachable"
-        return False
+            about.broken = self._merge.forget(source) or about.broken
+            about.how = "unreachable"
+            if not isinstance(error, Refused) or holder is not None:
+                return False
+            about.how = "refused"  # the owner has spoken; nobody is asked behind its back
+        self._end(source)
+        return True
 
     async def _tell_cached(self, owner: ServerId, source: int) -> None:
         """What we happen to hold of an owner that was not reached, or not to be asked."""
@@ -257,10 +258,14 @@ class _FanOut:
         self._news.set()
 
 
-def _key_of(asking: Asking, question: Question) -> Callable[[Found], bytes]:
-    """What the merge compares: the store's own order, ties by reference."""
+def _checked_key(asking: Asking, question: Question) -> Callable[[Found], bytes]:
+    """What the merge compares: the store's own order, ties by reference. Raises `Refused` for a wrong question."""
+    with asking.view() as view:
+        definition = view.definition(question.class_name)
+    check_question(question, definition)
+    if question.where is not None:
+        compile_filter(question.where, definition, lambda server: (server or asking.server, asking.incarnation))
     if not question.order:
         return lambda row: reference_key(row.reference)
-    with asking.view() as view:
-        key = sort_key(view.definition(question.class_name), question.order)
+    key = sort_key(definition, question.order)
     return lambda row: key(row.reference, row.fields)

@@ -1,6 +1,6 @@
 """However rows arrive, they leave in one order, none twice; and the report says whose word they are."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from identity.errors import BangpathError, Refused, Unreachable
+from identity.errors import BangpathError, Forbidden, Refused, Unreachable
 from identity.names import Incarnation, ObjectId, Pattern, Position, Reference, ServerId
 from node.asking import Found, Holding, RowPart
 from node.fan_out import QueryAnswer, ask
@@ -188,7 +188,7 @@ class World:
 
     async def ask_rows(
         self, server: ServerId, question: Question, *, owner: ServerId | None = None, deadline: float
-    ) -> AsyncIterator[RowPart]:
+    ) -> AsyncGenerator[RowPart, None]:
         self.asked.append((str(server), question))
         await trio.lowlevel.checkpoint()
         if self.refusal is not None:
@@ -299,10 +299,21 @@ async def test_owner_passes_the_mirror_by(world: World) -> None:
     assert answer.completeness["whole"] is True
 
 
-async def test_what_owners_refuse_is_refused(world: World) -> None:
-    world.refusal = Refused("Note has no field 'm'", field="m")
-    with pytest.raises(Refused, match="no field 'm'"):
-        await asked(world, "Note order by n")
+@pytest.mark.parametrize("text", ["Note order by m", "Note where m = 1", "Note where n = 'x'", "Note show m"])
+async def test_a_wrong_question_is_refused_here_and_nobody_is_asked(world: World, text: str) -> None:
+    with pytest.raises(Refused):
+        await asked(world, text)
+    assert world.asked == []
+
+
+async def test_an_owner_that_refuses_is_told_and_nobody_is_asked_behind_its_back(world: World) -> None:
+    world.refusal = Forbidden("1 may not read from 1.3")
+    world.holders = {C: [A]}
+    answer = await asked(world, "Note order by n")
+    assert len(answer.rows) == 20
+    assert answer.completeness["whole"] is False
+    assert [each["how"] for each in answer.completeness["owners"]] == ["owned", "mirrored", "refused", "refused"]
+    assert sorted(server for server, _ in world.asked) == ["1.2", "1.3"]
 
 
 async def test_a_class_of_nobody_and_a_word_of_nobody(world: World) -> None:
