@@ -29,7 +29,7 @@ class BangpathError(Exception):
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, cause: str, *, next_step: str = "", **details: Any) -> None:
+    def __init__(self, cause: str, /, *, next_step: str = "", **details: Any) -> None:
         super().__init__(cause)
         self.cause = cause
         self.next_step = next_step
@@ -134,7 +134,8 @@ def from_json(fields: dict[str, Any]) -> BangpathError:
     """The error that `as_json` told, raised again on the other side of HTTP or of a request.
 
     An unknown kind becomes `Refused` with the cause that was told: an older client must not crash on a newer node.
+    What a stranger told is bounded by the message that it came in; this raises nothing whatever stands in it.
     """
     details = {str(key): value for key, value in fields.items() if key not in ("error", "cause", "next_step")}
     kind = KINDS.get(str(fields.get("error")), Refused)
-    return kind(str(fields.get("cause", "no cause was told")), next_step=str(fields.get("next_step", "")), **details)
+    return kind(str(fields.get("cause") or "no cause was told"), next_step=str(fields.get("next_step", "")), **details)

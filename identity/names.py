@@ -160,8 +160,11 @@ class Pattern:
 
     __slots__ = ("_rules", "text")
     MAX_RULES = 256  # a peer's subscription; more is a list of servers, which is what the directory is for
+    MAX_TEXT = 16_384  # of characters: what a peer's subscription may be too, so that ours is never refused
 
     def __init__(self, text: str) -> None:
+        if len(text) > self.MAX_TEXT:
+            raise Refused(f"a pattern of {len(text)} characters, {self.MAX_TEXT} allowed")
         rules = []
         for part in text.split(","):
             rule = part.strip()
@@ -185,14 +188,14 @@ class Pattern:
     @classmethod
     def from_text_untrusted(cls, text: object) -> Pattern:
         """From what a peer sent; only the canonical text is accepted. Raises `PeerMisbehaved`."""
-        if not isinstance(text, str) or len(text) > 16_384:
-            raise PeerMisbehaved("a pattern that is not text of at most 16 KiB")
+        if not isinstance(text, str):
+            raise PeerMisbehaved("a pattern that is not text")
         try:
             pattern = cls(text)
         except Refused as error:
             raise PeerMisbehaved(error.cause) from error
         if pattern.text != text:
-            raise PeerMisbehaved(f"a pattern that is not canonical: {text!r}")
+            raise PeerMisbehaved(f"a pattern that is not canonical: {text[:100]!r}")
         return pattern
 
     def matches(self, server: ServerId) -> bool:

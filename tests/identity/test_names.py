@@ -147,6 +147,15 @@ def test_what_is_no_pattern_is_refused(text: str) -> None:
         Pattern(text)
 
 
+def test_a_pattern_has_bounds_of_its_own_so_that_no_peer_refuses_it() -> None:
+    longest = str(ServerId.of(*[MAX_INTEGER] * 16))
+    with pytest.raises(Refused, match="256 allowed"):
+        Pattern(",".join(["1"] * 257))
+    with pytest.raises(Refused, match="characters"):
+        Pattern(",".join([longest] * 60))
+    assert Pattern.from_text_untrusted(Pattern(",".join([longest] * 51)).text)
+
+
 @pytest.mark.parametrize("text", [None, 7, " 1.7", "1.7, 1", "x" * 20_000, ",".join(["1"] * 300)])
 def test_a_strangers_pattern_is_canonical_or_refused(text: object) -> None:
     with pytest.raises(PeerMisbehaved):
