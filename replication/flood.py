@@ -25,7 +25,7 @@ node), reading leaves (the store).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -113,9 +113,9 @@ class Flood:
 
     # -- wishes and sessions
 
-    def load(self, held: Sequence[tuple[ServerId, int, int, int, int, bytes]]) -> None:
-        """What the store holds at its opening: (server, incarnation, kind, first, last, hash of last)."""
-        for server, incarnation, kind, first, last, last_hash in held:
+    def load(self, held: Iterable[tuple[Any, ...]]) -> None:
+        """What the store holds at its opening: (server, incarnation, kind, first, last, hash of last, ...)."""
+        for server, incarnation, kind, first, last, last_hash, *_ in held:
             feed = FeedId(server, incarnation, kind)
             chain = Chain(feed, Mark(last, last_hash, -1, b"", 0), first)
             self._spool.chains[feed] = chain

@@ -108,6 +108,8 @@ class Telling:
         """Some of what the peer wants, a different part each time where there is much of it; own feeds always."""
         spool = self._spool
         session.beat_at = now + BEAT_S
+        if not session.feeds_me:  # our FEED came before the peer had greeted us, or its answer is slow: say it again
+            self._catch_up.open(session)
         entries: dict[FeedId, Entry] = {}
         for kind in (REGISTRY, DATA):
             own = FeedId(spool.own, spool.incarnation, kind)

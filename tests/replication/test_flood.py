@@ -281,3 +281,140 @@ def test_ages_are_proven_by_the_owner_and_grow_when_it_is_gone():
     assert c.flood.carriers(a.id) == [b.id]
     assert b.flood.subscribers(a.id) == [c.id]
     assert [each.path for each in c.flood.feeds(lab.now) if each.feed == a.feed()] == [(a.id, b.id)]
+
+
+def test_a_feed_that_came_before_the_greeting_is_said_again():
+    lab = Lab(12)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    lost = []
+
+    def lose_first(sender, to, message):
+        if type(message).__name__ == "Feed" and sender is b and not lost:
+            lost.append(message)
+            return []
+        return [message]
+
+    lab.tamper = lose_first
+    lab.connect(a, b)
+    a.commit()
+    lab.run(6)
+    assert lost
+    assert b.numbers(a) == [1]
+
+
+def test_a_full_queue_loses_nothing():
+    lab = Lab(13)
+    a, b, c = lab.servers("1.1", "1.2", "1.3")
+    for each in (b, c):
+        lab.subscribe(each, "*")
+    lab.connect(a, b)
+    lab.connect(b, c)
+    lab.run(1)
+    full = True
+    refused = []
+
+    def room(to, message):
+        if full:
+            refused.append(type(message).__name__)
+        return not full
+
+    a.capacity = b.capacity = c.capacity = room
+    for _ in range(20):
+        a.commit()
+        c.commit()
+        lab.run(0.1)
+    assert b.numbers(a) == c.numbers(a) == []
+    # One refusal for each neighbour, then silence: nothing is queued twice.
+    assert len(refused) < 12
+    lab.subscribe(b, "1.9")  # a FEED that finds no room
+    lab.run(30)
+    full = False
+    for each in (a, b, c):
+        for other in (a, b, c):
+            each.flood.handle_drained(other.id, lab.now)
+        lab.pump(each)
+    lab.run(2)
+    assert b.numbers(a) == c.numbers(a) == a.numbers(a) == list(range(1, 21))
+    assert b.numbers(c) == list(range(1, 21))
+    assert {"UpdateMessage"} <= set(refused)
+
+
+def test_catching_up_keeps_to_the_window_and_asks_before_the_last_arrives():
+    lab = Lab(14, jitter=0.01)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    body = b"\x5a" + (200_000).to_bytes(4, "big") + bytes(200_000)
+    for _ in range(60):  # 12 MB
+        a.commit(body=body)
+    sent = granted = applied = 0
+    most = 0
+
+    def count(sender, to, message):
+        nonlocal sent, granted, most
+        if type(message).__name__ == "UpdateMessage" and not message.live:
+            sent += len(message.update)
+            most = max(most, sent - granted)
+        elif sender is b and type(message).__name__ == "SendMe":
+            granted += message.budget
+        return [message]
+
+    lab.tamper = count
+    lab.connect(a, b)
+    lab.run(10)
+    assert b.has_all(a)
+    assert most <= (4 << 20) + 200_400
+    assert granted > 4 << 20  # it went on without ever stopping
+    assert applied == 0
+
+
+def test_a_mesh_of_ninety_owners_is_compared_in_a_few_messages():
+    lab = Lab(15)
+    hub, other = lab.servers("1", "2")
+    owners = lab.servers(*(f"1.{n // 16 + 1}.{n % 16 + 1}" for n in range(90)))
+    for each in owners:
+        lab.connect(each, hub)
+    lab.run(2)
+    for each in owners:
+        lab.cut(each, hub)
+    lab.connect(hub, other)
+    lab.run(3)
+    assert all(other.has_all(each, REGISTRY) for each in owners)
+    lab.cut(hub, other)
+    lab.run(1)
+    lab.connect(owners[77], hub)
+    owners[77].commit(REGISTRY)
+    lab.run(1)
+    said = []
+    lab.tamper = lambda sender, to, message: said.append(message) or [message]
+    lab.cut(owners[77], hub)
+    lab.connect(hub, other)
+    lab.run(0.1)
+    assert other.has_all(owners[77], REGISTRY)
+    names = [type(each).__name__ for each in said]
+    assert names.count("Digest") == 8  # two steps down the name tree, question and answer, from either side
+    entries = [entry for each in said if type(each).__name__ == "Vector" and each.whole for entry in each.entries]
+    assert 1 <= len(entries) <= 64
+    said.clear()
+    lab.cut(hub, other)
+    lab.connect(hub, other)
+    lab.run(0.1)
+    assert {type(each).__name__ for each in said} == {"Feed", "FeedOk"}  # equal: nothing more is said
+
+
+def test_a_restarted_mirror_continues_without_asking_again():
+    lab = Lab(16)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    lab.connect(a, b)
+    for _ in range(10):
+        a.commit()
+        lab.run(0.1)
+    b.crash()
+    b.restart()
+    a.commit()
+    before = sum(b.copies.values())
+    lab.connect(a, b)
+    lab.run(2)
+    assert b.numbers(a) == list(range(1, 12))
+    assert sum(b.copies.values()) == before + 1
