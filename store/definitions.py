@@ -74,6 +74,13 @@ class Field(msgspec.Struct, frozen=True, dict=True, kw_only=True):
     def field_type(self) -> FieldType:
         return parse_type(self.type)
 
+    def checked_value(self, value: Any) -> Any:
+        """A value, JSON forms included, as this field has it. Raises `Refused`, naming the field."""
+        try:
+            return value_from_json(self.field_type, value)
+        except WrongValue as error:
+            raise Refused(f"field {self.name}: {error}", field=self.name) from error
+
     @property
     def indexed(self) -> bool:
         return self.index or self.unique or bool(self.on_delete)

@@ -59,6 +59,8 @@ MAX_INTEGER = 2**63 - 1
 
 _RECORD = struct.Struct(">IQIQBQI")
 _LEAF = struct.Struct(">BQQ8s16sBI")
+_LENGTHS = struct.Struct(">BI")
+_LENGTHS_AT = _LEAF.size - _LENGTHS.size
 _HEAD_END = struct.Struct(">QBQ16sQ32s32sI")
 _UPDATE_VERSION = 1
 _UPDATE_DOMAIN = b"bangpath update 1\0"
@@ -181,6 +183,16 @@ def read_leaves_untrusted(data: bytes | memoryview, count: int) -> list[Leaf]:
     if offset != len(data):
         raise PeerMisbehaved(f"{len(data) - offset} bytes after {count} leaves")
     return leaves
+
+
+def read_own_leaves(data: bytes) -> list[Leaf]:
+    """All leaves that fill `data`, which this server wrote."""
+    count = offset = 0
+    while offset < len(data):
+        request_length, length = _LENGTHS.unpack_from(data, offset + _LENGTHS_AT)
+        offset += LEAF_HEAD_BYTES + request_length + length
+        count += 1
+    return read_leaves_untrusted(data, count)
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):

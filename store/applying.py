@@ -1,0 +1,366 @@
+"""From checked changes to table entries: the one way for live commits and for replay, so that both give the same.
+
+    Transaction ----.                                  objects   record, or a tombstone
+    Update ---------+-->  Applier  -->  changes of     index     entries gone, entries come
+    copies ---------+        |                         feeds     where updates lie, ends of feeds
+    frames of log --'        |                         state     transaction number, next object
+                        state it keeps in memory: classes, servers, next object, transaction number, ends of feeds
+
+Live, index keys are known from the transaction; in replay they are computed from the version before. What a class
+object or a known server changes in the state happens here too, so that a frame later in the same group finds it.
+
+Left to others: whether another's update can be taken (`store.foreign`), when and in which group (`store.database`),
+bytes of frames (`store.frame_parts`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from identity.encoding import decode_integer_untrusted, encode_integer
+from identity.errors import Damaged
+from identity.names import END, ServerId
+from store.definitions import ClassDefinition
+from store.frame_parts import CopyChange, LocalChange
+from store.held_feeds import FeedState, foreign_entry, own_entry, read_states, state_entry
+from store.indexes import entries
+from store.reading import FEEDS, INDEX, OBJECTS, Servers, Source
+from store.records import (
+    CACHED,
+    DATA,
+    DELETE,
+    MIRRORED,
+    OWNED,
+    PUT,
+    REGISTRY,
+    Head,
+    Leaf,
+    Record,
+    Seal,
+    Update,
+    head_hash,
+    pack_leaf_fields,
+    pack_record,
+    unpack_record,
+)
+from store.registry import (
+    BUILT_IN,
+    CLASS,
+    FIRST_USER_NUMBER,
+    KNOWN_CLASS,
+    KNOWN_SERVER,
+    ClassEntry,
+    Registry,
+    definition_of_class_untrusted,
+)
+from store.segments import Location
+from store.transaction import Transaction
+
+TableChanges = dict[str, dict[bytes, bytes | None]]
+STATE, ENDS_KEY = "state", b"ends"
+_ENDS = struct.Struct(">QQ")  # transaction number, next object
+
+
+class ForeignPut(NamedTuple):
+    """One leaf of another's update, understood. `values` None: a deletion."""
+
+    leaf: Leaf
+    entry: ClassEntry
+    values: list[Any] | None
+
+
+class Applier:
+    """Turns work into table changes, and keeps what must be known to do so. `source` gives the appended state."""
+
+    def __init__(self, server: ServerId, incarnation: int, source: Callable[[], Source]) -> None:
+        self.servers = Servers(server, incarnation)
+        self.registry = Registry(self.servers.own_prefix)
+        self.next_object = FIRST_USER_NUMBER
+        self.number = 0  # of the last transaction, store-wide
+        self.feeds: dict[tuple[bytes, int], FeedState] = {}
+        self.gained: dict[int, int] = {OWNED: 0, MIRRORED: 0, CACHED: 0}  # objects of users' classes since opening
+        self._source = source
+
+    def allocate(self) -> int:
+        """The next object of this server."""
+        number = self.next_object
+        self.next_object = number + 1
+        return number
+
+    # Own transactions
+
+    def own(
+        self, transaction: Transaction, number: int, salts: Callable[[], bytes]
+    ) -> tuple[tuple[list[bytes], list[bytes]], list[LocalChange], TableChanges]:
+        """Leaves by feed kind, private changes, table changes of a transaction that is appended as `number`."""
+        leaves: tuple[list[bytes], list[bytes]] = ([], [])
+        local: list[LocalChange] = []
+        objects: dict[bytes, bytes | None] = {}
+        index: dict[bytes, bytes | None] = {}
+        next_update = [self.next_update(REGISTRY), self.next_update(DATA)]
+        for change in transaction.changes.values():
+            entry = change.entry
+            stored = change.stored
+            update = 0
+            if entry.feed is None:
+                local.append(LocalChange(PUT if stored else DELETE, change.number, entry.number, stored))
+            else:
+                update = next_update[entry.feed]
+                leaves[entry.feed].append(
+                    pack_leaf_fields(
+                        PUT if stored else DELETE, change.number, number, entry.definition.fingerprint, salts(),
+                        change.request, change.wire,
+                    )
+                )  # fmt: skip
+            key = change.object_key
+            objects[key] = pack_record(
+                key, entry.number, entry.own_codec.definition.minor, number, OWNED, update, stored
+            )
+            for before in change.before_keys:
+                index[before] = None
+            for after in change.after_keys:
+                index[after] = key
+            self._count(entry, OWNED, (1 if stored else 0) - (1 if change.existed else 0))
+            if entry.number < FIRST_USER_NUMBER:
+                self._learn(entry.number, change.number, stored, index)
+        self.number = number
+        return leaves, local, {OBJECTS: objects, INDEX: index}
+
+    def own_again(self, leaves: Sequence[Leaf], local: Sequence[LocalChange], number: int) -> TableChanges:
+        """The same from a frame of the log: private changes first, for they name classes."""
+        objects: dict[bytes, bytes | None] = {}
+        index: dict[bytes, bytes | None] = {}
+        for change in local:
+            entry = self._known(change.class_number)
+            self._put_again(objects, index, change.object, entry, number, 0, change.body)
+        for leaf in leaves:
+            found = self.registry.by_fingerprint(leaf.fingerprint)
+            if found is None:
+                raise Damaged(
+                    f"object /{leaf.object} is of class {leaf.fingerprint.hex()}, which no frame before defines"
+                )
+            stored = found.codec.store(leaf.body) if leaf.body else b""
+            update = self.next_update(found.feed if found.feed is not None else DATA)
+            self._put_again(objects, index, leaf.object, found, number, update, stored)
+        self.number = number
+        return {OBJECTS: objects, INDEX: index}
+
+    def sealed(self, seal: Seal, locations: Sequence[Location]) -> dict[bytes, bytes | None]:
+        """Entries of `feeds` for an own update whose leaves lie at these places."""
+        head = Head.from_bytes_untrusted(seal.head)
+        key, value = own_entry(seal, head_hash(seal.head), locations)
+        return {key: value, **self._advance(END, head, seal.head)}
+
+    def ends(self) -> dict[bytes, bytes | None]:
+        """The entry of table `state`: what the last group has reached."""
+        return {ENDS_KEY: _ENDS.pack(self.number, self.next_object)}
+
+    def next_update(self, kind: int) -> int:
+        """The number of the own update that the group in the making will be."""
+        state = self.feeds.get((END, kind))
+        return 1 if state is None else state.last + 1
+
+    # Updates of others
+
+    def foreign(
+        self,
+        update: Update,
+        local: Sequence[LocalChange],
+        understand: list[ForeignPut] | Callable[[], list[ForeignPut]],
+        number: int,
+        location: Location,
+    ) -> TableChanges:
+        """Table changes of an update that is at `location` as transaction `number`.
+
+        Its leaves, understood; in replay a function that does so when the classes in `local` are known.
+        """
+        objects: dict[bytes, bytes | None] = {}
+        index: dict[bytes, bytes | None] = {}
+        for change in local:
+            self._put_again(objects, index, change.object, self._known(change.class_number), number, 0, change.body)
+        head = update.head
+        server_key = self.servers.key(head.server, head.incarnation)
+        if server_key is None:
+            raise Damaged(f"update {head.number} of {head.server}, which no frame before names")
+        puts = understand() if callable(understand) else understand
+        for leaf, entry, values in puts:
+            object_key = server_key + encode_integer(leaf.object)
+            after: list[bytes] = []
+            stored = b""
+            if values is not None:
+                stored = entry.codec.store(leaf.body)
+                after = entries(entry.indexes, values, object_key)
+            self._replace(
+                objects, index, object_key, entry, MIRRORED, after,
+                pack_record(
+                    object_key, entry.number, entry.definition.minor, leaf.sequence, MIRRORED, head.number, stored
+                ),
+            )  # fmt: skip
+        head_bytes = head.to_bytes()
+        key, value = foreign_entry(server_key, head.kind, head.number, head_hash(head_bytes), location)
+        self.number = number
+        advance = self._advance(server_key, head, head_bytes)
+        return {OBJECTS: objects, INDEX: index, FEEDS: {key: value, **advance}}
+
+    # Copies of single objects
+
+    def copies(self, copies: Sequence[CopyChange]) -> TableChanges:
+        """Table changes of cached copies that came or went."""
+        objects: dict[bytes, bytes | None] = {}
+        index: dict[bytes, bytes | None] = {}
+        for copy in copies:
+            entry = self._known(copy.class_number)
+            key = copy.object_key
+            after: list[bytes] = []
+            record = None
+            if copy.body:
+                after = entries(entry.indexes, entry.codec.load_values(copy.body), key)
+                record = pack_record(
+                    key, entry.number, entry.definition.minor, copy.sequence, CACHED, copy.received_ms, copy.body
+                )
+            self._replace(objects, index, key, entry, CACHED, after, record)
+        return {OBJECTS: objects, INDEX: index}
+
+    # Opening
+
+    def load(self) -> None:
+        """What the tables say of the state, before anything is replayed."""
+        source = self._source()
+        ends = source.get(STATE, ENDS_KEY)
+        if ends is not None:
+            self.number, self.next_object = _ENDS.unpack(ends)
+        unused: dict[bytes, bytes | None] = {}
+        for number in (KNOWN_SERVER, KNOWN_CLASS, CLASS):
+            entry = self._known(number)
+            low, high = entry.indexes[0].whole_range()
+            for _, key in source.scan(INDEX, low, high):
+                data = source.get(OBJECTS, key) if key.startswith(END) else None
+                if data is not None:
+                    object_number = decode_integer_untrusted(key, len(END))[0]
+                    self._learn(number, object_number, unpack_record(key, data).body, unused)
+        for server_key, kind, state in read_states(lambda low: source.scan(FEEDS, low)):
+            self.feeds[server_key, kind] = state
+
+    # What the above is made of
+
+    def _known(self, class_number: int) -> ClassEntry:
+        entry = self.registry.by_number(class_number)
+        if entry is None:
+            raise Damaged(f"the log speaks of class {class_number}, which no frame before defines")
+        return entry
+
+    def _put_again(
+        self,
+        objects: dict[bytes, bytes | None],
+        index: dict[bytes, bytes | None],
+        object_number: int,
+        entry: ClassEntry,
+        number: int,
+        update: int,
+        stored: bytes,
+    ) -> None:
+        key = END + encode_integer(object_number)
+        after = entries(entry.indexes, entry.codec.load_values(stored), key) if stored else []
+        record = pack_record(key, entry.number, entry.own_codec.definition.minor, number, OWNED, update, stored)
+        self._replace(objects, index, key, entry, OWNED, after, record)
+        if object_number >= self.next_object:
+            self.next_object = object_number + 1
+        if entry.number < FIRST_USER_NUMBER:
+            self._learn(entry.number, object_number, stored, index)
+
+    def _replace(
+        self,
+        objects: dict[bytes, bytes | None],
+        index: dict[bytes, bytes | None],
+        key: bytes,
+        entry: ClassEntry,
+        kind: int,
+        after: list[bytes],
+        record: bytes | None,
+    ) -> None:
+        """One object's record and index entries in place of those that stand."""
+        before = self._standing(objects, key)
+        if before is not None and before.body:
+            old = self._known(before.class_number)
+            for entry_key in entries(old.indexes, old.codec.load_values(before.body), key):
+                index[entry_key] = None
+            self._count(old, before.kind, -1)
+        for entry_key in after:
+            index[entry_key] = key
+        if after:
+            self._count(entry, kind, 1)
+        objects[key] = record
+
+    def _standing(self, objects: dict[bytes, bytes | None], key: bytes) -> Record | None:
+        data = objects[key] if key in objects else self._source().get(OBJECTS, key)
+        return None if data is None else unpack_record(key, data)
+
+    def _advance(self, server_key: bytes, head: Head, head_bytes: bytes) -> dict[bytes, bytes | None]:
+        """The feed's ends with one more update."""
+        state = FeedState.after(self.feeds.get((server_key, head.kind)), head, head_bytes)
+        self.feeds[server_key, head.kind] = state
+        key, value = state_entry(server_key, head.kind, state)
+        return {key: value}
+
+    def _count(self, entry: ClassEntry, kind: int, gained: int) -> None:
+        if gained and entry.number >= FIRST_USER_NUMBER:
+            self.gained[kind] += gained
+
+    def _learn(self, class_number: int, object_number: int, stored: bytes, index: dict[bytes, bytes | None]) -> None:
+        """What an own object of a built-in class changes in the state."""
+        if class_number == KNOWN_SERVER and stored:
+            server, incarnation = BUILT_IN[KNOWN_SERVER].codec.load(stored)
+            self.servers.add(object_number, ServerId(server), incarnation)
+        elif class_number == KNOWN_CLASS and stored:
+            self._learn_class(object_number, known_class_definition(stored), index)
+        elif class_number == CLASS and stored:
+            fields = BUILT_IN[CLASS].codec.load_fields(stored)
+            definition = definition_of_class_untrusted(fields)
+            entry = self.registry.by_fingerprint(definition.fingerprint)
+            if entry is None:
+                raise Damaged(f"class {definition.name} was adopted before it was known")
+            self.registry = self.registry.with_adopted(entry.number, definition, object_number)
+
+    def _learn_class(self, number: int, definition: ClassDefinition, index: dict[bytes, bytes | None]) -> None:
+        """A class became known, longer or otherwise indexed; with other indexes, its objects get other entries."""
+        before = self.registry.by_number(number)
+        self.registry = self.registry.with_known(number, definition)
+        if definition.privacy == "private":  # nobody else may hear of it, so no object of `Class` adopts it
+            self.registry = self.registry.with_adopted(number, definition, number)
+        if before is None:
+            return
+        after = self._known(number)
+        if [(each.prefix, each.unique) for each in before.indexes] == [
+            (each.prefix, each.unique) for each in after.indexes
+        ]:
+            return
+        for key, values in self.objects_of(before):
+            for entry_key in entries(before.indexes, values, key):
+                index[entry_key] = None
+            full = values + after.codec.defaults[len(values) :]
+            for entry_key in entries(after.indexes, full, key):
+                index[entry_key] = key
+
+    def objects_of(self, entry: ClassEntry) -> list[tuple[bytes, list[Any]]]:
+        """Object key and values of everything of a class, in the appended state."""
+        source = self._source()
+        low, high = entry.indexes[0].whole_range()
+        found = []
+        for _, key in source.scan(INDEX, low, high):
+            data = source.get(OBJECTS, key)
+            if data is None:
+                raise Damaged(f"an index of {entry.definition.name} names {key.hex()}, which is not there")
+            found.append((key, entry.codec.load_values(unpack_record(key, data).body)))
+        return found
+
+
+def known_class_body(definition: ClassDefinition) -> bytes:
+    """The body of the object of `KnownClass` for a class."""
+    return BUILT_IN[KNOWN_CLASS].codec.encode([definition.to_plain()])
+
+
+def known_class_definition(stored: bytes) -> ClassDefinition:
+    """The class that such a body says."""
+    return ClassDefinition.from_plain_untrusted(BUILT_IN[KNOWN_CLASS].codec.load(stored)[0])

@@ -1,0 +1,327 @@
+"""One server's objects, and those it holds of others: open, read, commit, apply, close (DESIGN section 3).
+
+    async with open_database(disk, tables, server=..., incarnation=..., ...) as database:
+
+        shoe = await database.transact(lambda t: t.create("Shoe", {"size": 43}))     durable when this returns (P1)
+
+        async with database.transaction() as t:                                      may await; checked at the end
+            old = t.get(shoe)
+            t.update(shoe, {"size": old.fields["size"] + 1})
+
+        with database.view() as view:                                                one durable moment, synchronous
+            for each in view.select(Question("Shoe", order=(("size", False),))): ...
+
+        await database.apply(updates)                 others' updates, in order, verbatim, each wholly or not at all
+        database.read_update(server, incarnation, DATA, 17)                          the very bytes that its owner made
+
+Promised: what `transact`, `transaction`, `define` and `apply` answered is there after any crash; what was not answered
+is there wholly or not at all. Readers see durable states only, `transact` bodies the appended one. Object ids ascend
+and are never used again; own updates are sealed once per group and feed, before the sync, so one number never means
+two things. Closing in order folds everything; leaving by an error or a cancellation writes nothing more, which is no
+different from a crash.
+
+The work itself is done by one task (`store.writing`). Left to others: who may do what, signatures, sending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import trio
+
+from identity.encoding import encode_integer
+from identity.errors import BangpathError, PeerMisbehaved
+from identity.names import END, Incarnation, Position, Reference, ServerId
+from store.bodies import has_newer_fields
+from store.definitions import ClassDefinition
+from store.disk import Disk
+from store.fold import Fold
+from store.foreign import Applied, Deferred, Outcome, Rejected
+from store.frame_parts import CopyChange
+from store.generations import MAX_BYTES
+from store.held_feeds import FEEDS, FeedHeld, entry_key, read_update
+from store.log import SEGMENT_BYTES
+from store.reading import OBJECTS, View
+from store.records import CACHED, DELETE, KIND_NAMES, MIRRORED, OWNED, PUT, Sealer, Update, unpack_record
+from store.recovery import begin_run, recover
+from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
+from store.tables import Tables
+from store.transaction import Transaction
+from store.work import Commit, Define, RunBody, TakeCopies, TakeUpdates, begin
+from store.writing import Committed, Writer
+
+__all__ = [
+    "Applied", "Committed", "Copy", "Database", "Deferred", "FeedHeld", "Rejected", "Settings", "Transaction", "View",
+    "open_database",
+]  # fmt: skip
+
+Result = TypeVar("Result")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds that a test or a small machine may want smaller. `generation_bytes`: of one memory generation (T1)."""
+
+    generation_bytes: int = MAX_BYTES
+    segment_bytes: int = SEGMENT_BYTES
+
+
+class Copy(NamedTuple):
+    """An object fetched from its owner, to be kept as a cached copy. `body` is its wire body, empty: deleted."""
+
+    reference: Reference
+    fingerprint: bytes
+    sequence: int
+    body: bytes
+
+
+class Database:
+    """One server's store, open. Made by `open_database`."""
+
+    def __init__(self, writer: Writer, epoch: int, wall_ms: Callable[[], int]) -> None:
+        self._writer = writer
+        self._servers = writer.applier.servers
+        self._wall_ms = wall_ms
+        self._counted: dict[int, int] | None = None
+        self.server = self._servers.server
+        self.incarnation = self._servers.incarnation
+        self.epoch = epoch
+
+    # Changing
+
+    async def transact(self, body: Callable[[Transaction], Result]) -> Result:
+        """Run `body` on the appended state and return its result when everything it saw and did is durable.
+
+        The body is synchronous, so nothing can come between: it cannot conflict. What it raises is raised here, and
+        nothing is changed. Not cancellable once it is queued (L8).
+        """
+        result: Result = await self._writer.do(RunBody(body))
+        return result
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction that may await: it reads one durable state, and is committed at the end of the block.
+
+        Raises `Conflict` there when something it read was changed meanwhile, and changes nothing when the block is
+        left by an exception.
+        """
+        view = self._writer.generations.view()
+        transaction = begin(self._writer, optimistic=True, view=view)
+        try:
+            yield transaction
+            transaction.end()
+            await self._writer.do(Commit(transaction, view))
+        finally:
+            transaction.end()
+            view.close()
+
+    async def define(self, definition: ClassDefinition) -> Reference:
+        """Make, adopt, extend or otherwise index a class (R2); the reference of the object that says so.
+
+        The same definition again changes nothing. Raises `Refused`, naming the field that cannot change.
+        """
+        reference: Reference = await self._writer.do(Define(definition))
+        return reference
+
+    async def apply(self, updates: Sequence[Update]) -> list[Outcome]:
+        """Take updates of others, verified before; an outcome for each, durable on return.
+
+        In order per feed. `Deferred`: an update before it is missing, or a class it needs. `Rejected`: never. Neither
+        changes anything.
+        """
+        outcomes: list[Outcome] = await self._writer.do(TakeUpdates(updates))
+        return outcomes
+
+    async def cache(self, copies: Sequence[Copy]) -> None:
+        """Keep copies of others' objects until evicted; they become durable, and visible, with the next sync.
+
+        Skipped: own and mirrored objects, older versions than the one held, classes or owners that are not known.
+        """
+        received_ms = self._wall_ms()
+        self._writer.note(TakeCopies(lambda writer: list(self._copies(writer, copies, received_ms))))
+
+    async def evict(self, references: Iterable[Reference]) -> None:
+        """Let go of cached copies; others are left alone."""
+        wanted = list(references)
+        self._writer.note(TakeCopies(lambda writer: list(self._evictions(writer, wanted))))
+
+    # Reading
+
+    def view(self) -> View:
+        """What is durable now, fixed: use it in a with-statement. Expires after 30 s (`SnapshotExpired`)."""
+        return View(self._writer.generations.view(), self._writer.published_registry, self._servers)
+
+    @property
+    def registry(self) -> Registry:
+        """The classes known, as far as they are durable."""
+        return self._writer.published_registry
+
+    def answered(self, request: bytes) -> bytes | None:
+        """The answer that was recorded for a request, durably; None: it was not carried out."""
+        with self.view() as view:
+            entry = view.registry.by_number(ANSWERED)
+            assert entry is not None
+            stored = view.find_internal(entry, "request", request)
+        return None if stored is None else stored.fields["answer"] or b""
+
+    def read_update(self, server: ServerId, incarnation: int, kind: int, number: int) -> bytes | None:
+        """An update of a feed held here, own or another's, as its owner made it; None: not here, or not durable yet.
+
+        Raises `Damaged` when the log cannot give it back.
+        """
+        server_key = self._servers.key(server, incarnation)
+        if server_key is None or number < 1:
+            return None
+        with self._writer.generations.view() as view:
+            value = view.get(FEEDS, entry_key(server_key, kind, number))
+        if value is None:
+            return None
+        owner = server.ended + incarnation.to_bytes(8, "big")
+        recent = self._writer.recent_update(owner, kind, number)
+        return read_update(value, kind, self._writer.log.read) if recent is None else recent
+
+    def feeds(self) -> list[FeedHeld]:
+        """What is held of every feed, own ones included, in order of server, incarnation and kind."""
+        held = []
+        for (server_key, kind), state in self._writer.published_feeds.items():
+            server, incarnation = self._servers.at(server_key)
+            held.append(FeedHeld(server, incarnation, kind, state.first, state.last, state.last_hash, state.epoch))
+        return sorted(held)
+
+    def last_position(self, kind: int) -> Position:
+        """The last own update of a feed; number 0: none yet."""
+        state = self._writer.published_feeds.get((END, kind))
+        return Position(
+            self.server,
+            Incarnation(self.incarnation),
+            self.epoch if state is None else state.epoch,
+            0 if state is None else state.last,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many objects of users' classes are here, by kind. The first call walks all of them."""
+        gained = self._writer.applier.gained
+        if self._counted is None:
+            counted = dict.fromkeys((OWNED, MIRRORED, CACHED), 0)
+            for key, data in self._writer.generations.appended.scan(OBJECTS):
+                record = unpack_record(key, data)
+                if record.body and record.class_number >= FIRST_USER_NUMBER:
+                    counted[record.kind] += 1
+            self._counted = {kind: count - gained[kind] for kind, count in counted.items()}
+        return {KIND_NAMES[kind]: count + gained[kind] for kind, count in self._counted.items()}
+
+    # What happens inside
+
+    @property
+    def on_committed(self) -> Callable[[Committed], None] | None:
+        """Called after each sync that made updates durable, own or others', in order; must not raise."""
+        return self._writer.on_committed
+
+    @on_committed.setter
+    def on_committed(self, tell: Callable[[Committed], None] | None) -> None:
+        self._writer.on_committed = tell
+
+    @property
+    def failure(self) -> BangpathError | None:
+        """Why the store stopped taking changes; None: it has not."""
+        return self._writer.failure
+
+    @property
+    def syncs(self) -> int:
+        """Groups made durable since opening."""
+        return self._writer.syncs
+
+    # What the above is made of
+
+    def _copies(self, writer: Writer, copies: Sequence[Copy], received_ms: int) -> Iterable[CopyChange]:
+        """Those that may stand, with the appended state as it is now."""
+        applier = writer.applier
+        for copy in copies:
+            server_key = self._servers.key(copy.reference.server, copy.reference.incarnation)
+            entry = applier.registry.by_fingerprint(copy.fingerprint)
+            if server_key in (None, END) or entry is None or entry.hidden or has_newer_fields(entry.codec, copy.body):
+                continue
+            assert server_key is not None
+            object_key = server_key + encode_integer(copy.reference.object)
+            standing = _standing(writer, object_key)
+            if standing is not None and (standing.kind != CACHED or standing.sequence > copy.sequence):
+                continue
+            if not copy.body:
+                if standing is not None:
+                    yield CopyChange(DELETE, object_key, entry.number, 0, 0, b"")
+                continue
+            try:
+                entry.codec.read_untrusted(copy.body)
+            except PeerMisbehaved:
+                continue
+            stored = entry.codec.store(copy.body)
+            yield CopyChange(PUT, object_key, entry.number, copy.sequence, received_ms, stored)
+
+    def _evictions(self, writer: Writer, references: Iterable[Reference]) -> Iterable[CopyChange]:
+        for reference in references:
+            server_key = self._servers.key(reference.server, reference.incarnation)
+            if server_key is None:
+                continue
+            object_key = server_key + encode_integer(reference.object)
+            standing = _standing(writer, object_key)
+            if standing is not None and standing.kind == CACHED:
+                yield CopyChange(DELETE, object_key, standing.class_number, 0, 0, b"")
+
+
+@asynccontextmanager
+async def open_database(
+    disk: Disk,
+    tables: Tables,
+    *,
+    server: ServerId,
+    incarnation: int,
+    sealer: Sealer | None = None,
+    random: Any,
+    wall_ms: Callable[[], int],
+    settings: Settings | None = None,
+) -> AsyncIterator[Database]:
+    """Recover, begin a new epoch, and serve until the block is left; `disk` and `tables` are closed with it.
+
+    Raises `Refused` when the log is another server's, `Damaged` when it cannot be recovered.
+    """
+    settings = Settings() if settings is None else settings
+    left_by: BaseException | None = None
+    try:
+        opened = recover(
+            disk, tables, server=server, incarnation=incarnation, clock=trio.current_time,
+            generation_bytes=settings.generation_bytes, segment_bytes=settings.segment_bytes,
+        )  # fmt: skip
+        epoch = begin_run(opened, sealer)
+        fold = Fold(opened.generations, tables)
+        writer = Writer(opened.log, opened.generations, opened.applier, fold, sealer, random)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run)
+            nursery.start_soon(writer.run_fold)
+            try:
+                yield Database(writer, epoch, wall_ms)
+            except Exception as error:  # raised again outside the nursery, which would wrap it in a group
+                left_by = error
+                writer.abandon()
+            except BaseException:
+                writer.abandon()
+                raise
+            else:
+                await writer.close()
+            nursery.cancel_scope.cancel()
+        if left_by is None:
+            with trio.CancelScope(shield=True):
+                await writer.fold_everything()
+            opened.log.close()
+        opened.generations.close()
+    finally:
+        tables.close()
+        disk.close()
+    if left_by is not None:
+        raise left_by
+
+
+def _standing(writer: Writer, object_key: bytes) -> Any:
+    data = writer.generations.appended.get(OBJECTS, object_key)
+    return None if data is None else unpack_record(object_key, data)

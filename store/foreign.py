@@ -1,0 +1,140 @@
+"""Whether another server's update can be taken now, later, or never (DESIGN F4, F5).
+
+    Foreign    in order, of known classes, with fields that make sense: append it
+    Applied    it is here already
+    Deferred   not yet: an update before it is missing, or a class is not known; ask again when the registry advances
+    Rejected   never: its leaves make no sense, or it continues another history; the feed stands still and is reported
+
+Signature, Merkle root and chain were verified before (`replication`); here leaves become values, by the class that
+their fingerprint names. Reading changes nothing: what the update will need (a number for its owner, for a class that
+it makes known) is made ready as private changes that go into the same frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from identity.errors import PeerMisbehaved
+from store.applying import Applier, ForeignPut, known_class_body, known_class_definition
+from store.bodies import has_newer_fields
+from store.frame_parts import LocalChange
+from store.records import DELETE, PUT, REGISTRY, Leaf, Update, read_leaves_untrusted
+from store.registry import (
+    BUILT_IN,
+    CLASS,
+    KNOWN_CLASS,
+    KNOWN_SERVER,
+    Registry,
+    definition_of_class_untrusted,
+    joined_definition,
+)
+
+
+class Applied(NamedTuple):
+    """The update is durable here, now or already before."""
+
+    update: Update
+
+
+class Deferred(NamedTuple):
+    """The update cannot be understood yet: it stays missing, and is asked for again."""
+
+    update: Update
+    reason: str
+
+
+class Rejected(NamedTuple):
+    """The update will never be taken."""
+
+    update: Update
+    reason: str
+
+
+Outcome = Applied | Deferred | Rejected
+
+
+class Foreign(NamedTuple):
+    """An update that can be appended."""
+
+    update: Update
+    puts: list[ForeignPut]
+    local: list[LocalChange]
+
+
+def read_foreign_untrusted(applier: Applier, update: Update) -> Foreign | Outcome:
+    """What can be done with an update. Never raises for what it says."""
+    head = update.head
+    servers = applier.servers
+    if (head.server, head.incarnation) == (servers.server, servers.incarnation):
+        return Rejected(update, "it is of this very server")
+    server_key = servers.key(head.server, head.incarnation)
+    state = None if server_key is None else applier.feeds.get((server_key, head.kind))
+    expected = 1 if state is None else state.last + 1
+    if head.number < expected:
+        return Applied(update)
+    if head.number > expected:
+        return Deferred(update, f"update {expected} of {head.server} is missing before it")
+    if state is not None and head.previous != state.last_hash:
+        return Rejected(update, f"it does not continue update {state.last} of {head.server} that is held here")
+    try:
+        read = understand_untrusted(applier.registry, update)
+    except PeerMisbehaved as error:
+        return Rejected(update, error.cause)
+    if isinstance(read, str):
+        return Deferred(update, read)
+    local: list[LocalChange] = []
+    if server_key is None:
+        body = BUILT_IN[KNOWN_SERVER].codec.encode([bytes(head.server), head.incarnation])
+        local.append(LocalChange(PUT, applier.allocate(), KNOWN_SERVER, body))
+    try:
+        for put in read:
+            if put.entry.number == CLASS and put.values is not None:
+                local += _heard_class_untrusted(applier, put, local)
+    except PeerMisbehaved as error:
+        return Rejected(update, error.cause)
+    return Foreign(update, read, local)
+
+
+def understand_untrusted(registry: Registry, update: Update) -> list[ForeignPut] | str:
+    """The leaves as values, or why one of them cannot be understood yet. Raises `PeerMisbehaved`."""
+    kind = update.head.kind
+    puts = []
+    for leaf in read_leaves_untrusted(update.leaves, update.head.count):
+        put = _understand_leaf_untrusted(registry, leaf, kind)
+        if isinstance(put, str):
+            return put
+        puts.append(put)
+    return puts
+
+
+def _understand_leaf_untrusted(registry: Registry, leaf: Leaf, kind: int) -> ForeignPut | str:
+    entry = registry.by_fingerprint(leaf.fingerprint)
+    if entry is None:
+        if kind == REGISTRY:
+            raise PeerMisbehaved(f"a registry feed with an object of class {leaf.fingerprint.hex()}")
+        return f"class {leaf.fingerprint.hex()} is not known here yet"
+    name = entry.definition.name
+    if entry.feed != kind:
+        raise PeerMisbehaved(f"an object of {name} in the wrong feed")
+    if leaf.operation == DELETE:
+        return ForeignPut(leaf, entry, None)
+    if has_newer_fields(entry.codec, leaf.body):
+        return f"a newer minor version of class {name} is not known here yet"
+    return ForeignPut(leaf, entry, entry.codec.read_untrusted(leaf.body))
+
+
+def _heard_class_untrusted(applier: Applier, put: ForeignPut, before: Sequence[LocalChange]) -> list[LocalChange]:
+    """The private object that makes the class of another server known here, or longer."""
+    assert put.values is not None
+    heard = definition_of_class_untrusted(dict(zip(put.entry.codec.names, put.values, strict=True)))
+    for change in before:  # twice in one update: what it says first
+        if change.class_number == KNOWN_CLASS and known_class_definition(change.body).fingerprint == heard.fingerprint:
+            return []
+    entry = applier.registry.by_fingerprint(heard.fingerprint)
+    if entry is None:
+        return [LocalChange(PUT, applier.allocate(), KNOWN_CLASS, known_class_body(heard))]
+    joined = joined_definition(entry.definition, heard)
+    if joined is None or joined == entry.definition:
+        return []
+    return [LocalChange(PUT, entry.number, KNOWN_CLASS, known_class_body(joined))]

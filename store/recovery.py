@@ -1,0 +1,109 @@
+"""From what the disk holds to a store that may answer: tables, then the log after their mark (DESIGN L3, L4, T1, R2).
+
+    tables   mark, classes, servers, ends of feeds
+    log      every whole group after the mark, frame by frame, through the same `Applier` as live commits
+    start    the torn tail is cut, a new epoch begins; only now anything is answered
+    sealer   goes on after the last own update of each kind, with the new epoch
+
+Classes are known before the first frame is replayed, and whatever frames define is known to the frames after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from identity.errors import Damaged
+from identity.names import END, ServerId
+from store.applying import STATE, Applier, ForeignPut
+from store.disk import Disk
+from store.fold import read_mark
+from store.foreign import understand_untrusted
+from store.frame_parts import COPIES, FOREIGN, OWN, unpack_copies, unpack_local, unpack_seals
+from store.generations import Generations
+from store.held_feeds import FEEDS
+from store.log import Log
+from store.records import DATA, REGISTRY, Sealer, Update, read_own_leaves
+from store.segments import Frame, Group, Location
+from store.tables import Tables
+
+
+class Opened(NamedTuple):
+    """The parts of a store, recovered."""
+
+    log: Log
+    generations: Generations
+    applier: Applier
+
+
+def recover(
+    disk: Disk,
+    tables: Tables,
+    *,
+    server: ServerId,
+    incarnation: int,
+    clock: Callable[[], float],
+    generation_bytes: int,
+    segment_bytes: int,
+) -> Opened:
+    """Read everything; the log is not started yet. Raises `Damaged`, `Refused`."""
+    snapshot = tables.begin_read()
+    mark = read_mark(snapshot)
+    generations = Generations(snapshot, clock=clock, max_bytes=generation_bytes)
+    applier = Applier(server, incarnation, lambda: generations.appended)
+    applier.load()
+    log = Log(disk, server=server, incarnation=incarnation, segment_bytes=segment_bytes)
+    number = 0
+    for group in log.replay(mark):
+        number = _replay(group, applier, generations, number)
+        generations.publish(number)
+    return Opened(log, generations, applier)
+
+
+def begin_run(opened: Opened, sealer: Sealer | None) -> int:
+    """Take a new epoch, durably; return it."""
+    epoch = opened.log.start()
+    if sealer is not None:
+        for kind in (REGISTRY, DATA):
+            state = opened.applier.feeds.get((END, kind))
+            sealer.resume(kind, None if state is None else state.head)
+        sealer.begin_epoch(epoch)
+    return epoch
+
+
+def _replay(group: Group, applier: Applier, generations: Generations, number: int) -> int:
+    """Apply one group; the number of the last commit given to the generations."""
+    locations: tuple[list[Location], list[Location]] = ([], [])
+    for frame in group.frames:
+        number += 1
+        if frame.kind == OWN:
+            for kind in (REGISTRY, DATA):
+                if frame.sections[kind]:
+                    locations[kind].append(frame.location)
+            leaves = [leaf for kind in (REGISTRY, DATA) for leaf in read_own_leaves(frame.sections[kind])]
+            transaction, local = unpack_local(frame.sections[2])
+            generations.apply(number, applier.own_again(leaves, local, transaction))
+        elif frame.kind == FOREIGN:
+            _replay_foreign(frame, applier, generations, number)
+        elif frame.kind == COPIES:
+            generations.apply(number, applier.copies(unpack_copies(frame.sections[0])))
+        else:
+            raise Damaged(f"a frame of kind {frame.kind} at {frame.location}, which this version does not know")
+    feeds: dict[bytes, bytes | None] = {}
+    for seal in unpack_seals(group.seals):
+        feeds.update(applier.sealed(seal, locations[seal.kind]))
+    generations.apply(number + 1, {FEEDS: feeds, STATE: applier.ends()})
+    return number + 1
+
+
+def _replay_foreign(frame: Frame, applier: Applier, generations: Generations, number: int) -> None:
+    update = Update.from_bytes_untrusted(frame.sections[0])
+    transaction, local = unpack_local(frame.sections[1])
+
+    def understand() -> list[ForeignPut]:
+        puts = understand_untrusted(applier.registry, update)
+        if isinstance(puts, str):
+            raise Damaged(f"update {update.head.number} of {update.head.server} was taken, but now {puts}")
+        return puts
+
+    generations.apply(number, applier.foreign(update, local, understand, transaction, frame.location))

@@ -1,0 +1,223 @@
+"""The kinds of work that the task that owns the log carries out, each in one go without await (DESIGN T3, R2, F5).
+
+RunBody     a synchronous body on the appended state: cannot conflict
+Commit      a transaction that was made on a view: checked now
+Define      a class made, adopted, extended or otherwise indexed
+TakeUpdates updates of others, each a frame of its own, in order
+TakeCopies  cached copies that came or go; nobody waits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import outcome
+import trio
+
+from identity.encoding import encode_integer
+from identity.errors import Exhausted, Refused
+from store.foreign import Applied, Foreign, Outcome, read_foreign_untrusted
+from store.frame_parts import COPIES, FOREIGN, CopyChange, pack_copies, pack_local
+from store.generations import View as GenerationsView
+from store.records import Update
+from store.registry import CLASS, KNOWN_CLASS, ClassEntry, Registry, class_fields, is_built_in
+from store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from store.definitions import ClassDefinition
+    from store.writing import Writer
+
+
+class RunBody:
+    """A body to run on the appended state; its result is the answer."""
+
+    def __init__(self, body: Callable[[Transaction], Any]) -> None:
+        self.body = body
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        applier = writer.applier
+        next_object = applier.next_object
+        transaction = begin(writer, optimistic=False)
+        try:
+            result = self.body(transaction)
+            writer.append_own(transaction)
+        except BaseException:
+            applier.next_object = next_object  # ids of what never was: nobody else can have taken one meanwhile
+            raise
+        finally:
+            transaction.end()
+        return _answer(writer, self, result, changed=bool(transaction.changes))
+
+
+class Commit:
+    """A transaction made on `view`."""
+
+    def __init__(self, transaction: Transaction, view: GenerationsView) -> None:
+        self.transaction = transaction
+        self.view = view
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        self.transaction.check_unchanged(self.view, writer.applier.registry)
+        writer.append_own(self.transaction)
+        return _answer(writer, self, None, changed=bool(self.transaction.changes))
+
+
+class Define:
+    """A class to be adopted here; the answer is its object of `Class`, of a private one that of `KnownClass`."""
+
+    def __init__(self, definition: ClassDefinition) -> None:
+        self.definition = definition
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        registry = writer.applier.registry
+        if is_built_in(self.definition.name):
+            raise Refused(f"class {self.definition.name} is built in", next_step="choose another name")
+        entry, definition = _plan(registry, self.definition.checked())
+        transaction = begin(writer, optimistic=False)
+        if entry is not None and entry.own_object and definition == entry.own_codec.definition:
+            return _answer(writer, self, transaction.own_reference(entry.own_object), changed=False)
+        if entry is not None:
+            _check_unique(writer, entry, definition)
+        known = transaction.put_object(
+            _entry(registry, KNOWN_CLASS),
+            None if entry is None else entry.number,
+            {"definition": _joined(entry, definition).to_plain()},
+        )
+        reference = known
+        if definition.privacy != "private":
+            own_object = entry.own_object if entry is not None else 0
+            reference = transaction.put_object(_entry(registry, CLASS), own_object or None, class_fields(definition))
+        writer.append_own(transaction)
+        return _answer(writer, self, reference, changed=True)
+
+
+class TakeUpdates:
+    """Updates of others; the answer is the outcome of each."""
+
+    def __init__(self, updates: Sequence[Update]) -> None:
+        self.updates = updates
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        outcomes: list[Outcome] = []
+        changed = False
+        for update in self.updates:
+            found = self._take(writer, update)
+            if isinstance(found, Foreign):
+                changed = True
+                writer.group.applied.append(update)
+                found = Applied(update)
+            outcomes.append(found)
+        return _answer(writer, self, outcomes, changed=changed)
+
+    def _take(self, writer: Writer, update: Update) -> Foreign | Outcome:
+        applier = writer.applier
+        next_object = applier.next_object
+        found = read_foreign_untrusted(applier, update)
+        if not isinstance(found, Foreign):
+            applier.next_object = next_object
+            return found
+        sections = [update.to_bytes(), pack_local(applier.number + 1, found.local)]
+        writer.append_foreign(
+            FOREIGN,
+            sections,
+            lambda number, location: applier.foreign(update, found.local, found.puts, number, location),
+        )
+        return found
+
+
+class TakeCopies:
+    """Cached copies; with an empty body one goes."""
+
+    def __init__(self, make: Callable[[Writer], list[CopyChange]]) -> None:
+        self.make = make
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        copies = self.make(writer)
+        if copies:
+            try:
+                writer.append_foreign(COPIES, [pack_copies(copies)], lambda *_: writer.applier.copies(copies))
+            except Exhausted:  # a copy that has no room is simply not kept
+                return False
+        return False
+
+
+def begin(writer: Writer, *, optimistic: bool, view: GenerationsView | None = None) -> Transaction:
+    """A transaction on the appended state, or on a view."""
+    applier = writer.applier
+    below = writer.generations.appended if view is None else view
+    registry = applier.registry if view is None else writer.published_registry
+    return Transaction(below, registry, applier.servers, applier.allocate, optimistic=optimistic)
+
+
+def _answer(writer: Writer, work: Any, value: Any, *, changed: bool) -> bool:
+    """Held when something was changed, or when what was read is not durable yet."""
+    if changed or writer.unsynced:
+        return writer.hold(work, value)
+    writer.answer(work.task, outcome.Value(value))
+    return False
+
+
+# Defining
+
+
+def _entry(registry: Registry, number: int) -> ClassEntry:
+    entry = registry.by_number(number)
+    assert entry is not None, "built-in classes are always known"
+    return entry
+
+
+def _plan(registry: Registry, wanted: ClassDefinition) -> tuple[ClassEntry | None, ClassDefinition]:
+    """The class that this definition is about, None: a new one; and the definition that will stand."""
+    entry = registry.by_fingerprint(wanted.fingerprint)
+    if entry is None:
+        entry = registry.by_name(wanted.name)
+    if entry is None:
+        return None, wanted
+    if entry.own_object:
+        return entry, wanted.following(entry.own_codec.definition)
+    try:
+        return entry, wanted.following(entry.definition)
+    except Refused:
+        if wanted.fingerprint == entry.definition.fingerprint:
+            return entry, wanted  # an older minor version of what others have
+        return None, wanted  # another server's class of that name is another class
+
+
+def _joined(entry: ClassEntry | None, definition: ClassDefinition) -> ClassDefinition:
+    """What is known of the class afterwards: as defined, and the fields that only others have."""
+    if entry is None or len(entry.definition.fields) <= len(definition.fields):
+        return definition
+    more = entry.definition.fields[len(definition.fields) :]
+    return msgspec.structs.replace(definition, fields=definition.fields + more, minor=entry.definition.minor)
+
+
+def _check_unique(writer: Writer, entry: ClassEntry, definition: ClassDefinition) -> None:
+    """That the own objects there are meet the unique fields that are new. Raises `Refused`, naming two."""
+    before = entry.definition.by_name
+    fresh = [
+        (at, field.name)
+        for at, field in enumerate(definition.fields)
+        if field.unique and not (field.name in before and before[field.name].unique)
+    ]
+    if not fresh:
+        return
+    seen: dict[tuple[str, Any], bytes] = {}
+    own = encode_integer(0)
+    for key, values in writer.applier.objects_of(entry):
+        if not key.startswith(own):
+            continue
+        for at, name in fresh:
+            value = values[at] if at < len(values) else definition.codec.defaults[at]
+            if value is not None and seen.setdefault((name, value), key) != key:
+                raise Refused(
+                    f"field {name} of {definition.name} cannot be unique: {value!r} stands in two objects",
+                    next_step="change one of them first",
+                    field=name,
+                )

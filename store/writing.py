@@ -1,0 +1,441 @@
+"""The one task that owns the log: takes work from a queue, appends it, syncs once, answers in order (DESIGN L5, L6).
+
+    callers --work--> queue --> carry out each: checks, append to the log, take into the generations
+                                     |  queue empty (and it stopped growing), or 2 ms, 1 024, 8 MiB
+                                somebody waits for the disk?  no: go on; plain writes ride with the next sync
+                                     |  yes
+                                seal each feed's leaves, end the group, sync
+                                     |
+                                publish (readers see it)  ->  answer, in order  ->  on_committed  ->  fold due? freeze
+
+    Work   carry_out(writer) -> True: its caller is held until the sync, False: it was answered, or wants no answer
+
+Message passing: nobody else touches log, applier or the active generation, and there is no await between checking and
+appending. Work that fails (refused, conflict) is answered at once and leaves nothing. When the disk fails nothing is
+tried again: whoever was held learns `OutcomeUnknown`, later work and the store's `failure` say why; the next start
+recovers (L7). Bounds: the queue holds 4 096; more callers wait for room in order. While both generations are full,
+commits wait for the fold; if that has no room, they are answered `Exhausted`.
+
+A caller that waits here ignores cancellation: its commit is durable or absent, and it learns which (L8).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import outcome
+import trio
+
+from identity.errors import BangpathError, Damaged, Exhausted, LocalMistake, OutcomeUnknown
+from identity.names import Incarnation, Position
+from store.applying import STATE, Applier, TableChanges
+from store.fold import Fold
+from store.frame_parts import OWN, pack_local, pack_seals
+from store.generations import Generations
+from store.group_commit import Drain
+from store.held_feeds import FEEDS
+from store.log import Log
+from store.records import DATA, REGISTRY, Seal, Sealer, Update, join_update
+from store.registry import Registry
+from store.segments import Location
+from store.transaction import Transaction
+
+MAX_QUEUE = 4096  # work that waits; a task waits with one, so more than this many tasks wait in line for room
+LINGER_S = 0.5  # how long a plain write may wait for somebody else's sync
+RECENT_BYTES = 8 << 20  # updates kept in memory: what was just committed or applied is sent at once, to several peers
+SALTS = 256  # drawn from the generator at a time
+FOLD_RETRY_S = 1.0  # while there is no room for the tables
+
+
+class Committed(NamedTuple):
+    """What one sync made durable: own updates (their seals) and updates of others, in order."""
+
+    seals: tuple[Seal, ...]
+    applied: tuple[Update, ...]
+
+
+class Work(Protocol):
+    """Something for the task that owns the log."""
+
+    task: trio.lowlevel.Task | None
+
+    def carry_out(self, writer: Writer) -> bool: ...
+
+
+class Group:
+    """What was appended since the last sync."""
+
+    def __init__(self) -> None:
+        self.leaves: tuple[list[bytes], list[bytes]] = ([], [])
+        self.locations: tuple[list[Location], list[Location]] = ([], [])
+        self.waiting: list[tuple[trio.lowlevel.Task, Any]] = []
+        self.transactions: list[tuple[Transaction, bool, bool]] = []
+        self.applied: list[Update] = []
+
+
+class Writer:
+    """Owner of log, generations and applier. `run` and `run_fold` are its two tasks."""
+
+    def __init__(
+        self,
+        log: Log,
+        generations: Generations,
+        applier: Applier,
+        fold: Fold,
+        sealer: Sealer | None,
+        random: Any,
+    ) -> None:
+        self.log = log
+        self.generations = generations
+        self.applier = applier
+        self.published_registry: Registry = applier.registry
+        self.published_feeds = dict(applier.feeds)
+        self.on_committed: Callable[[Committed], None] | None = None
+        self.failure: BangpathError | None = None
+        self.syncs = 0
+        self._fold = fold
+        self._sealer = sealer
+        self._random = random
+        self._salts = b""
+        self._salt_at = 0
+        self._queue: deque[Work] = deque()
+        self._room = trio.lowlevel.ParkingLot()
+        self._idle: trio.Event | None = None
+        self._closing = False
+        self.finished = trio.Event()
+        self._scope = trio.CancelScope(shield=True)
+        self._commit = generations.appended_number
+        self.group = Group()
+        self._recent: OrderedDict[tuple[bytes, int, int], bytes] = OrderedDict()
+        self._recent_bytes = 0
+        self._fold_wanted = trio.Event()
+        self._fold_ended = trio.Event()
+        self._fold_trouble: BangpathError | None = None
+
+    # Callers
+
+    async def do(self, work: Work) -> Any:
+        """Queue the work, wait until it is answered; not cancellable once it is queued. Raises what its answer says."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while len(self._queue) >= MAX_QUEUE:
+            await self._room.park()
+        self._check_open()
+        work.task = trio.lowlevel.current_task()
+        self._queue.append(work)
+        if self._idle is not None:
+            self._idle.set()
+        return await trio.lowlevel.wait_task_rescheduled(_never_abort)
+
+    def note(self, work: Work) -> bool:
+        """Queue work that nobody waits for; False: the queue is full, it was dropped."""
+        self._check_open()
+        if len(self._queue) >= MAX_QUEUE:
+            return False
+        self._queue.append(work)
+        if self._idle is not None:
+            self._idle.set()
+        return True
+
+    async def close(self) -> None:
+        """Carry out what is queued, then end both tasks."""
+        self._closing = True
+        if self._idle is not None:
+            self._idle.set()
+        await self.finished.wait()
+
+    def abandon(self) -> None:
+        """End without another write: whoever waits learns that nobody knows."""
+        self._closing = True
+        self._scope.cancel()
+        self._stop(LocalMistake("the store was closed", next_step="open it again"))
+
+    # The task that owns the log
+
+    async def run(self) -> None:
+        """Until closed and everything queued is carried out, or abandoned.
+
+        Shielded: whoever queued something before a cancellation still learns what became of it (L8).
+        """
+        with self._scope:
+            await self._run()
+        self.finished.set()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                if not self._queue:
+                    if self._closing:
+                        break
+                    await self._rest()
+                elif self.failure is not None:
+                    self._refuse_all(self.failure)
+                elif self.generations.must_wait:
+                    await self._wait_for_fold()
+                elif (await self._drain()).must_sync or self._closing:
+                    await self._end_group()
+            if self.log.group_frames and self.failure is None:
+                await self._end_group()
+        except Exception as error:  # a disk that is gone, or our own mistake: the store stops, the process need not
+            self._stop(error)
+            if isinstance(error, (AssertionError, TypeError, AttributeError, NameError)):
+                self.finished.set()
+                raise
+
+    async def _rest(self) -> None:
+        """Until there is work; plain writes are made durable when nobody else's sync came along."""
+        self._idle = trio.Event()
+        with trio.move_on_after(LINGER_S if self.log.group_frames and self.failure is None else float("inf")) as nap:
+            await self._idle.wait()
+        self._idle = None
+        if nap.cancelled_caught:
+            await self._end_group()
+
+    async def _drain(self) -> Drain:
+        """Carry out work until the queue is empty and no longer growing, or the drain has been long enough."""
+        queue, now = self._queue, trio.current_time
+        drain = Drain(now())
+        while True:
+            while queue:
+                work = queue.popleft()
+                before = self.log.group_bytes
+                held = self._carry_out(work)
+                drain.note(self.log.group_bytes - before, held=held)
+                if queue and drain.ends(len(queue), now()):
+                    break
+            if self._room:
+                self._room.unpark(count=MAX_QUEUE - len(queue))
+            if queue:
+                return drain
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            if not queue or drain.ends(len(queue), now()):
+                return drain
+
+    def _carry_out(self, work: Work) -> bool:
+        try:
+            return work.carry_out(self)
+        except Exception as error:  # what a body raised, or what was refused: its caller's affair
+            if work.task is not None:
+                self.answer(work.task, outcome.Error(error))
+            return False
+
+    async def _end_group(self) -> None:
+        """Seal, write, sync; then, and only then, tell everybody."""
+        if not self.log.group_frames:
+            group, self.group = self.group, Group()
+            self._answer_all(group)
+            return
+        group, self.group = self.group, Group()
+        try:
+            seals = self._seal(group)
+            mark = self.log.end_group(pack_seals(seals))
+            await self.log.sync_async()
+        except Exception as error:
+            self.group = group
+            self._stop(error)
+            return
+        self.syncs += 1
+        self.generations.publish(self._commit)
+        self.published_registry = self.applier.registry
+        if seals or group.applied:
+            self.published_feeds = dict(self.applier.feeds)
+        self._tell_positions(group, seals)
+        self._answer_all(group)
+        for update in group.applied:
+            head = update.head
+            self._remember((head.server.ended + _u64(head.incarnation), head.kind, head.number), update.to_bytes())
+        if self.on_committed is not None and (seals or group.applied):
+            self.on_committed(Committed(tuple(seals), tuple(group.applied)))
+        if self.generations.fold_due:
+            self._fold.freeze(mark)
+            self._fold_wanted.set()
+
+    def _seal(self, group: Group) -> list[Seal]:
+        """Each feed's leaves become an own update; where they lie is part of the same group."""
+        seals = []
+        feeds: dict[bytes, bytes | None] = {}
+        if self._sealer is not None:
+            for kind in (REGISTRY, DATA):
+                leaves = group.leaves[kind]
+                if leaves:
+                    expected = self.applier.next_update(kind)
+                    seal = self._sealer.seal(kind, leaves)
+                    if seal.number != expected:
+                        raise LocalMistake(
+                            f"the sealer gave update {seal.number} of feed {kind}, {expected} comes next"
+                        )
+                    feeds.update(self.applier.sealed(seal, group.locations[kind]))
+                    seals.append(seal)
+                    servers = self.applier.servers
+                    self._remember(
+                        (servers.server.ended + _u64(servers.incarnation), kind, seal.number),
+                        join_update(seal.head, seal.signature, b"".join(leaves)),
+                    )
+        self.take({FEEDS: feeds, STATE: self.applier.ends()})
+        return seals
+
+    def _tell_positions(self, group: Group, seals: Sequence[Seal]) -> None:
+        servers = self.applier.servers
+        positions = {
+            seal.kind: Position(servers.server, Incarnation(servers.incarnation), self.log.epoch, seal.number)
+            for seal in seals
+        }
+        for transaction, registry, data in group.transactions:
+            for kind, has in ((REGISTRY, registry), (DATA, data)):
+                if has and kind in positions:
+                    transaction.positions[kind] = positions[kind]
+
+    # For work
+
+    def append_own(self, transaction: Transaction) -> None:
+        """Append a transaction whose checks are done. Raises `Exhausted` when the disk is full: nothing was changed."""
+        if not transaction.changes:
+            return
+        transaction.end()
+        applier = self.applier
+        before = (applier.registry, applier.number, dict(applier.gained))
+        number = applier.number + 1
+        try:
+            leaves, local, tables = applier.own(transaction, number, self._salt)
+            location = self.log.append(OWN, [*map(b"".join, leaves), pack_local(number, local)])
+        except Exception:
+            applier.registry, applier.number, applier.gained = before
+            raise
+        self.take(tables)
+        transaction.sequence = number
+        group = self.group
+        for kind in (REGISTRY, DATA):
+            if leaves[kind]:
+                group.leaves[kind].extend(leaves[kind])
+                group.locations[kind].append(location)
+        group.transactions.append((transaction, bool(leaves[REGISTRY]), bool(leaves[DATA])))
+
+    def append_foreign(self, kind: int, sections: list[bytes], make: Callable[[int, Location], TableChanges]) -> None:
+        """Append a frame that is no own transaction; `make` says what it changes, given number and place."""
+        location = self.log.append(kind, sections)
+        self.take(make(self.applier.number + 1, location))
+
+    def take(self, tables: TableChanges) -> None:
+        """Changes become part of the appended state."""
+        self._commit += 1
+        self.generations.apply(self._commit, tables)
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether the appended state has something that is not durable yet."""
+        return self.generations.appended_number != self.generations.published
+
+    def hold(self, work: Work, value: Any) -> bool:
+        """Answer `value` after the sync."""
+        assert work.task is not None
+        self.group.waiting.append((work.task, value))
+        return True
+
+    def answer(self, task: trio.lowlevel.Task, result: outcome.Outcome[Any]) -> None:
+        trio.lowlevel.reschedule(task, result)
+
+    def recent_update(self, owner: bytes, kind: int, number: int) -> bytes | None:
+        """An update that was committed or applied lately."""
+        return self._recent.get((owner, kind, number))
+
+    # Folding
+
+    async def run_fold(self) -> None:
+        """The task that moves frozen generations into the tables; ends when cancelled."""
+        while True:
+            await self._fold_wanted.wait()
+            self._fold_wanted = trio.Event()
+            while self._fold.pending:
+                try:
+                    await self._fold.run()
+                    self._fold_trouble = None
+                except Exhausted as error:
+                    self._fold_trouble = error
+                except BangpathError as error:
+                    self._stop(error)
+                    return
+                self._fold_ended.set()
+                self._fold_ended = trio.Event()
+                if self._fold_trouble is not None:
+                    await trio.sleep(FOLD_RETRY_S)
+
+    async def fold_everything(self) -> None:
+        """At a clean close, when both tasks have ended: the next start replays nothing."""
+        if self.failure is None:
+            try:
+                await self._fold.run()
+                if self.generations.active_entries:
+                    self._fold.freeze(self.log.durable)
+                    await self._fold.run()
+            except Exhausted:  # then the next start replays
+                return
+
+    async def _wait_for_fold(self) -> None:
+        if self._fold_trouble is not None:
+            self._refuse_all(self._fold_trouble)
+        else:
+            await self._fold_ended.wait()
+
+    # What the above is made of
+
+    def _answer_all(self, group: Group) -> None:
+        for task, value in group.waiting:
+            self.answer(task, outcome.Value(value))
+
+    def _refuse_all(self, error: BangpathError) -> None:
+        while self._queue:
+            work = self._queue.popleft()
+            if work.task is not None:
+                self.answer(work.task, outcome.Error(_again(error)))
+        self._room.unpark_all()
+
+    def _stop(self, error: BaseException) -> None:
+        """The store takes no more work; readers go on."""
+        if self.failure is None:
+            if isinstance(error, BangpathError):
+                self.failure = error
+            else:
+                self.failure = Damaged(f"the store stopped: {error!r}", next_step="start the server again; it recovers")
+        waiting, self.group.waiting = self.group.waiting, []
+        for task, _ in waiting:
+            unknown = OutcomeUnknown(
+                f"the change was written, but whether it is durable is not known: {self.failure.cause}",
+                next_step="look whether it is there after the next start",
+            )
+            self.answer(task, outcome.Error(unknown))
+        self._refuse_all(self.failure)
+
+    def _check_open(self) -> None:
+        if self.failure is not None:
+            raise _again(self.failure)
+        if self._closing:
+            raise LocalMistake("the store is closed")
+
+    def _salt(self) -> bytes:
+        at = self._salt_at
+        if at == len(self._salts):
+            self._salts = self._random.randbytes(16 * SALTS)
+            at = 0
+        self._salt_at = at + 16
+        return self._salts[at : at + 16]
+
+    def _remember(self, key: tuple[bytes, int, int], data: bytes) -> None:
+        self._recent[key] = data
+        self._recent_bytes += len(data)
+        while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
+            _, old = self._recent.popitem(last=False)
+            self._recent_bytes -= len(old)
+
+
+def _never_abort(_: Any) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
+
+
+def _again(error: BangpathError) -> BangpathError:
+    """A new exception of the same kind: one that is raised twice would collect tracebacks."""
+    return type(error)(error.cause, next_step=error.next_step, **error.details)
+
+
+def _u64(number: int) -> bytes:
+    return number.to_bytes(8, "big")
