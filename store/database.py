@@ -288,6 +288,7 @@ async def open_database(
     """
     settings = Settings() if settings is None else settings
     left_by: BaseException | None = None
+    opened = None
     try:
         opened = recover(
             disk, tables, server=server, incarnation=incarnation, clock=trio.current_time,
@@ -313,9 +314,11 @@ async def open_database(
         if left_by is None:
             with trio.CancelScope(shield=True):
                 await writer.fold_everything()
-            opened.log.close()
-        opened.generations.close()
+            opened.log.close(clean=writer.failure is None)
     finally:
+        if opened is not None:
+            opened.log.close(clean=False)
+            opened.generations.close()
         tables.close()
         disk.close()
     if left_by is not None:

@@ -223,9 +223,9 @@ class Log:
         await self._segments[-1].file.sync_async()
         self.durable = ended
 
-    def close(self) -> None:
-        """Forget an open group, mark a clean end if the disk works, let go of the files."""
-        if self._open and self._disk.failure is None:
+    def close(self, *, clean: bool = True) -> None:
+        """Forget an open group, mark a clean end if wanted and the disk works, let go of the files."""
+        if clean and self._open and self._disk.failure is None:
             self.abandon_group()
             if self._ended != self.durable:
                 self.sync()
