@@ -197,13 +197,18 @@ class SimulatedPort:
         return True
 
     async def wait_readable(self) -> None:
-        if self._waiting or self._closed:
+        """Until a datagram waits. Raises `trio.ClosedResourceError` when the port is closed, also meanwhile."""
+        if self._waiting:
             await trio.lowlevel.checkpoint()
-            return
-        await self._readers.park()
+        elif not self._closed:
+            await self._readers.park()
+        if self._closed:
+            raise trio.ClosedResourceError("this port is closed")
 
     async def wait_writable(self) -> None:
         await trio.lowlevel.checkpoint()
+        if self._closed:
+            raise trio.ClosedResourceError("this port is closed")
 
     def close(self) -> None:
         if not self._closed:
