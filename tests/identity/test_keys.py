@@ -100,8 +100,9 @@ def test_a_link_where_keys_shall_be_is_not_written_through(tmp_path: Path) -> No
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_loose_umask_does_not_loosen_them(tmp_path: Path) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o777])
+def test_the_umask_makes_them_neither_looser_nor_useless(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
     try:
         write_keys(tmp_path / "keys", KEYS)
     finally:

@@ -38,6 +38,15 @@ def test_a_slip_is_noticed(at: int, letter: str) -> None:
             Ticket.parse(wrong)
 
 
+def test_a_last_letter_whose_spare_bits_are_set_is_a_slip_too() -> None:
+    for addresses in ((("a" * length, 1),) for length in range(1, 6)):  # one of five lengths leaves no spare bits
+        head, content, check = msgspec.structs.replace(TICKET, addresses=addresses).to_text().rsplit("-", 2)
+        letters = "abcdefghijklmnopqrstuvwxyz234567"
+        for letter in letters.replace(content[-1], ""):
+            with pytest.raises(Refused):
+                Ticket.parse(f"{head}-{content[:-1]}{letter}-{check}")
+
+
 @pytest.mark.parametrize("text", ["", "hello", "bangpath-ticket1-aa-aa", "bangpath-ticket1--", TICKET.to_text()[:-9]])
 def test_what_is_no_ticket_says_what_to_do(text: str) -> None:
     with pytest.raises(Refused) as caught:

@@ -115,6 +115,9 @@ BROKEN: dict[str, tuple[list[bytes], str]] = {
         chain(ROOT, MIDDLE, forge(LEAF, KEYS[1], server=ServerId.parse("1.73"))), "cannot certify",
     ),
     "below one that may not delegate": (chain(*LINKS, BELOW_LEAF), "1.7.3 may not certify others"),
+    "below one that has descendants but may not delegate": (
+        chain(ROOT, forge(MIDDLE, KEYS[0], may_delegate=False), LEAF), "1.7 may not certify others",
+    ),
     "below one whose descendants are none": (
         chain(ROOT, forge(MIDDLE, KEYS[0], most_descendants=0), forge(LEAF, KEYS[1])), "1.7 may not certify others",
     ),
