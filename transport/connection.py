@@ -184,21 +184,18 @@ class Connection:
         """Packets of `size` bytes (the last may be shorter), one after another, for this session. Never raises."""
         if not self.established:
             return
-        opened_one = False
+        opened = self._opener.open_all_untrusted(buffer, size)
+        if not opened:
+            return
         asking = 0
-        highest = -1
-        receive = self._incoming.handle_piece_untrusted
-        open_untrusted = self._opener.open_untrusted
+        go_on, receive = self._incoming.continue_untrusted, self._incoming.handle_piece_untrusted
         try:
-            for at in range(0, len(buffer), size):
-                opened = open_untrusted(buffer[at : at + size])
-                if opened is None:
+            for _, plaintext in opened:
+                if go_on(plaintext, now):
+                    asking += 1
                     continue
-                highest = max(highest, opened[0])
-                opened_one = True
-                self.received_packets += 1
                 asks = False
-                for frame in read_frames_untrusted(opened[1]):
+                for frame in read_frames_untrusted(plaintext):
                     if type(frame) is Piece:
                         asks = True
                         message = receive(frame, now)
@@ -214,8 +211,8 @@ class Connection:
                 asking += asks
         except PeerMisbehaved as error:
             self.end(CLOSE_MISBEHAVED, f"the peer broke the protocol: {error.cause}", now, told=True)
-        if opened_one:
-            self._hear(len(buffer), asking, highest, address, now)
+        self.received_packets += len(opened)
+        self._hear(len(buffer), asking, opened[-1][0], address, now)
 
     def _hear(self, length: int, asking: int, highest: int, address: Address, now: float) -> None:
         self.received_bytes += length

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from struct import Struct
 from typing import TYPE_CHECKING
 
 from transport.congestion import Congestion
@@ -25,6 +24,7 @@ from transport.packet import (
     CLOSE_DONE,
     OVERHEAD_BYTES,
     PIECE,
+    PIECE_HEAD,
     PIECE_HEAD_BYTES,
     PathChallenge,
     PathResponse,
@@ -46,8 +46,6 @@ MAX_SEGMENTS = 64  # of one batch: what UDP_SEGMENT takes
 MAX_PARTS = 512  # pieces in one packet, so that a peer's limit of frames is never met
 LEAST_PIECE_BYTES = 64  # a longer piece is not cut for less room than this
 SKIP_EVERY = 1 << 13  # packets, on average: who acknowledges what was never sent does not read what he acknowledges
-
-_PIECE = Struct(">BBQIIH")
 
 
 class Filler:
@@ -126,7 +124,7 @@ class Filler:
         scratch, data = self._scratch, message.data
         plaintext = scratch[: PIECE_HEAD_BYTES + stride]
         body = scratch[PIECE_HEAD_BYTES : PIECE_HEAD_BYTES + stride]
-        pack_into: Callable[..., None] = _PIECE.pack_into
+        pack_into: Callable[..., None] = PIECE_HEAD.pack_into
         seal_into = self._sealer.seal_into
         number, priority, total = message.number, message.priority, message.total
         first = self._sealer.next_number

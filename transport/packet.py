@@ -69,7 +69,7 @@ NEVER = 2**32 - 1  # a direct age: never, or longer ago than 71 minutes
 CLOSE_DONE, CLOSE_RENEW, CLOSE_MISBEHAVED, CLOSE_REFUSED, CLOSE_EXHAUSTED = range(5)
 
 _INDEX = Struct(">BI")
-_PIECE = Struct(">BBQIIH")
+PIECE_HEAD = _PIECE = Struct(">BBQIIH")  # public, so that bulk is written and read in one loop elsewhere
 _ACK = Struct(">BQIIQB")
 _NAK = Struct(">BQB")
 _RANGE = Struct(">II")

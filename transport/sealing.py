@@ -180,6 +180,42 @@ class Opener:
         self._remember(number, generation)
         return number, plaintext
 
+    def open_all_untrusted(self, buffer: memoryview, size: int) -> list[tuple[int, bytes]]:
+        """Every packet of `size` bytes in `buffer` (the last may be shorter) that opens, in order. Never raises.
+
+        The same as `open_untrusted` for each. A run of numbers one after another, which bulk is, takes a loop of its
+        own, in two thirds of the time: its headers are foretold, and its numbers are remembered together.
+        """
+        opened: list[tuple[int, bytes]] = []
+        at, length, head = 0, len(buffer), self._head
+        while at < length:
+            one = self.open_untrusted(buffer[at : at + size])
+            at += size
+            if one is None:
+                continue
+            opened.append(one)
+            number = one[0]
+            if number != self._top:
+                continue
+            salt, decrypt = self._keys[self._generation]
+            last = min(number + (length - at) // size + 1, ((self._generation + 1) << KEY_PACKETS_BITS) - 1)
+            while number < last and length - at >= OVERHEAD_BYTES:
+                tail = (number + 1).to_bytes(8, "big")
+                header = head + tail
+                if bytes(buffer[at : at + HEADER_BYTES]) != header:
+                    break
+                try:
+                    plaintext = decrypt(salt + tail, buffer[at + HEADER_BYTES : at + size], header)
+                except InvalidTag:
+                    break  # `open_untrusted` will count it
+                number += 1
+                at += size
+                opened.append((number, plaintext))
+            if number > self._top:
+                self.received.add(self._top + 1, number)
+                self._top = number
+        return opened
+
     def forget_below(self, number: int) -> None:
         """Everything below `number` counts as received from now on. Forgetting less than before changes nothing."""
         if number > self.floor:
