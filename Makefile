@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PACKAGES := identity transport store routing replication node simulations
 CODE := $(PACKAGES) bangpath.py tests benchmarks examples
 SEEDS ?= 5
@@ -20,7 +21,7 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$each && break; done)
 
-.PHONY: mesh test check floors bench clean setup
+.PHONY: mesh test check bench clean setup
 
 mesh: $(READY)
 	@$(BIN)/bangpath mesh $(ARGS)
@@ -42,15 +43,15 @@ setup: $(READY)
 
 $(READY): requirements.txt pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then echo 'make: no Python 3.11 to 3.13 with venv and pip found; set PYTHON=/path/to/python'; exit 1; fi
-	@begun=$$(date +%s); \
-	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt \
-	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
-	&& touch $(READY) \
-	&& echo "set-up, downloads included: $$(( $$(date +%s) - begun )) s"
+	@echo 'set-up: installing into $(VENV)'; begun=$$(date +%s); set -e; \
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }; \
+	$(INSTALL) --requirement requirements.txt; \
+	$(INSTALL) --no-deps --no-build-isolation --editable .; \
+	touch $(READY); \
+	echo "set-up, downloads included: $$(( $$(date +%s) - begun )) s"
 
 $(BENCH_READY): $(READY) requirements-bench.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-bench.txt
+	@$(INSTALL) --requirement requirements-bench.txt
 	@touch $(BENCH_READY)
 
 clean:
