@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import trio
 
 from replication.messages import Apply
+from store.foreign import Applied, Deferred, Outcome
 from store.records import REGISTRY, Update
 
 MAX_CALL_BYTES = 4 << 20
@@ -39,7 +40,7 @@ class Outcomes(Protocol):
 class Applier:
     """The queue between Flood and the store, and the task that empties it.
 
-    `apply(updates)` is `database.apply`; `learn(update)` takes an applied registry update into the directory;
+    `apply(updates)` is `database.apply`; `learn(update)` is told of each applied update, for the directory;
     `touch()` wakes the pump after outcomes were told.
     """
 
@@ -47,7 +48,7 @@ class Applier:
         self,
         outcomes: Outcomes,
         *,
-        apply: Callable[[Sequence[Update]], Awaitable[Sequence[Any]]],
+        apply: Callable[[Sequence[Update]], Awaitable[Sequence[Outcome]]],
         learn: Callable[[Update], None],
         touch: Callable[[], None],
     ) -> None:
@@ -87,29 +88,26 @@ class Applier:
             self._filled = trio.Event()
         return batch
 
-    def _tell(self, outcomes: Sequence[Any]) -> None:
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
         now = trio.current_time()
         applied: list[Update] = []
         for outcome in outcomes:
-            kind = type(outcome).__name__
-            if kind == "Applied":
+            if isinstance(outcome, Applied):
                 applied.append(outcome.update)
                 continue
             if applied:
                 self._outcomes.handle_applied(applied, now)
                 applied = []
-            if kind == "Deferred":
+            if isinstance(outcome, Deferred):
                 self._outcomes.handle_deferred(outcome.update, now)
             else:
                 self._outcomes.handle_refused(outcome.update, outcome.reason, now)
         if applied:
             self._outcomes.handle_applied(applied, now)
-        registry = [each.update for each in outcomes if each.update.head.kind == REGISTRY and _took(each)]
-        for update in registry:
-            self._learn(update)
-        if registry:
+        advanced = False
+        for outcome in outcomes:
+            if isinstance(outcome, Applied):
+                self._learn(outcome.update)
+                advanced = advanced or outcome.update.head.kind == REGISTRY
+        if advanced:
             self._outcomes.handle_registry_advanced(now)
-
-
-def _took(outcome: Any) -> bool:
-    return type(outcome).__name__ == "Applied"

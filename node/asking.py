@@ -13,7 +13,7 @@ Rule: none of these knows a socket or a clock; deadlines are absolute seconds of
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ import msgspec
 from identity.names import ObjectId, Pattern, Position, Reference, ServerId
 
 if TYPE_CHECKING:
-    from store.database import View
+    from store.reading import View
     from store.query import Question
     from store.records import Stored
 
@@ -142,5 +142,5 @@ class Asking(Protocol):
 
     def ask_rows(
         self, server: ServerId, question: Question, *, owner: ServerId | None = None, deadline: float
-    ) -> AsyncIterator[RowPart]:
+    ) -> AsyncGenerator[RowPart, None]:
         """The rows of `server` itself, or those of `owner` that it mirrors, in the order asked for."""

@@ -202,6 +202,11 @@ class Greeting:
         self._awaited.pop(event.connection, None)
         return self._sessions.pop(event.connection, None)
 
+    def say(self, connection: int, message: Message) -> None:
+        """Send something on a connection that stands, whoever is on it; on one that is over, nothing."""
+        if connection in self._sessions:
+            self._outputs.append(Say(connection, message))
+
     def turn_away(self, connection: int, cause: str) -> None:
         """End a connection for a reason that its peer is told."""
         session = self._sessions.get(connection)

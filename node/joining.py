@@ -153,12 +153,22 @@ class Invitations:
             )
         return invitation
 
-    def bind(self, invitation: Invitation, *, signing_key: bytes, certificate: bytes) -> Invitation:
-        """The invitation bound to a key: what is to be committed before the answer leaves."""
+    def bind(self, invitation: Invitation, *, signing_key: bytes, certificate: bytes = b"") -> Invitation:
+        """The invitation bound to a key, in memory: from now on no other key may use it."""
         assert not invitation.bound, "an invitation binds once"
         bound = msgspec.structs.replace(invitation, signing_key=signing_key, certificate=certificate)
         self._by_id[bound.id] = bound
         return bound
+
+    def certify(self, invitation: Invitation, certificate: bytes) -> Invitation:
+        """The bound invitation with the certificate that was issued for it, which is durable now."""
+        certified = msgspec.structs.replace(invitation, certificate=certificate)
+        self._by_id[certified.id] = certified
+        return certified
+
+    def release(self, invitation: Invitation) -> None:
+        """Binding it could not be made durable: it is open again."""
+        self._by_id[invitation.id] = msgspec.structs.replace(invitation, signing_key=b"", certificate=b"")
 
     def forgotten(self, wall_ms: int) -> list[Invitation]:
         """Those whose expiry is so long past that they leave memory and store; they are forgotten by this call."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import trio
@@ -71,7 +71,7 @@ class Requesting:
         self._router = router
         self._silent = silent
         self._is_kept = is_kept
-        self._misbehaved = misbehaved
+        self.misbehaved = misbehaved
         self._touch = touch
         self._waiting: dict[int, _Waiting] = {}
         self.outputs: dict[type, Callable[[Any, float], None]] = {
@@ -99,7 +99,7 @@ class Requesting:
 
     async def ask_parts(
         self, peer: ServerId, question: Message, *expected: type[Message], deadline: float
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Each part of the answer in order, until the last. Taking the next part gives the peer credit for one more.
 
         Raises as `ask_one`. Close it (`contextlib.aclosing`) when it is left early.
@@ -179,7 +179,7 @@ class Requesting:
         try:
             return read_answer_untrusted(body, *expected)
         except PeerMisbehaved as error:
-            self._misbehaved(peer, error.cause)
+            self.misbehaved(peer, error.cause)
             raise
 
     def _fail(self, number: int, error: BangpathError) -> None:

@@ -17,16 +17,20 @@ Every size is bounded here: what a stranger asks costs no more than its message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar
+from uuid import UUID
 
 import msgspec
 
 from identity.encoding import decode_value_untrusted, encode_value
-from identity.errors import BangpathError, PeerMisbehaved, from_json
+from identity.errors import BangpathError, PeerMisbehaved, Refused, from_json
 from identity.names import Incarnation, ObjectId, Pattern, Position, Reference, ServerId
+from node.asking import Operation
 from store.records import Leaf, pack_leaf, read_leaves_untrusted
-from transport.wire import Message, Number, Priority, decode_untrusted, encode, table_of
+from transport.wire import Message, Number, Priority, decode_untrusted, table_of
 
 PART_BYTES = 64 << 10  # rows are sent on when so much has gathered: a receiver shows them while more come
 MAX_PART_BYTES = 17 << 20  # one row may be as large as a transaction (DESIGN L6)
@@ -34,6 +38,7 @@ MAX_ROWS = 1 << 16  # in one part
 MAX_OPERATIONS = 1 << 16  # changes in one transaction (DESIGN L6)
 MAX_QUESTION_BYTES = 256 << 10  # a question is written by a person or a small program
 MAX_ERROR_BYTES = 64 << 10
+OPERATIONS = ("create", "update", "delete", "put")
 NO_SALT = bytes(16)
 
 Plain = Annotated[bytes, msgspec.Meta(max_length=MAX_QUESTION_BYTES)]
@@ -255,13 +260,56 @@ def matches(pattern: Pattern | None, server: ServerId) -> bool:
     return pattern is not None and pattern.matches(server)
 
 
-def encode_parts(parts: Iterable[Message]) -> Sequence[bytes]:
-    return [encode(part) for part in parts]
-
-
 def read_fields_untrusted(data: bytes) -> dict[str, Any]:
     """The map in `Act.fields`. Raises `PeerMisbehaved`."""
     fields = decode_value_untrusted(data) if data else {}
     if not isinstance(fields, dict):
         raise PeerMisbehaved("fields that are no map")
     return fields
+
+
+def plain_value(value: Any) -> Any:
+    """A field's value in its JSON form (DESIGN N10), whatever class it belongs to: the owner's definition reads it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if isinstance(value, Reference):
+        return str(value)
+    if isinstance(value, (Decimal, UUID)):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return [plain_value(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): plain_value(each) for key, each in value.items()}
+    raise Refused(f"a value of type {type(value).__name__} is none of a field")
+
+
+def act_of(operation: Operation) -> Act:
+    """An operation as it travels. Raises `Refused` for a value that is none."""
+    return Act(
+        operation.op,
+        operation.class_name,
+        operation.object,
+        operation.key,
+        operation.expect,
+        encode_value(plain_value(operation.fields)) if operation.fields else b"",
+    )
+
+
+def operation_untrusted(act: Act) -> Operation:
+    """What a peer wants done. Raises `PeerMisbehaved`."""
+    if act.op not in OPERATIONS:
+        raise PeerMisbehaved(f"an operation {act.op[:16]!r} that is not known here")
+    return Operation(
+        op=act.op,  # type: ignore[arg-type]  # one of the literals, as was just checked
+        class_name=act.class_name,
+        object=act.object,
+        key=act.key,
+        expect=act.expect,
+        fields=read_fields_untrusted(act.fields),
+    )

@@ -33,6 +33,7 @@ from routing.router import Router
 from routing.ways import Dial, Drop, Reached, Unreachable
 from transport.events import Closed, Connected, Drained, MessageReceived
 from transport.outstanding import Outstanding
+from transport.requests import Done
 from transport.wire import Message, SendTo, UnknownType, decode_untrusted, encode
 
 BACKLOG_BYTES = 64 << 20  # as much again as the transport's own queue for one connection
@@ -65,7 +66,7 @@ class Sessions:
     """All connections of this node, by peer. `note(event, **details)` writes to the log.
 
     `learn(greeted)` takes a HELLO into the directory; `joining(connection, message)` is told what a newcomer says;
-    `lost(unreachable)` is told whom nobody reaches.
+    `lost(unreachable)` is told whom nobody reaches, `done(peer, message)` which of its requests a peer declares done.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Sessions:
         learn: Callable[[Greeted, float], None],
         joining: Callable[[int, Message], None],
         lost: Callable[[Unreachable], None],
+        done: Callable[[ServerId, Done], None],
     ) -> None:
         self.misdeeds: dict[ServerId, Misdeeds] = {}
         self.offsets: dict[ServerId, int] = {}  # wall clock of a peer ahead of ours, ms
@@ -93,6 +95,7 @@ class Sessions:
         self._learn = learn
         self._joining = joining
         self._lost = lost
+        self._done = done
         self._dialled: dict[int, tuple[ServerId, tuple[str, int]]] = {}
         self._current: dict[ServerId, int] = {}
         self._held: dict[int, tuple[tuple[bytes, int], ...]] = {}
@@ -206,10 +209,17 @@ class Sessions:
             self._hand_on(event.connection, session.server, message, now)
         elif isinstance(message, Hello):
             self._greeting.handle_hello(event.connection, message, now)
+            self._settle(now)
         elif session.state is State.JOINING:
             self._joining(event.connection, message)
         else:
             self._greeting.hold(event.connection, event.message, event.priority)
+
+    def _settle(self, now: float) -> None:
+        """Carry out at once what a HELLO led to, so that the next message of this very turn finds the session."""
+        for machine in (self._greeting, self._router):
+            for output in machine.take_outputs():
+                self._carry[type(output)](output, now)
 
     def _hand_on(self, connection: int, peer: ServerId, message: Message, now: float) -> None:
         taken_by = TAKEN_BY[type(message)]
@@ -218,6 +228,8 @@ class Sessions:
         elif taken_by == "outstanding":
             try:
                 self._outstanding.handle_message(peer, message, now)
+                if isinstance(message, Done):
+                    self._done(peer, message)
             except PeerMisbehaved as error:
                 self.misbehaved(peer, error.cause, now)
         elif isinstance(message, Unsupported):
@@ -266,10 +278,10 @@ class Sessions:
             return
         self.offsets[output.server] = output.clock_offset_ms
         self._held[output.connection] = output.held
-        self._learn(output, now)
         self._router.handle_connected(
             output.connection, output.server, output.initiator, output.address, now, epoch=output.hello.epoch
         )
+        self._learn(output, now)  # after it is there: whom the directory learns of anew is dialled otherwise
 
     def _reached(self, output: Reached, now: float) -> None:
         self._current[output.server] = output.connection

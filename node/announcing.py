@@ -1,0 +1,76 @@
+"""What this server tells the mesh of itself in its registry feed: its `Server` object, and the classes it adopted.
+
+    at each start   chain, name, addresses as they are now --> the one own Server object, if that says otherwise
+    define, adopt   the class --> an own Class object (the store makes it) --> directory, replication
+
+The registry feed is carried by every server of the mesh (DESIGN F1), so it is written seldom and only when something
+changed: a restart at the same address writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from identity.trust import Certificate
+from store.definitions import ClassDefinition
+from store.reading import View
+
+if TYPE_CHECKING:
+    from node.parts import Parts
+
+CLASS_NAME = "Server"
+
+
+async def announce(parts: Parts, certificate: Certificate, chain: Sequence[bytes], *, wall_ms: int) -> None:
+    """Make our Server object say what is so."""
+    wanted: dict[str, Any] = {
+        "server": bytes(certificate.server),
+        "incarnation": int(certificate.incarnation),
+        "name": parts.config.name,
+        "chain": list(chain),
+        "addresses": [list(each) for each in parts.addresses()],
+    }
+    with parts.database.view() as view:
+        standing = _own_object(view, certificate)
+    if standing is None or any(standing.fields.get(name) != value for name, value in wanted.items()):
+        wanted["wall_ms"] = wall_ms
+
+        def body(transaction: Any) -> Any:
+            if standing is None:
+                return transaction.create(CLASS_NAME, wanted)
+            transaction.update(standing.reference.object, wanted)
+            return standing.reference
+
+        reference = await parts.database.transact(body)
+        _learn(parts, reference)
+    else:
+        parts.directory.learn_object(standing.reference.server, standing.reference.object, standing)
+
+
+async def define(parts: Parts, definition: ClassDefinition) -> dict[str, Any]:
+    """Define or adopt a class. Gives it as `classes` shows it. Raises `Refused` naming the field."""
+    reference = await parts.database.define(definition)
+    _learn(parts, reference)
+    defined = parts.database.registry.definition(definition.name)
+    owners = parts.directory.owners(defined.name, defined.fingerprint, None)
+    return {**defined.as_json(), "owners": [str(each) for each in owners], "adopted": True}
+
+
+def _own_object(view: View, certificate: Certificate) -> Any:
+    for stored in view.registry_objects(CLASS_NAME):
+        if stored.reference.server == certificate.server and stored.reference.incarnation == certificate.incarnation:
+            return stored
+    return None
+
+
+def _learn(parts: Parts, reference: Any) -> None:
+    """Take an own registry object into the directory; what waited for its class is asked for again."""
+    with parts.database.view() as view:
+        parts.directory.learn_object(reference.server, reference.object, view.get(reference))
+    now = trio.current_time()
+    parts.tell_router(now)
+    parts.flood.handle_registry_advanced(now)
+    parts.touch()

@@ -1,0 +1,455 @@
+"""One server, running: one nursery, one pump, and the words that people and programs say to it.
+
+    await nursery.start(node.run)        store open, port open, machines loaded, own record written: ready
+    await node.create("Note", {...})     words: here, or as requests to the owner
+    node.status()                        what it says of itself
+    await node.stop()                    refuse, let what is under way end, CLOSE to peers, close the store
+
+    opening    store -> port -> parts -> tasks -> own Server object -> ready
+    closing    words refused -> requests end (GRACE_S) -> CLOSE -> tasks -> port -> store
+
+Rules. The seams are handed in: disk, tables, network, randomness, the wall clock, the log; the monotonic clock is
+trio's. So the very same node runs in a simulation (DESIGN P6). Every task is in the one nursery of `run`; cancelling it
+is a crash that loses nothing answered. A word that is said before the node is ready, or while it stops, is refused.
+
+Left to others: HTTP and the command (`node.http`, `node.cli`), a server's directory (`node.opening`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import trio
+
+from identity.errors import BangpathError, Exhausted, LocalMistake, NotFound, Refused
+from identity.keys import Keys
+from identity.names import ObjectId, Pattern, Reference, ServerId, parse_reference
+from identity.trust import Certificate
+from node import announcing, reporting
+from node.asking import Changed, Found, Operation
+from node.changing import carry_out
+from node.config import Config
+from node.fan_out import QueryAnswer
+from node.fan_out import ask as ask_all
+from node.fan_out import stream as stream_all
+from node.lookup import check_consistency, look_up
+from node.parts import Parts
+from node.recorded import answer_again, record_of
+from node.requests import (
+    ChangedAll,
+    Modify,
+    Outcome,
+    Ping,
+    Pong,
+    act_of,
+    at_of,
+    operation_untrusted,
+    reference_of,
+)
+from replication.leaves import FeedSealer
+from store.database import open_database
+from store.definitions import ClassDefinition
+from store.disk import Disk
+from store.reading import View
+from store.records import DATA
+from store.tables import Tables
+from transport.ports import Network
+from transport.settings import Settings
+from transport.wire import Message
+
+DEADLINE_S = 30.0  # of a word that names none
+GRACE_S = 3.0  # for requests under way when the node stops; with closing everything, less than 5 s (DESIGN U5)
+
+AnyReference = Reference | tuple[ServerId | None, ObjectId] | str
+Log = Callable[[dict[str, Any]], None]
+
+
+class Node:
+    """A server. `log` takes one event as a dictionary; `settings` are the transport's."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        chain: Sequence[bytes],
+        config: Config,
+        disk: Disk,
+        tables: Tables,
+        network: Network,
+        random: Random,
+        wall_ms: Callable[[], int],
+        log: Log | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.config = config
+        self.server = config.server
+        self._certificate = _own_certificate(keys, chain, config)
+        self.incarnation = int(self._certificate.incarnation)
+        self.wall_ms = wall_ms
+        self._keys = keys
+        self._chain = tuple(chain)
+        self._disk = disk
+        self._tables = tables
+        self._network = network
+        self._random = random
+        self._log = log
+        self._settings = settings
+        self._parts: Parts | None = None
+        self._started = 0.0
+        self._started_ms = 0
+        self._saying = 0  # words under way
+        self._stop_asked = trio.Event()
+        self._ended = trio.Event()
+
+    # -- life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until `stop`, or until it cannot go on. Raises what made it impossible, as a kind of `identity.errors`."""
+        try:
+            sealer = FeedSealer(self.server, self.incarnation, self._keys.sign, self._random)
+            async with open_database(
+                self._disk,
+                self._tables,
+                server=self.server,
+                incarnation=self.incarnation,
+                sealer=sealer,
+                random=self._random,
+                wall_ms=self.wall_ms,
+            ) as database:
+                port = await self._network.open_datagram_port(*self.config.listen)
+                try:
+                    await self._run_parts(database, port, task_status)
+                finally:
+                    port.close()
+        finally:
+            self._parts = None
+            self._ended.set()
+
+    async def _run_parts(self, database: Any, port: Any, task_status: trio.TaskStatus[None]) -> None:
+        now = self._started = trio.current_time()
+        self._started_ms = self.wall_ms()
+        parts = Parts(
+            keys=self._keys,
+            chain=self._chain,
+            config=self.config,
+            database=database,
+            port=port,
+            random=self._random,
+            wall_ms=self.wall_ms,
+            note=self.note,
+            owning=self,
+            settings=self._settings,
+            now=now,
+        )
+        parts.load(now)
+        async with trio.open_nursery() as nursery:
+            parts.start(nursery)
+            nursery.start_soon(parts.pump.run)
+            nursery.start_soon(parts.applier.run)
+            nursery.start_soon(parts.standpoint.keep)
+            nursery.start_soon(parts.watch.run)
+            await announcing.announce(parts, self._certificate, self._chain, wall_ms=self._started_ms)
+            self._parts = parts
+            self.note("ready", epoch=database.epoch, address=list(port.address))
+            task_status.started()
+            await self._stop_asked.wait()
+            await self._close(parts)
+            nursery.cancel_scope.cancel()
+
+    async def stop(self) -> None:
+        """Refuse what is new, let end what is under way, tell the peers, close. Returns when all is closed."""
+        if not self._stop_asked.is_set():
+            self.note("stopping")
+            self._stop_asked.set()
+        await self._ended.wait()
+
+    async def _close(self, parts: Parts) -> None:
+        parts.serving.refuse(f"{self.server} is stopping")
+        with trio.move_on_after(GRACE_S):
+            while self._saying or parts.serving.working:
+                await trio.sleep(0.01)
+        parts.sessions.close_all("the server stops", trio.current_time())
+        parts.pump.turn()
+
+    def note(self, event: str, **details: Any) -> None:
+        """One line of the log."""
+        if self._log is not None:
+            self._log({**details, "time_ms": self.wall_ms(), "server": str(self.server), "event": event})
+
+    @property
+    def parts(self) -> Parts:
+        """Everything that runs. Raises `Exhausted` when nothing does."""
+        if self._parts is None:
+            raise Exhausted(f"{self.server} is not running", next_step=f"bangpath @{self.server} run")
+        return self._parts
+
+    @asynccontextmanager
+    async def _word(self, deadline: float | None) -> AsyncIterator[tuple[Parts, float]]:
+        """Around every word: counted, so that stopping waits for it; with its deadline, absolute."""
+        parts = self.parts
+        if self._stop_asked.is_set():
+            raise Exhausted(f"{self.server} is stopping", next_step=f"bangpath @{self.server} run")
+        self._saying += 1
+        try:
+            yield parts, trio.current_time() + (DEADLINE_S if deadline is None else deadline)
+        finally:
+            self._saying -= 1
+
+    # -- reading
+
+    def view(self) -> View:
+        """One durable moment of everything held here."""
+        return self.parts.database.view()
+
+    async def get(
+        self, reference: AnyReference, *, consistency: str = "nearest", deadline: float | None = None
+    ) -> Found:
+        """An object. Raises `NotFound` on its owner's word alone, else `Unreachable`."""
+        server, number = self._target(reference)
+        async with self._word(deadline) as (parts, until):
+            if isinstance(reference, Reference) and 0 < reference.incarnation < parts.standpoint.incarnation_of(server):
+                raise NotFound(f"{reference} is gone: {server} is another incarnation now", reference=str(reference))
+            return await look_up(parts.standpoint, server, number, consistency=consistency, deadline=until)
+
+    async def query(self, question: Any, *, consistency: str = "nearest", deadline: float | None = None) -> QueryAnswer:
+        """All rows, and what they are worth. `question`: text, or a `store.query.Question`."""
+        async with self._word(deadline) as (parts, until):
+            return await ask_all(parts.standpoint, question, consistency=consistency, deadline=until)
+
+    async def query_into(
+        self,
+        question: Any,
+        give: Callable[[list[Found]], Awaitable[None]],
+        *,
+        consistency: str = "nearest",
+        deadline: float | None = None,
+    ) -> dict[str, Any]:
+        """The same, rows given in their final order as they become certain; returns the completeness."""
+        check_consistency(consistency)
+        async with self._word(deadline) as (parts, until):
+            return await stream_all(parts.standpoint, question, give, consistency=consistency, deadline=until)
+
+    async def ping(self, server: ServerId | str, *, deadline: float | None = None) -> dict[str, Any]:
+        """How long another server takes to answer."""
+        peer = ServerId.parse(server) if isinstance(server, str) else server
+        async with self._word(deadline) as (parts, until):
+            begun = trio.current_time()
+            pong: Pong = await parts.requesting.ask_one(peer, Ping(), Pong, deadline=until)
+            seconds = trio.current_time() - begun
+            return {
+                "server": str(peer),
+                "seconds": round(seconds, 6),
+                "clock_offset_ms": pong.wall_ms - self.wall_ms(),
+                "path": [str(self.server), str(peer)],
+            }
+
+    # -- changing
+
+    async def create(
+        self,
+        class_name: str,
+        fields: Mapping[str, Any],
+        *,
+        server: ServerId | None = None,
+        deadline: float | None = None,
+    ) -> Changed:
+        """A new object of this server, or of another owner by request."""
+        operation = Operation(op="create", class_name=class_name, fields=dict(fields))
+        return (await self.transact([operation], server=server, deadline=deadline))[0]
+
+    async def update(
+        self,
+        reference: AnyReference,
+        fields: Mapping[str, Any],
+        *,
+        expect: int | None = None,
+        deadline: float | None = None,
+    ) -> Changed:
+        """Change the fields given. `expect`: the sequence on which that is based; raises `Conflict` for another."""
+        server, number = self._target(reference)
+        operation = Operation(op="update", object=number, fields=dict(fields), expect=expect)
+        return (await self.transact([operation], server=server, deadline=deadline))[0]
+
+    async def delete(
+        self, reference: AnyReference, *, expect: int | None = None, deadline: float | None = None
+    ) -> Changed:
+        """Delete the object."""
+        server, number = self._target(reference)
+        operation = Operation(op="delete", object=number, expect=expect)
+        return (await self.transact([operation], server=server, deadline=deadline))[0]
+
+    async def transact(
+        self, operations: Sequence[Operation], *, server: ServerId | None = None, deadline: float | None = None
+    ) -> list[Changed]:
+        """All of these at one owner, or none. Raises what the first that cannot be done raises, naming its place.
+
+        At another owner: `Unreachable` when it was not asked, `OutcomeUnknown` when its answer did not come.
+        """
+        if not operations:
+            raise Refused("a transaction without operations")
+        async with self._word(deadline) as (parts, until):
+            if server is None or server == self.server:
+                return await self._transact_here(parts, operations)
+            question = Modify(tuple(act_of(each) for each in operations))
+            answer: ChangedAll = await parts.requesting.ask_one(
+                server, question, ChangedAll, deadline=until, changes=True
+            )
+            position = answer.at.position(server, answer.incarnation)
+            return [
+                Changed(reference_of(server, answer.incarnation, each.object), each.sequence, position, each.done)
+                for each in answer.outcomes
+            ]
+
+    async def _transact_here(self, parts: Parts, operations: Sequence[Operation]) -> list[Changed]:
+        resolve = parts.standpoint.resolve
+
+        def body(transaction: Any) -> Any:
+            return transaction, carry_out(transaction, operations, resolve=resolve)
+
+        transaction, acts = await parts.database.transact(body)
+        position = transaction.positions.get(DATA)
+        return [Changed(each.reference, _sequence(each.sequence, transaction), position, each.done) for each in acts]
+
+    async def modify_for(self, peer: ServerId, request_id: bytes, question: Modify) -> Message:
+        """Carry out another server's MODIFY, once, however often it comes (`node.serving` calls it)."""
+        parts = self.parts
+        operations = [operation_untrusted(act) for act in question.acts]
+        resolve = parts.standpoint.resolve
+
+        def body(transaction: Any) -> Any:
+            record = transaction.answered(request_id)
+            if record is not None:
+                return transaction, None, record
+            acts = carry_out(transaction, operations, resolve=resolve, request=request_id, by_another=True)
+            transaction.record_answer(request_id, record_of(acts))
+            return transaction, acts, b""
+
+        transaction, acts, record = await parts.database.transact(body)
+        position = transaction.positions.get(DATA) or parts.standpoint.position(self.server, DATA)
+        if acts is None:
+            with parts.database.view() as view:
+                return answer_again(record, view, at=at_of(position, 0.0))
+        parts.recorded.add(request_id)
+        self.note("modified", peer=str(peer), number=transaction.sequence)
+        return ChangedAll(
+            self.incarnation,
+            at_of(position, 0.0),
+            tuple(Outcome(each.reference.object, _sequence(each.sequence, transaction), each.done) for each in acts),
+        )
+
+    # -- classes, mirrors, newcomers
+
+    def definition(self, class_name: str) -> ClassDefinition:
+        """Raises `Refused`, naming the classes there are."""
+        return self.parts.database.registry.definition(class_name)
+
+    def resolve(self, server: ServerId | None) -> tuple[ServerId, int]:
+        """The server and the incarnation that a reference in text means."""
+        return self.parts.standpoint.resolve(server)
+
+    async def define(self, definition: ClassDefinition) -> dict[str, Any]:
+        """A new class, a new minor version of one, or other indexes; the class is adopted here."""
+        async with self._word(None) as (parts, _):
+            return await announcing.define(parts, definition)
+
+    async def adopt(self, class_name: str) -> dict[str, Any]:
+        """Make own objects of a class that another server defined."""
+        async with self._word(None) as (parts, _):
+            return await announcing.define(parts, parts.database.registry.definition(class_name))
+
+    async def mirror(self, pattern: str) -> dict[str, Any]:
+        """Keep these owners' objects current here from now on, durably."""
+        async with self._word(None) as (parts, _):
+            wanted = Pattern(pattern)
+            await parts.mirroring.mirror(wanted, own=self.server, wall_ms=self.wall_ms(), now=trio.current_time())
+            parts.touch()
+            return self._mirror_of(wanted)
+
+    async def unmirror(self, pattern: str) -> dict[str, Any]:
+        """End that; what is held stays, and is shown as cached."""
+        async with self._word(None) as (parts, _):
+            await parts.mirroring.unmirror(Pattern(pattern), now=trio.current_time())
+            parts.touch()
+            return {"pattern": Pattern(pattern).text}
+
+    async def invite(self, server: ServerId | str, *, valid_s: int = 86_400) -> dict[str, Any]:
+        """A ticket by which `server`, below this one, joins the mesh."""
+        newcomer = ServerId.parse(server) if isinstance(server, str) else server
+        async with self._word(None) as (parts, _):
+            ticket = await parts.inviting.invite(newcomer, valid_s=valid_s)
+            self.note("invited", peer=str(newcomer))
+            return {"ticket": ticket.to_text(), "server": str(newcomer), "expires_ms": ticket.expires_ms}
+
+    # -- what it says of itself
+
+    def status(self) -> dict[str, Any]:
+        return reporting.status(
+            self.parts,
+            now=trio.current_time(),
+            started=self._started,
+            started_ms=self._started_ms,
+            stopping=self._stop_asked.is_set(),
+        )
+
+    def peers(self) -> list[dict[str, Any]]:
+        return reporting.peers(self.parts, trio.current_time())
+
+    def servers(self) -> list[dict[str, Any]]:
+        return reporting.servers(self.parts, trio.current_time())
+
+    def feeds(self) -> list[dict[str, Any]]:
+        return reporting.feeds(self.parts, trio.current_time())
+
+    def mirrors(self) -> list[dict[str, Any]]:
+        return reporting.mirrors(self.parts, trio.current_time())
+
+    def classes(self) -> list[dict[str, Any]]:
+        return reporting.classes(self.parts)
+
+    # -- helpers
+
+    def holding(self, server: ServerId) -> Any:
+        return self.parts.standpoint.holding(server)
+
+    def _mirror_of(self, pattern: Pattern) -> dict[str, Any]:
+        for each in self.mirrors():
+            if each["pattern"] == pattern.text:
+                return each
+        raise LocalMistake(f"{pattern} was not kept")
+
+    def _target(self, reference: AnyReference) -> tuple[ServerId, ObjectId]:
+        if isinstance(reference, str):
+            reference = parse_reference(reference)
+        if isinstance(reference, Reference):
+            return reference.server, reference.object
+        server, number = reference
+        return (self.server if server is None else server), ObjectId(number)
+
+
+def _sequence(own: int | None, transaction: Any) -> int:
+    """The transaction's, but of what it left alone the one that stands."""
+    return own if own is not None else int(transaction.sequence)
+
+
+def _own_certificate(keys: Keys, chain: Sequence[bytes], config: Config) -> Certificate:
+    """The last link of our own chain. Raises `Refused` when it is for another server or for other keys."""
+    if not chain:
+        raise Refused(f"{config.server} has no certificate", next_step="bangpath join TICKET")
+    try:
+        certificate = Certificate.from_bytes_untrusted(chain[-1])
+    except BangpathError as error:
+        raise Refused(f"the chain of {config.server} is damaged: {error.cause}") from error
+    if certificate.server != config.server:
+        raise Refused(
+            f"the certificate is for {certificate.server}, and the configuration says {config.server}",
+            next_step=f'write id = "{certificate.server}" under [server] in bangpath.toml',
+        )
+    if certificate.signing_key != keys.signing_public or certificate.exchange_key != keys.exchange_public:
+        raise Refused(
+            f"the certificate of {config.server} is for other keys than those in its directory",
+            next_step="restore `keys` and `chain` from one and the same backup",
+        )
+    return certificate

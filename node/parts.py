@@ -1,0 +1,277 @@
+"""The parts of a running node, wired: every machine, who feeds it, and who carries out what it wants done.
+
+    port <-> pump <-> endpoint <-> sessions <-> greeting, router
+                                      |
+                            outstanding, flood         by message type (node.dispatch)
+                              |     |      |
+                     requesting  serving  applier <-> store
+
+Here stands which output goes to whom, and nothing else: each part says in its own file what it does. Made once at the
+opening of a node, when store and port are open; `node.node` runs the tasks among them and ends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from identity.errors import BangpathError
+from identity.keys import Keys
+from identity.names import ServerId
+from identity.trust import network_id
+from node.applying import Applier
+from node.config import Config
+from node.dialling import dial_rule
+from node.directory import Directory, Entry
+from node.greeting import NO_TICKET, Greeted, Greeting, Hello
+from node.inviting import Inviting
+from node.joining import Join, NotJoined
+from node.mirroring import Mirroring
+from node.pump import Pump
+from node.recorded import Recorded
+from node.reporting import VERSION
+from node.requesting import Requesting
+from node.serving import Owning, Serving
+from node.sessions import Note, Sessions
+from node.standpoint import Standpoint, learn_registry
+from node.watching import Watch
+from replication.flood import Flood
+from replication.messages import Apply, Report
+from routing.router import Router
+from store.database import Committed, Database
+from store.records import REGISTRY, Update
+from transport.endpoint import Endpoint
+from transport.outstanding import Outstanding
+from transport.ports import DatagramPort
+from transport.requests import Done
+from transport.settings import Settings
+from transport.wire import Message
+
+if TYPE_CHECKING:
+    from routing.ways import Unreachable
+
+
+class Parts:
+    """All of them. `note(event, **details)` writes to the log; `owning` is the node, as `node.serving` sees it."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        chain: Sequence[bytes],
+        config: Config,
+        database: Database,
+        port: DatagramPort,
+        random: Random,
+        wall_ms: Callable[[], int],
+        note: Note,
+        owning: Owning,
+        settings: Settings | None,
+        now: float,
+    ) -> None:
+        self.server: ServerId = config.server
+        self.config = config
+        self.database = database
+        self.port = port
+        self._chain = tuple(chain)
+        self._wall_ms = wall_ms
+        self._note = note
+        self._kept: dict[ServerId, None] = {}
+        self._nursery: Any = None
+
+        self.directory = Directory(self.server, roots=config.roots, wall_ms=wall_ms)
+        self.directory.learn_chain(self._chain)
+        self.router = Router(self.server, may_dial=dial_rule(config.local, config.addresses), random=random)
+        self.greeting = Greeting(
+            self.server, prove_untrusted=self.directory.prove_untrusted, hello=self._hello, wall_ms=wall_ms
+        )
+        self.outstanding = Outstanding(self.server, database.incarnation, database.epoch)
+        self.flood = Flood(
+            self.server,
+            database.incarnation,
+            signing_key_of=self.directory.signing_key_of,
+            introduce_untrusted=self.directory.introduce_untrusted,
+            read_update=database.read_update,
+            random=random,
+        )
+        self.inviting = Inviting(
+            keys=keys,
+            chain=chain,
+            config=config,
+            database=database,
+            directory=self.directory,
+            addresses=self.addresses,
+            random=random,
+            wall_ms=wall_ms,
+        )
+        self.endpoint = Endpoint(
+            keys.exchange_private, network_id(config.roots), self._find_secret, random, settings, now
+        )
+        self.recorded = Recorded()
+        self.sessions = Sessions(
+            self.endpoint,
+            self.greeting,
+            self.router,
+            self.outstanding,
+            self.flood,
+            note=note,
+            learn=self._learn_greeted,
+            joining=self._joining,
+            lost=self._lost,
+            done=self._done,
+        )
+        self.requesting = Requesting(
+            self.server,
+            self.outstanding,
+            self.router,
+            silent=self.sessions.silent.get,
+            is_kept=self._kept.__contains__,
+            misbehaved=self.misbehaved,
+            touch=self.touch,
+        )
+        self.serving = Serving(owning, self.outstanding, misbehaved=self.misbehaved, touch=self.touch)
+        self.applier = Applier(self.flood, apply=database.apply, learn=self._learn_applied, touch=self.touch)
+        self.mirroring = Mirroring(config.mirrors, database=database, flood=self.flood)
+        self.standpoint = Standpoint(
+            self.server,
+            database=database,
+            directory=self.directory,
+            flood=self.flood,
+            requesting=self.requesting,
+            mirrors=self.mirroring.mirrors,
+            silent_since=self._silent_since,
+            wall_ms=wall_ms,
+        )
+        self.watch = Watch(self)
+        self._carry: dict[type, Callable[[Any, float], None]] = {
+            **self.sessions.outputs,
+            **self.requesting.outputs,
+            **self.serving.outputs,
+            Apply: lambda output, now: self.applier.put(output),
+            Report: self._report,
+        }
+        machines = (self.outstanding, self.greeting, self.router, self.flood)
+        self.pump = Pump(port, self.endpoint, machines, self._carry_out)
+
+    # -- opening
+
+    def load(self, now: float) -> None:
+        """What the store remembers: feeds, registry objects, mirrors, tickets, answers."""
+        self.flood.load(self.database.feeds())
+        with self.database.view() as view:
+            for class_name in ("Server", "Class"):
+                for stored in view.registry_objects(class_name):
+                    self.directory.learn_object(stored.reference.server, stored.reference.object, stored)
+            self.standpoint.load(view)
+            self.mirroring.load(view, now=now)
+            self.inviting.load(view)
+            self.recorded.load(view)
+        self.database.on_committed = self._committed
+        for server, addresses in self.config.addresses.items():
+            self.directory.learn_addresses(server, addresses)
+        self.tell_router(now)
+
+    def start(self, nursery: Any) -> None:
+        """Tasks that answer others run here."""
+        self._nursery = nursery
+        self.serving.start(nursery)
+
+    # -- small things that several parts want
+
+    def touch(self) -> None:
+        self.pump.touch()
+
+    def misbehaved(self, peer: ServerId, cause: str) -> None:
+        self.sessions.misbehaved(peer, cause, self.standpoint.now())
+        self.touch()
+
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where this server says it can be reached: as announced, else the port that was bound, unless it is any."""
+        if self.config.announce:
+            return self.config.announce
+        host, port = self.port.address
+        return () if host in ("0.0.0.0", "::") else ((host, port),)  # noqa: S104  # it is compared, not bound
+
+    def tell_router(self, now: float) -> None:
+        """Whom the directory has come to know: its keys and addresses, and whether it is to be a neighbour."""
+        for entry in self.directory.take_changed():
+            if entry.server == self.server:
+                continue
+            self._know(entry, now)
+            if self.config.connect.matches(entry.server) and entry.server not in self._kept:
+                self._kept[entry.server] = None
+                self.router.want(entry.server, now)
+
+    def _know(self, entry: Entry, now: float) -> None:
+        configured = self.config.addresses.get(entry.server, ())
+        addresses = tuple(dict.fromkeys((*configured, *entry.addresses)))
+        self.router.know(entry.server, entry.certificate.exchange_key, addresses, now)
+
+    def _find_secret(self, id: bytes) -> bytes | None:
+        return self.config.secret if id == NO_TICKET else self.inviting.invitations.find_secret(id)
+
+    def _hello(self) -> Hello:
+        return Hello(self._chain, self.database.epoch, self._wall_ms(), self.addresses(), f"bangpath {VERSION}")
+
+    def _silent_since(self, server: ServerId) -> float | None:
+        if self.sessions.connection(server) is not None:
+            return None
+        lost = self.sessions.silent.get(server)
+        return None if lost is None else lost.since
+
+    # -- what happens
+
+    def _carry_out(self, output: Any, now: float) -> None:
+        self._carry[type(output)](output, now)
+
+    def _learn_greeted(self, greeted: Greeted, now: float) -> None:
+        self.directory.learn_addresses(greeted.server, greeted.hello.addresses)
+        self.tell_router(now)
+
+    def _learn_applied(self, update: Update) -> None:
+        self.standpoint.handle_applied(update)
+        if update.head.kind == REGISTRY:
+            with self.database.view() as view:
+                learn_registry(self.directory, view, (update,))
+            self.tell_router(self.standpoint.now())
+
+    def _committed(self, committed: Committed) -> None:
+        if committed.seals:
+            self.flood.handle_committed(committed.seals, self.standpoint.now())
+            self.touch()
+
+    def _lost(self, lost: Unreachable) -> None:
+        self.requesting.handle_unreachable(lost, self.standpoint.now())
+
+    def _done(self, peer: ServerId, message: Done) -> None:
+        self.recorded.handle_done(peer, message)
+
+    def _report(self, output: Report, now: float) -> None:
+        if output.event == "misbehaved" and "peer" in output.details:
+            self.misbehaved(ServerId.parse(str(output.details["peer"])), str(output.details.get("cause", "")))
+        else:
+            details = dict(output.details)
+            if "server" in details:  # whose feed it is about; `server` in the log is who writes it
+                details["owner"] = details.pop("server")
+            self._note(output.event, **details)
+
+    def _joining(self, connection: int, message: Message) -> None:
+        if not isinstance(message, Join):
+            self.greeting.turn_away(connection, f"a {type(message).__name__} where a JOIN was waited for")
+        elif self._nursery is not None:
+            self._nursery.start_soon(self._admit, connection, message)
+
+    async def _admit(self, connection: int, join: Join) -> None:
+        session = self.greeting.session(connection)
+        if session is None:
+            return
+        answer: Message
+        try:
+            answer = await self.inviting.admit(session.psk_id, join, exchange_key=session.peer_key)
+            self._note("joined", peer=str(join.server))
+        except BangpathError as error:
+            self._note("not joined", peer=str(join.server), cause=error.cause)
+            answer = NotJoined.of(error)
+        self.greeting.say(connection, answer)
+        self.touch()

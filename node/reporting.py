@@ -1,0 +1,174 @@
+"""What a server says of itself: status, peers, servers, feeds, mirrors, classes, as JSON values.
+
+Read-only, from the running parts, in one tick: the lists of one call agree with each other. Times are seconds before
+now, positions texts as everywhere (`1.2@3:17`); what is not known is null, never zero. The words and their fields
+stand in docs/api.md; a field once there keeps its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from identity.names import Pattern, ServerId
+from node.config import address_text
+from replication.messages import FeedId
+from store.records import DATA, REGISTRY
+
+if TYPE_CHECKING:
+    from node.parts import Parts
+
+VERSION = "0.1.0"
+
+
+def status(parts: Parts, *, now: float, started: float, started_ms: int, stopping: bool) -> dict[str, Any]:
+    """The server in one glance."""
+    standpoint = parts.standpoint
+    position = standpoint.position(parts.server, DATA)
+    registry = standpoint.position(parts.server, REGISTRY)
+    return {
+        "server": str(parts.server),
+        "name": parts.config.name,
+        "incarnation": standpoint.incarnation,
+        "epoch": parts.database.epoch,
+        "version": VERSION,
+        "roots": list(parts.config.roots),
+        "address": address_text(parts.port.address),
+        "started_ms": started_ms,
+        "uptime_s": _round(now - started),
+        "position": None if position is None else str(position),
+        "registry_position": None if registry is None else str(registry),
+        "objects": parts.database.counts(),
+        "peers": len(parts.sessions.peers()),
+        "servers": len(parts.directory),
+        "mirrors": len(parts.mirroring.patterns()),
+        "classes": len(parts.database.registry.definitions()),
+        "tickets": parts.inviting.invitations.open_count(),
+        "answers_kept": len(parts.recorded),
+        "working": parts.serving.working,
+        "lag_ms": _round(parts.watch.lag_s * 1000),
+        "replication": parts.flood.statistics(),
+        "failure": None if parts.database.failure is None else str(parts.database.failure),
+        "stopping": stopping,
+    }
+
+
+def peers(parts: Parts, now: float) -> list[dict[str, Any]]:
+    """Every server that was ever wanted, known or met, and how it is reached in both directions (G1)."""
+    found = []
+    for each in parts.router.neighbours(now):
+        misdeeds = parts.sessions.misdeeds.get(each.server)
+        statistics = None if each.connection is None else parts.endpoint.statistics(each.connection)
+        found.append(
+            {
+                "server": str(each.server),
+                "state": "direct" if each.connection is not None else each.state,
+                "neighbour": each.kept,
+                "address": None if each.address is None else address_text(each.address),
+                "heard_s": _round(each.heard_s),
+                "hears_us_s": _round(each.hears_us_s),
+                "rtt_ms": None if each.srtt_s is None else _round(each.srtt_s * 1000),
+                "since_s": _round(each.since_s),
+                "reason": each.reason,
+                "clock_offset_ms": parts.sessions.offsets.get(each.server),
+                "queued_bytes": 0 if statistics is None else statistics.queued_bytes,
+                "sent_bytes": 0 if statistics is None else statistics.sent_bytes,
+                "received_bytes": 0 if statistics is None else statistics.received_bytes,
+                "lost_packets": 0 if statistics is None else statistics.lost_packets,
+                "misbehaved": 0 if misdeeds is None else misdeeds.count,
+                "misbehaviour": "" if misdeeds is None else misdeeds.reason,
+            }
+        )
+    return found
+
+
+def servers(parts: Parts, now: float) -> list[dict[str, Any]]:
+    """The directory known here (DESIGN A3)."""
+    found = []
+    for entry in parts.directory.entries():
+        own = entry.server == parts.server
+        position = parts.standpoint.position(entry.server, REGISTRY)
+        feed = FeedId(entry.server, entry.incarnation, REGISTRY)
+        found.append(
+            {
+                "server": str(entry.server),
+                "name": entry.name,
+                "incarnation": entry.incarnation,
+                "issuer": str(entry.certificate.issuer),
+                "valid_until_ms": entry.certificate.not_after_ms,
+                "addresses": [address_text(each) for each in entry.addresses],
+                "classes": sorted({name for name, _ in entry.classes.values()}),
+                "registry_position": None if position is None else str(position),
+                "age": 0.0 if own else _round(parts.flood.age(feed, now)),
+                "reachable": own or parts.sessions.connection(entry.server) is not None,
+            }
+        )
+    return found
+
+
+def feeds(parts: Parts, now: float) -> list[dict[str, Any]]:
+    """Every feed held here, and how far behind it is."""
+    return [
+        {
+            "server": str(each.feed.server),
+            "incarnation": each.feed.incarnation,
+            "kind": "data" if each.feed.kind == DATA else "registry",
+            "first": each.first,
+            "last": each.last,
+            "known": each.known,
+            "lag": max(0, each.known - each.last),
+            "age": _round(each.age),
+            "path": [str(server) for server in each.path],
+            "state": each.state,
+            "reason": each.reason,
+        }
+        for each in parts.flood.feeds(now)
+    ]
+
+
+def mirrors(parts: Parts, now: float) -> list[dict[str, Any]]:
+    """What is mirrored, by pattern, and how current it is: the oldest and the most behind of its owners."""
+    found = []
+    for pattern, since_ms in parts.mirroring.patterns():
+        owners = [each for each in _owners(parts, pattern) if each != parts.server]
+        ages = [_age(parts, owner, now) for owner in owners]
+        known = [age for age in ages if age is not None]
+        found.append(
+            {
+                "pattern": pattern.text,
+                "since_ms": since_ms,
+                "servers": [str(each) for each in owners],
+                "lag": sum(parts.flood.lag(_feed(parts, owner)) for owner in owners),
+                "age": _round(max(known)) if owners and len(known) == len(owners) else None,
+            }
+        )
+    return found
+
+
+def classes(parts: Parts) -> list[dict[str, Any]]:
+    """Every class known here, who has adopted it, and whether this server has."""
+    adopters = parts.directory.adopters()
+    return [
+        {
+            **definition.as_json(),
+            "owners": [str(each) for each in adopters.get((definition.name, definition.fingerprint), ())],
+            "adopted": parts.database.registry.adopted(definition.name),
+        }
+        for definition in parts.database.registry.definitions()
+    ]
+
+
+def _owners(parts: Parts, pattern: Pattern) -> list[ServerId]:
+    return [entry.server for entry in parts.directory.entries() if pattern.matches(entry.server)]
+
+
+def _feed(parts: Parts, owner: ServerId) -> FeedId:
+    return FeedId(owner, parts.standpoint.incarnation_of(owner), DATA)
+
+
+def _age(parts: Parts, owner: ServerId, now: float) -> float | None:
+    return parts.flood.age(_feed(parts, owner), now)
+
+
+def _round(value: float | None) -> float | None:
+    """Milliseconds are enough for people and programs, and make texts short."""
+    return None if value is None else round(value, 3)

@@ -1,0 +1,274 @@
+"""The owner's side of requests: what another server asks, answered once, by right and within bounds.
+
+    Asked --> read --> right? --> PING, GET      answered in the same tick, which is its own receipt
+                                  QUERY          a task: rows in parts, as fast as the asker takes them
+                                  MODIFY         a task: one transaction, its answer recorded beside it
+
+Rules. Any server of the mesh may read what is distributed, if `[rights] query` matches it; to change something it must
+match `[rights] modify`. Private classes never leave. Only for own objects is *no such object* said. A MODIFY that comes
+again, even after a restart of this server, finds its recorded answer and is not carried out twice (`node.recorded`).
+Nobody's question holds up the loop: a scan yields after each batch, on one view throughout, and a peer that does not
+take its rows makes its own scan wait.
+
+Bounds: `MAX_WORKING` tasks for one peer; those of `transport.answers` for what is kept.
+
+Left to others: whether the asker is who it says (`node.sessions`), the transaction's checks (`node.changing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import trio
+
+from identity.encoding import decode_value_untrusted
+from identity.errors import BangpathError, Exhausted, Forbidden, NotFound, PeerMisbehaved, Refused
+from identity.names import ObjectId, Pattern, ServerId
+from node.asking import Holding
+from node.config import Config
+from node.requests import (
+    MAX_QUESTION_BYTES,
+    Done,
+    Failed,
+    Get,
+    Modify,
+    Object,
+    PartWriter,
+    Ping,
+    Pong,
+    Query,
+    at_of,
+    matches,
+    object_leaf,
+    read_request_untrusted,
+)
+from store.query import Question
+from store.reading import View
+from store.records import Stored
+from transport.outstanding import Outstanding
+from transport.requests import Asked, Cancelled, MaySend
+from transport.wire import Message, encode
+
+MAX_WORKING = 256  # tasks for one peer: a mesh page open in many windows; 2 KiB each
+BATCH_ROWS = 256  # rows between two checkpoints, some milliseconds
+
+
+class Owning(Protocol):
+    """What serving needs of the node."""
+
+    server: ServerId
+    incarnation: int
+    config: Config
+
+    def view(self) -> View: ...
+    def holding(self, server: ServerId) -> Holding: ...
+    def wall_ms(self) -> int: ...
+    async def modify_for(self, peer: ServerId, request_id: bytes, question: Modify) -> Message: ...
+
+
+class _Work:
+    """One request that a task works on."""
+
+    __slots__ = ("may_send", "scope")
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.may_send = trio.Event()
+
+
+class Serving:
+    """Answers what peers ask. `misbehaved(peer, cause)` is told of what makes no sense; `touch()` wakes the pump."""
+
+    def __init__(
+        self,
+        owning: Owning,
+        outstanding: Outstanding,
+        *,
+        misbehaved: Callable[[ServerId, str], None],
+        touch: Callable[[], None],
+    ) -> None:
+        self.working = 0
+        self._owning = owning
+        self._outstanding = outstanding
+        self._misbehaved = misbehaved
+        self._touch = touch
+        self._nursery: trio.Nursery | None = None
+        self._works: dict[tuple[ServerId, bytes], _Work] = {}
+        self._count: dict[ServerId, int] = {}
+        self._refusing = ""
+        self.outputs: dict[type, Callable[[Any, float], None]] = {
+            Asked: self._asked,
+            Cancelled: self._cancelled,
+            MaySend: self._room,
+        }
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Tasks run here from now on."""
+        self._nursery = nursery
+
+    def refuse(self, reason: str) -> None:
+        """Begin nothing new: this server goes."""
+        self._refusing = reason
+
+    # -- outputs of the machine
+
+    def _asked(self, asked: Asked, now: float) -> None:
+        try:
+            question = read_request_untrusted(asked.body)
+            if self._refusing:
+                raise Exhausted(self._refusing, next_step="ask again when it is back")
+            if isinstance(question, Ping):
+                self._answer(asked, Pong(self._owning.wall_ms()))
+                return
+            self._check_right(asked.peer, question)
+            if isinstance(question, Get):
+                self._answer(asked, self._get(question))
+                return
+        except PeerMisbehaved as error:
+            self._answer(asked, Failed.of(error))
+            self._misbehaved(asked.peer, error.cause)
+            return
+        except BangpathError as error:
+            self._answer(asked, Failed.of(error))
+            return
+        self._begin(asked, question)
+
+    def _cancelled(self, output: Cancelled, now: float) -> None:
+        work = self._works.get((output.peer, output.request_id))
+        if work is not None:
+            work.scope.cancel()
+
+    def _room(self, output: MaySend, now: float) -> None:
+        work = self._works.get((output.peer, output.request_id))
+        if work is not None:
+            work.may_send.set()
+
+    # -- rights
+
+    def _check_right(self, peer: ServerId, question: Message) -> None:
+        config = self._owning.config
+        changes = isinstance(question, Modify)
+        if not matches(config.modify if changes else config.query, peer):
+            what = "change objects of" if changes else "read from"
+            raise Forbidden(
+                f"{peer} may not {what} {self._owning.server}",
+                next_step=f"{self._owning.server}'s operator decides: [rights] {'modify' if changes else 'query'}",
+            )
+
+    def _check_class(self, view: View, class_name: str) -> None:
+        if view.definition(class_name).privacy == "private":
+            raise Forbidden(f"class {class_name} of {self._owning.server} is private", **{"class": class_name})
+
+    # -- GET
+
+    def _get(self, question: Get) -> Object:
+        holding = self._holding(question.server)
+        with self._owning.view() as view:
+            stored = view.get((question.server, ObjectId(question.object))) if question.object else None
+            text = f"{question.server}/{question.object}"
+            if stored is None:
+                if question.server == self._owning.server:
+                    raise NotFound(f"there is no object {text}", reference=text)
+                raise Refused(f"{self._owning.server} holds no copy of {text}", reference=text)
+            self._check_class(view, stored.class_name)
+            leaf = _leaf(view, stored)
+        return Object(stored.reference.server, stored.reference.incarnation, at_of(holding.position, holding.age), leaf)
+
+    def _holding(self, server: ServerId) -> Holding:
+        """How a server's objects are held here. Raises `Refused` when they are neither owned nor mirrored."""
+        holding = self._owning.holding(server)
+        if holding.kind == "none" or not holding.whole:
+            raise Refused(f"{self._owning.server} does not mirror {server}", server=str(server))
+        return holding
+
+    # -- tasks
+
+    def _begin(self, asked: Asked, question: Message) -> None:
+        peer = asked.peer
+        if self._count.get(peer, 0) >= MAX_WORKING or self._nursery is None:
+            error = Exhausted(f"{self._owning.server} works on {MAX_WORKING} requests of {peer} already")
+            self._answer(asked, Failed.of(error))
+            return
+        work = _Work()
+        if asked.deadline is not None:
+            work.scope.deadline = asked.deadline
+        self._works[peer, asked.request_id] = work
+        self._count[peer] = self._count.get(peer, 0) + 1
+        self.working += 1
+        self._nursery.start_soon(self._work, asked, question, work)
+
+    async def _work(self, asked: Asked, question: Message, work: _Work) -> None:
+        try:
+            with work.scope:
+                if isinstance(question, Modify):
+                    self._answer(asked, await self._owning.modify_for(asked.peer, asked.request_id, question))
+                elif isinstance(question, Query):
+                    await self._query(asked, question, work)
+        finally:
+            self.working -= 1
+            del self._works[asked.peer, asked.request_id]
+            self._count[asked.peer] -= 1
+            if not self._count[asked.peer]:
+                del self._count[asked.peer]
+            self._touch()
+
+    async def _query(self, asked: Asked, query: Query, work: _Work) -> None:
+        index = 0
+        try:
+            question = _question_untrusted(query.question)
+            holding = self._holding(query.owner)
+            with self._owning.view() as view:
+                self._check_class(view, question.class_name)
+                incarnation = view.incarnation_of(query.owner) or 0
+                writer = PartWriter(incarnation)
+                own = Pattern(str(query.owner))
+                for batch in view.select_batches(question, servers=own, size=BATCH_ROWS):
+                    for stored in batch:
+                        part = writer.add(_leaf(view, stored))
+                        if part is not None:
+                            if not await self._part(asked, work, part, index):
+                                return
+                            index += 1
+                    await trio.lowlevel.checkpoint()
+            rest = writer.take()
+            if rest is not None:
+                if not await self._part(asked, work, rest, index):
+                    return
+                index += 1
+            await self._part(asked, work, Done(incarnation, at_of(holding.position, holding.age)), index, last=True)
+        except PeerMisbehaved as error:
+            await self._part(asked, work, Failed.of(error), index, last=True)
+            self._misbehaved(asked.peer, error.cause)
+        except BangpathError as error:
+            await self._part(asked, work, Failed.of(error), index, last=True)
+
+    async def _part(self, asked: Asked, work: _Work, part: Message, index: int, *, last: bool = False) -> bool:
+        """Send one part when the asker has room for it; False when nobody waits any more."""
+        while index and not self._outstanding.may_send(asked.peer, asked.request_id):
+            await work.may_send.wait()
+            work.may_send = trio.Event()
+        waited_for = self._outstanding.answer(
+            asked.peer, asked.request_id, encode(part), last=last, index=index, ok=not isinstance(part, Failed)
+        )
+        self._touch()
+        return waited_for
+
+    def _answer(self, asked: Asked, answer: Message) -> None:
+        """The whole answer."""
+        self._outstanding.answer(asked.peer, asked.request_id, encode(answer), ok=not isinstance(answer, Failed))
+        self._touch()
+
+
+def _question_untrusted(data: bytes) -> Question:
+    return Question.from_plain_untrusted(decode_value_untrusted(data, max_bytes=MAX_QUESTION_BYTES))
+
+
+def _leaf(view: View, stored: Stored) -> bytes:
+    definition = view.definition(stored.class_name)
+    return object_leaf(
+        stored.reference,
+        sequence=stored.sequence,
+        fingerprint=definition.fingerprint,
+        body=definition.to_body(stored.fields),
+    )
