@@ -11,9 +11,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 PACKAGES := identity transport store routing replication node simulations
-CODE := $(PACKAGES) bangpath.py tests benchmarks examples
+CODE := $(wildcard $(PACKAGES) bangpath.py tests benchmarks examples)
 SEEDS ?= 5
 
 # The first of these that is there and new enough; set PYTHON to choose.
