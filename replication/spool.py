@@ -20,9 +20,10 @@ from replication.coverage import Coverage, Held
 from replication.feeds import Session
 from replication.messages import MAX_PATH, Apply, Entry, FeedId, HeldRange, Report, Subscription
 from store.records import DATA, REGISTRY
-from transport.wire import Message, SendTo
+from transport.wire import MAX_MESSAGE_BYTES, Message, SendTo
 
 MAX_FEEDS = 65_536  # feeds that are carried; one costs about 1 KB here
+MAX_CARRIED_BYTES = MAX_MESSAGE_BYTES - 8192  # of an update: a Path of 32 long names is 4 KiB
 EVERYBODY = Pattern("*")
 
 ReadUpdate = Callable[[ServerId, int, int, int], bytes | None]
@@ -95,7 +96,11 @@ class Spool:
         in_flight = chain.in_flight.get(number)
         if in_flight is not None:
             return in_flight[0].update.to_bytes()
-        return self._read_update(feed.server, feed.incarnation, feed.kind, number)
+        data = self._read_update(feed.server, feed.incarnation, feed.kind, number)
+        if data is not None and len(data) > MAX_CARRIED_BYTES:
+            self.report("too_large", feed, number=number, bytes=len(data), cause="no message can carry this update")
+            return None
+        return data
 
     def entry(self, feed: FeedId, held: Held, now: float) -> Entry:
         """What is told of one feed in a VECTOR."""
