@@ -20,7 +20,7 @@
 
 A feed is (server, incarnation, kind); its numbers are dense from 1 and go on across epochs. `epoch` and `nonce` are
 counter and random nonce of the owner's run: where they change between two neighbours stands the epoch record of N6,
-which is no update of its own (docs/decisions/0011). `previous` is the hash of the update before, 32 zero bytes first.
+which is no update of its own (docs/decisions/0030). `previous` is the hash of the update before, 32 zero bytes first.
 
 Rules: a body is the CBOR array of the fields in the order of the class's definition; what is missing at its end has
 its default. Deletions are tombstones, for an allocated id without a record is damage and not absence (T4).
