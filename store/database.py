@@ -238,11 +238,7 @@ class Database:
     def _copies(self, writer: Writer, copies: Sequence[Copy], received_ms: int) -> Iterable[CopyChange]:
         """Those that may stand, with the appended state as it is now."""
         applier = writer.applier
-        newest: dict[Reference, Copy] = {}
-        for copy in copies:
-            if copy.reference not in newest or newest[copy.reference].sequence < copy.sequence:
-                newest[copy.reference] = copy
-        for copy in newest.values():
+        for copy in sorted(copies, key=lambda each: each.sequence):  # of two of one object the newer one stays
             server_key = self._servers.key(copy.reference.server, copy.reference.incarnation)
             entry = applier.registry.by_fingerprint(copy.fingerprint)
             if server_key in (None, END) or entry is None or entry.hidden or has_newer_fields(entry.codec, copy.body):
