@@ -15,17 +15,27 @@ In reading order:
     config.py       the file bangpath.toml, checked in one place
     opening.py      a server's directory: made, checked, opened in order, closed in the other
     node.py         (heart) one nursery, one pump, and the words people say to a server
-    dispatch.py     which machine handles which message and which output: the one table
+    parts.py        the machines of a running node, wired
+    dispatch.py     which machine takes which message: the one table
     pump.py         the loop: sockets, deadlines, outputs, datagrams
+    sessions.py     connections become sessions with servers
     greeting.py     who is on which connection
     joining.py      how a stranger becomes a server: tickets
     directory.py    every server known: keys, addresses, classes
     dialling.py     which addresses are dialled at all
+    inviting.py     tickets given out, newcomers certified
+    newcomer.py     the newcomer's side of it
+    announcing.py   what this server tells the mesh of itself in its registry feed
+    mirroring.py    which owners are mirrored, durably
+    applying.py     the one task that hands updates of others to the store
     requests.py     what servers ask each other (vocabulary)
     requesting.py   the asker's side: words that wait for an answer
     serving.py      the owner's side: answers to GET, QUERY, MODIFY
-    changing.py     operations on own objects, as one transaction
-    applying.py     the one task that hands updates of others to the store
+    owning.py       changes to own objects, by own people and by other servers
+    changing.py     operations on own objects, within one transaction
+    recorded.py     answers kept until their asker has them
+    standpoint.py   what this server sees of the mesh, and how it asks the others
+    watching.py     once a second, a look at how everything goes
     reporting.py    status, peers, servers, feeds, mirrors, classes: what a server says of itself
     asking.py       what a question sees of the node (vocabulary)
     lookup.py       one question about one object

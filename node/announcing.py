@@ -1,6 +1,7 @@
 """What this server tells the mesh of itself in its registry feed: its `Server` object, and the classes it adopted.
 
     at each start   chain, name, addresses as they are now --> the one own Server object, if that says otherwise
+    certificate     the last link of our own chain, which must be ours
     define, adopt   the class --> an own Class object (the store makes it) --> directory, replication
 
 The registry feed is carried by every server of the mesh (DESIGN F1), so it is written seldom and only when something
@@ -14,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from identity.errors import BangpathError, Refused
+from identity.keys import Keys
 from identity.trust import Certificate
+from node.config import Config
 from store.definitions import ClassDefinition
 from store.reading import View
 
@@ -74,3 +78,24 @@ def _learn(parts: Parts, reference: Any) -> None:
     parts.tell_router(now)
     parts.flood.handle_registry_advanced(now)
     parts.touch()
+
+
+def own_certificate(keys: Keys, chain: Sequence[bytes], config: Config) -> Certificate:
+    """The last link of our own chain. Raises `Refused` when it is for another server or for other keys."""
+    if not chain:
+        raise Refused(f"{config.server} has no certificate", next_step="bangpath join TICKET")
+    try:
+        certificate = Certificate.from_bytes_untrusted(chain[-1])
+    except BangpathError as error:
+        raise Refused(f"the chain of {config.server} is damaged: {error.cause}") from error
+    if certificate.server != config.server:
+        raise Refused(
+            f"the certificate is for {certificate.server}, and the configuration says {config.server}",
+            next_step=f'write id = "{certificate.server}" under [server] in bangpath.toml',
+        )
+    if certificate.signing_key != keys.signing_public or certificate.exchange_key != keys.exchange_public:
+        raise Refused(
+            f"the certificate of {config.server} is for other keys than those in its directory",
+            next_step="restore `keys` and `chain` from one and the same backup",
+        )
+    return certificate

@@ -24,41 +24,26 @@ from typing import Any
 
 import trio
 
-from identity.errors import BangpathError, Exhausted, LocalMistake, NotFound, Refused
+from identity.errors import Exhausted, LocalMistake, NotFound, Refused
 from identity.keys import Keys
 from identity.names import ObjectId, Pattern, Reference, ServerId, parse_reference
-from identity.trust import Certificate
 from node import announcing, reporting
 from node.asking import Changed, Found, Operation
-from node.changing import carry_out
 from node.config import Config
 from node.fan_out import QueryAnswer
 from node.fan_out import ask as ask_all
 from node.fan_out import stream as stream_all
 from node.lookup import check_consistency, look_up
 from node.parts import Parts
-from node.recorded import answer_again, record_of
-from node.requests import (
-    ChangedAll,
-    Modify,
-    Outcome,
-    Ping,
-    Pong,
-    act_of,
-    at_of,
-    operation_untrusted,
-    reference_of,
-)
+from node.requests import ChangedAll, Modify, Ping, Pong, act_of, reference_of
 from replication.leaves import FeedSealer
 from store.database import open_database
 from store.definitions import ClassDefinition
 from store.disk import Disk
 from store.reading import View
-from store.records import DATA
 from store.tables import Tables
 from transport.ports import Network
 from transport.settings import Settings
-from transport.wire import Message
 
 DEADLINE_S = 30.0  # of a word that names none
 GRACE_S = 3.0  # for requests under way when the node stops; with closing everything, less than 5 s (DESIGN U5)
@@ -86,7 +71,7 @@ class Node:
     ) -> None:
         self.config = config
         self.server = config.server
-        self._certificate = _own_certificate(keys, chain, config)
+        self._certificate = announcing.own_certificate(keys, chain, config)
         self.incarnation = int(self._certificate.incarnation)
         self.wall_ms = wall_ms
         self._keys = keys
@@ -102,6 +87,7 @@ class Node:
         self._started_ms = 0
         self._saying = 0  # words under way
         self._stop_asked = trio.Event()
+        self._idle = trio.Event()
         self._ended = trio.Event()
 
     # -- life
@@ -140,7 +126,7 @@ class Node:
             random=self._random,
             wall_ms=self.wall_ms,
             note=self.note,
-            owning=self,
+            idle=self._check_idle,
             settings=self._settings,
             now=now,
         )
@@ -169,10 +155,16 @@ class Node:
     async def _close(self, parts: Parts) -> None:
         parts.serving.refuse(f"{self.server} is stopping")
         with trio.move_on_after(GRACE_S):
-            while self._saying or parts.serving.working:
-                await trio.sleep(0.01)
+            self._check_idle()
+            await self._idle.wait()
         parts.sessions.close_all("the server stops", trio.current_time())
         parts.pump.turn()
+
+    def _check_idle(self) -> None:
+        """Whether, while this server stops, nothing is under way any more."""
+        parts = self._parts
+        if parts is not None and self._stop_asked.is_set() and not self._saying and not parts.serving.working:
+            self._idle.set()
 
     def note(self, event: str, **details: Any) -> None:
         """One line of the log."""
@@ -197,6 +189,7 @@ class Node:
             yield parts, trio.current_time() + (DEADLINE_S if deadline is None else deadline)
         finally:
             self._saying -= 1
+            self._check_idle()
 
     # -- reading
 
@@ -292,7 +285,7 @@ class Node:
             raise Refused("a transaction without operations")
         async with self._word(deadline) as (parts, until):
             if server is None or server == self.server:
-                return await self._transact_here(parts, operations)
+                return await parts.owner.transact(operations)
             question = Modify(tuple(act_of(each) for each in operations))
             answer: ChangedAll = await parts.requesting.ask_one(
                 server, question, ChangedAll, deadline=until, changes=True
@@ -302,43 +295,6 @@ class Node:
                 Changed(reference_of(server, answer.incarnation, each.object), each.sequence, position, each.done)
                 for each in answer.outcomes
             ]
-
-    async def _transact_here(self, parts: Parts, operations: Sequence[Operation]) -> list[Changed]:
-        resolve = parts.standpoint.resolve
-
-        def body(transaction: Any) -> Any:
-            return transaction, carry_out(transaction, operations, resolve=resolve)
-
-        transaction, acts = await parts.database.transact(body)
-        position = transaction.positions.get(DATA)
-        return [Changed(each.reference, _sequence(each.sequence, transaction), position, each.done) for each in acts]
-
-    async def modify_for(self, peer: ServerId, request_id: bytes, question: Modify) -> Message:
-        """Carry out another server's MODIFY, once, however often it comes (`node.serving` calls it)."""
-        parts = self.parts
-        operations = [operation_untrusted(act) for act in question.acts]
-        resolve = parts.standpoint.resolve
-
-        def body(transaction: Any) -> Any:
-            record = transaction.answered(request_id)
-            if record is not None:
-                return transaction, None, record
-            acts = carry_out(transaction, operations, resolve=resolve, request=request_id, by_another=True)
-            transaction.record_answer(request_id, record_of(acts))
-            return transaction, acts, b""
-
-        transaction, acts, record = await parts.database.transact(body)
-        position = transaction.positions.get(DATA) or parts.standpoint.position(self.server, DATA)
-        if acts is None:
-            with parts.database.view() as view:
-                return answer_again(record, view, at=at_of(position, 0.0))
-        parts.recorded.add(request_id)
-        self.note("modified", peer=str(peer), number=transaction.sequence)
-        return ChangedAll(
-            self.incarnation,
-            at_of(position, 0.0),
-            tuple(Outcome(each.reference.object, _sequence(each.sequence, transaction), each.done) for each in acts),
-        )
 
     # -- classes, mirrors, newcomers
 
@@ -411,9 +367,6 @@ class Node:
 
     # -- helpers
 
-    def holding(self, server: ServerId) -> Any:
-        return self.parts.standpoint.holding(server)
-
     def _mirror_of(self, pattern: Pattern) -> dict[str, Any]:
         for each in self.mirrors():
             if each["pattern"] == pattern.text:
@@ -427,29 +380,3 @@ class Node:
             return reference.server, reference.object
         server, number = reference
         return (self.server if server is None else server), ObjectId(number)
-
-
-def _sequence(own: int | None, transaction: Any) -> int:
-    """The transaction's, but of what it left alone the one that stands."""
-    return own if own is not None else int(transaction.sequence)
-
-
-def _own_certificate(keys: Keys, chain: Sequence[bytes], config: Config) -> Certificate:
-    """The last link of our own chain. Raises `Refused` when it is for another server or for other keys."""
-    if not chain:
-        raise Refused(f"{config.server} has no certificate", next_step="bangpath join TICKET")
-    try:
-        certificate = Certificate.from_bytes_untrusted(chain[-1])
-    except BangpathError as error:
-        raise Refused(f"the chain of {config.server} is damaged: {error.cause}") from error
-    if certificate.server != config.server:
-        raise Refused(
-            f"the certificate is for {certificate.server}, and the configuration says {config.server}",
-            next_step=f'write id = "{certificate.server}" under [server] in bangpath.toml',
-        )
-    if certificate.signing_key != keys.signing_public or certificate.exchange_key != keys.exchange_public:
-        raise Refused(
-            f"the certificate of {config.server} is for other keys than those in its directory",
-            next_step="restore `keys` and `chain` from one and the same backup",
-        )
-    return certificate

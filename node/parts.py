@@ -28,11 +28,12 @@ from node.greeting import NO_TICKET, Greeted, Greeting, Hello
 from node.inviting import Inviting
 from node.joining import Join, NotJoined
 from node.mirroring import Mirroring
+from node.owning import Owner
 from node.pump import Pump
 from node.recorded import Recorded
 from node.reporting import VERSION
 from node.requesting import Requesting
-from node.serving import Owning, Serving
+from node.serving import Serving
 from node.sessions import Note, Sessions
 from node.standpoint import Standpoint, learn_registry
 from node.watching import Watch
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 
 class Parts:
-    """All of them. `note(event, **details)` writes to the log; `owning` is the node, as `node.serving` sees it."""
+    """All of them. `note(event, **details)` writes to the log; `idle()` is told when no peer's request is worked on."""
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class Parts:
         random: Random,
         wall_ms: Callable[[], int],
         note: Note,
-        owning: Owning,
+        idle: Callable[[], None],
         settings: Settings | None,
         now: float,
     ) -> None:
@@ -130,7 +131,6 @@ class Parts:
             misbehaved=self.misbehaved,
             touch=self.touch,
         )
-        self.serving = Serving(owning, self.outstanding, misbehaved=self.misbehaved, touch=self.touch)
         self.applier = Applier(self.flood, apply=database.apply, learn=self._learn_applied, touch=self.touch)
         self.mirroring = Mirroring(config.mirrors, database=database, flood=self.flood)
         self.standpoint = Standpoint(
@@ -142,6 +142,17 @@ class Parts:
             mirrors=self.mirroring.mirrors,
             silent_since=self._silent_since,
             wall_ms=wall_ms,
+        )
+        self.owner = Owner(database=database, recorded=self.recorded, resolve=self.standpoint.resolve, note=note)
+        self.serving = Serving(
+            config,
+            self.owner,
+            self.standpoint,
+            self.outstanding,
+            misbehaved=self.misbehaved,
+            wall_ms=wall_ms,
+            idle=idle,
+            touch=self.touch,
         )
         self.watch = Watch(self)
         self._carry: dict[type, Callable[[Any, float], None]] = {

@@ -18,7 +18,7 @@ Left to others: whether the asker is who it says (`node.sessions`), the transact
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
@@ -27,6 +27,7 @@ from identity.errors import BangpathError, Exhausted, Forbidden, NotFound, PeerM
 from identity.names import ObjectId, Pattern, ServerId
 from node.asking import Holding
 from node.config import Config
+from node.owning import Owner
 from node.requests import (
     MAX_QUESTION_BYTES,
     Done,
@@ -43,6 +44,7 @@ from node.requests import (
     object_leaf,
     read_request_untrusted,
 )
+from node.standpoint import Standpoint
 from store.query import Question
 from store.reading import View
 from store.records import Stored
@@ -52,19 +54,6 @@ from transport.wire import Message, encode
 
 MAX_WORKING = 256  # tasks for one peer: a mesh page open in many windows; 2 KiB each
 BATCH_ROWS = 256  # rows between two checkpoints, some milliseconds
-
-
-class Owning(Protocol):
-    """What serving needs of the node."""
-
-    server: ServerId
-    incarnation: int
-    config: Config
-
-    def view(self) -> View: ...
-    def holding(self, server: ServerId) -> Holding: ...
-    def wall_ms(self) -> int: ...
-    async def modify_for(self, peer: ServerId, request_id: bytes, question: Modify) -> Message: ...
 
 
 class _Work:
@@ -78,18 +67,31 @@ class _Work:
 
 
 class Serving:
-    """Answers what peers ask. `misbehaved(peer, cause)` is told of what makes no sense; `touch()` wakes the pump."""
+    """Answers what peers ask.
+
+    `misbehaved(peer, cause)` is told of what makes no sense; `idle()` when the last task ended; `touch()` wakes the
+    pump.
+    """
 
     def __init__(
         self,
-        owning: Owning,
+        config: Config,
+        owner: Owner,
+        standpoint: Standpoint,
         outstanding: Outstanding,
         *,
+        wall_ms: Callable[[], int],
+        idle: Callable[[], None],
         misbehaved: Callable[[ServerId, str], None],
         touch: Callable[[], None],
     ) -> None:
         self.working = 0
-        self._owning = owning
+        self._config = config
+        self._server = config.server
+        self._owner = owner
+        self._standpoint = standpoint
+        self._wall_ms = wall_ms
+        self._idle = idle
         self._outstanding = outstanding
         self._misbehaved = misbehaved
         self._touch = touch
@@ -119,7 +121,7 @@ class Serving:
             if self._refusing:
                 raise Exhausted(self._refusing, next_step="ask again when it is back")
             if isinstance(question, Ping):
-                self._answer(asked, Pong(self._owning.wall_ms()))
+                self._answer(asked, Pong(self._wall_ms()))
                 return
             self._check_right(asked.peer, question)
             if isinstance(question, Get):
@@ -147,39 +149,38 @@ class Serving:
     # -- rights
 
     def _check_right(self, peer: ServerId, question: Message) -> None:
-        config = self._owning.config
         changes = isinstance(question, Modify)
-        if not matches(config.modify if changes else config.query, peer):
+        if not matches(self._config.modify if changes else self._config.query, peer):
             what = "change objects of" if changes else "read from"
             raise Forbidden(
-                f"{peer} may not {what} {self._owning.server}",
-                next_step=f"{self._owning.server}'s operator decides: [rights] {'modify' if changes else 'query'}",
+                f"{peer} may not {what} {self._server}",
+                next_step=f"{self._server}'s operator decides: [rights] {'modify' if changes else 'query'}",
             )
 
     def _check_class(self, view: View, class_name: str) -> None:
         if view.definition(class_name).privacy == "private":
-            raise Forbidden(f"class {class_name} of {self._owning.server} is private", **{"class": class_name})
+            raise Forbidden(f"class {class_name} of {self._server} is private", **{"class": class_name})
 
     # -- GET
 
     def _get(self, question: Get) -> Object:
         holding = self._holding(question.server)
-        with self._owning.view() as view:
+        with self._standpoint.view() as view:
             stored = view.get((question.server, ObjectId(question.object))) if question.object else None
             text = f"{question.server}/{question.object}"
             if stored is None:
-                if question.server == self._owning.server:
+                if question.server == self._server:
                     raise NotFound(f"there is no object {text}", reference=text)
-                raise Refused(f"{self._owning.server} holds no copy of {text}", reference=text)
+                raise Refused(f"{self._server} holds no copy of {text}", reference=text)
             self._check_class(view, stored.class_name)
             leaf = _leaf(view, stored)
         return Object(stored.reference.server, stored.reference.incarnation, at_of(holding.position, holding.age), leaf)
 
     def _holding(self, server: ServerId) -> Holding:
         """How a server's objects are held here. Raises `Refused` when they are neither owned nor mirrored."""
-        holding = self._owning.holding(server)
+        holding = self._standpoint.holding(server)
         if holding.kind == "none" or not holding.whole:
-            raise Refused(f"{self._owning.server} does not mirror {server}", server=str(server))
+            raise Refused(f"{self._server} does not mirror {server}", server=str(server))
         return holding
 
     # -- tasks
@@ -187,7 +188,7 @@ class Serving:
     def _begin(self, asked: Asked, question: Message) -> None:
         peer = asked.peer
         if self._count.get(peer, 0) >= MAX_WORKING or self._nursery is None:
-            error = Exhausted(f"{self._owning.server} works on {MAX_WORKING} requests of {peer} already")
+            error = Exhausted(f"{self._server} works on {MAX_WORKING} requests of {peer} already")
             self._answer(asked, Failed.of(error))
             return
         work = _Work()
@@ -202,7 +203,7 @@ class Serving:
         try:
             with work.scope:
                 if isinstance(question, Modify):
-                    self._answer(asked, await self._owning.modify_for(asked.peer, asked.request_id, question))
+                    self._answer(asked, await self._owner.modify_for(asked.peer, asked.request_id, question))
                 elif isinstance(question, Query):
                     await self._query(asked, question, work)
         finally:
@@ -211,6 +212,8 @@ class Serving:
             self._count[asked.peer] -= 1
             if not self._count[asked.peer]:
                 del self._count[asked.peer]
+            if not self.working:
+                self._idle()
             self._touch()
 
     async def _query(self, asked: Asked, query: Query, work: _Work) -> None:
@@ -218,7 +221,7 @@ class Serving:
         try:
             question = _question_untrusted(query.question)
             holding = self._holding(query.owner)
-            with self._owning.view() as view:
+            with self._standpoint.view() as view:
                 self._check_class(view, question.class_name)
                 incarnation = view.incarnation_of(query.owner) or 0
                 writer = PartWriter(incarnation)

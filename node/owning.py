@@ -1,0 +1,77 @@
+"""Changes to this server's own objects: by its own people and programs, and by other servers' requests.
+
+    transact(operations)         --> one transaction --> sequences and position, when durable
+    modify_for(peer, request)    --> the same, with its answer recorded; a second time only the record is read
+
+The request id of another server's change stands in the leaf of every object it changed, so that a server that is
+rebuilt from mirrors still knows what it has carried out (DESIGN F6).
+
+Left to others: what an operation may do (`node.changing`), whether the peer has the right (`node.serving`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from identity.names import Position, ServerId
+from node.asking import Changed, Operation
+from node.changing import Act, carry_out
+from node.recorded import Recorded, answer_again, record_of
+from node.requests import ChangedAll, Modify, Outcome, at_of, operation_untrusted
+from store.database import Database, Transaction
+from store.records import DATA
+
+if TYPE_CHECKING:
+    from store.values import Resolve
+
+
+class Owner:
+    """The own objects of one server, and who changes them."""
+
+    def __init__(self, *, database: Database, recorded: Recorded, resolve: Resolve, note: Callable[..., None]) -> None:
+        self._database = database
+        self._recorded = recorded
+        self._resolve = resolve
+        self._note = note
+
+    async def transact(self, operations: Sequence[Operation]) -> list[Changed]:
+        """All of them or none, durable when this returns."""
+
+        def body(transaction: Transaction) -> tuple[Transaction, list[Act]]:
+            return transaction, carry_out(transaction, operations, resolve=self._resolve)
+
+        transaction, acts = await self._database.transact(body)
+        position = transaction.positions.get(DATA)
+        return [Changed(each.reference, _sequence(each, transaction), position, each.done) for each in acts]
+
+    async def modify_for(self, peer: ServerId, request_id: bytes, question: Modify) -> ChangedAll:
+        """Carry out another server's MODIFY, once, however often and after whatever restart it comes."""
+        operations = [operation_untrusted(act) for act in question.acts]
+
+        def body(transaction: Transaction) -> tuple[Transaction, list[Act] | None, bytes]:
+            record = transaction.answered(request_id)
+            if record is not None:
+                return transaction, None, record
+            acts = carry_out(transaction, operations, resolve=self._resolve, request=request_id, by_another=True)
+            transaction.record_answer(request_id, record_of(acts))
+            return transaction, acts, b""
+
+        transaction, acts, record = await self._database.transact(body)
+        at = at_of(transaction.positions.get(DATA) or self._position(), 0.0)
+        if acts is None:
+            with self._database.view() as view:
+                return answer_again(record, view, at=at)
+        self._recorded.add(request_id)
+        self._note("modified", peer=str(peer), number=transaction.sequence)
+        outcomes = tuple(Outcome(each.reference.object, _sequence(each, transaction), each.done) for each in acts)
+        return ChangedAll(self._database.incarnation, at, outcomes)
+
+    def _position(self) -> Position | None:
+        position = self._database.last_position(DATA)
+        return position if position.number else None
+
+
+def _sequence(act: Act, transaction: Any) -> int:
+    """The transaction's, but of what it left alone the one that stands."""
+    return act.sequence if act.sequence is not None else int(transaction.sequence)
