@@ -284,6 +284,8 @@ def _field_from_dict(class_name: str, name: Any, said: Any) -> Field:
         raise _wrong(class_name, name, str(error)) from error
     except Refused as error:
         raise _wrong(class_name, name, error.cause) from error
+    if said.get("index") is True and (said.get("unique") is True or said.get("on_delete")):
+        del said["index"]  # they make one
     return Field(name=str(name), **said)
 
 
