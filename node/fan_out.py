@@ -11,7 +11,8 @@ tables lets others run after each SLICE rows, on the same view throughout.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,9 +21,9 @@ import trio
 from identity.errors import BangpathError, Refused, Unreachable
 from identity.names import Pattern, ServerId
 from node import language
-from node.asking import Found, Holding
+from node.asking import Found, Holding, RowPart
 from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
-from node.lookup import check_consistency
+from node.lookup import PATIENCE_S, check_consistency
 from store.query import Question, check_question, compile_filter, reference_key, sort_key
 
 if TYPE_CHECKING:
@@ -177,18 +178,25 @@ class _FanOut:
     async def _tell_asked(self, owner: ServerId, source: int) -> None:
         """An owner's rows: from itself, else from a carrier, else what we have cached."""
         async with self._line:
-            if await self._ask_one(owner, source, holder=None):
+            nearest = self._consistency != "owner"
+            holders = self._asking.carriers(owner) if nearest else []
+            if await self._ask_one(owner, source, impatient=bool(holders)):
                 return
-            if self._consistency != "owner":
-                for holder in self._asking.carriers(owner):
-                    if await self._ask_one(owner, source, holder=holder):
-                        return
+            for holder in holders:
+                if await self._ask_one(owner, source, holder=holder):
+                    return
+            if nearest:
                 await self._tell_cached(owner, source)
             else:
                 self._end(source)
 
-    async def _ask_one(self, owner: ServerId, source: int, *, holder: ServerId | None) -> bool:
-        """Rows of `owner` from itself or from `holder`; whether the answer ended well."""
+    async def _ask_one(
+        self, owner: ServerId, source: int, *, holder: ServerId | None = None, impatient: bool = False
+    ) -> bool:
+        """Rows of `owner` from itself or from `holder`; whether the answer ended well.
+
+        `impatient`: others could tell the same, so it has PATIENCE_S to begin.
+        """
         about = self._owners[owner]
         answer = (
             self._asking.ask_rows(owner, self._question, deadline=self._deadline)
@@ -200,10 +208,12 @@ class _FanOut:
         ended = False
         try:
             async with aclosing(answer) as parts:
-                async for part in parts:
+                part = await self._first(parts, owner, impatient=impatient)
+                while part is not None:
                     about.answered(how, position=part.position, age=part.age, path=path)
                     await self._add(source, part.rows)
                     ended = part.last
+                    part = await anext(parts, None)
             if not ended:
                 raise Unreachable(f"{holder or owner} broke off its answer")
         except BangpathError as error:
@@ -215,6 +225,12 @@ class _FanOut:
             about.how = "refused"  # the owner has spoken; nobody is asked behind its back
         self._end(source)
         return True
+
+    async def _first(self, parts: AsyncGenerator[RowPart, None], owner: ServerId, *, impatient: bool) -> RowPart | None:
+        """The first part of an answer. Raises `Unreachable` when patience ends before it comes."""
+        with trio.move_on_after(PATIENCE_S if impatient else math.inf):
+            return await anext(parts, None)
+        raise Unreachable(f"{owner} did not begin to answer within {PATIENCE_S:.0f} s", server=str(owner))
 
     async def _tell_cached(self, owner: ServerId, source: int) -> None:
         """What we happen to hold of an owner that was not reached, or not to be asked."""

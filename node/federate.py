@@ -192,7 +192,7 @@ class Owner:
             "server": str(self.server),
             "how": self.how,
             "position": None if self.position is None else str(self.position),
-            "age": self.age,
+            "age": None if self.age is None else round(self.age, 3),
             "path": [str(each) for each in self.path],
             "rows": self.rows,
         }

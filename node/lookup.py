@@ -7,8 +7,8 @@
     we hold a cached copy                  here              the owner, then here     the owner
     we hold nothing                        nobody            the owner                the owner
 
-    the owner was silent     the mirrors among our neighbours are asked, then our cached copy is shown as what it is
-                             (nearest only); else Unreachable, with what is known here
+    the owner is silent      for PATIENCE_S, where there are mirrors among our neighbours: these are asked; then our
+                             cached copy is shown as what it is (nearest only); else Unreachable, with what is known
 
 Rules. Only the owner says *no such object* (`NotFound`): a mirror that has none says `Unreachable` with its position,
 because the object may have been born since. An answer carries its kind, position, age and path. Time belongs to the
@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from identity.errors import BangpathError, NotFound, Refused, Unreachable
+from identity.errors import BangpathError, NotFound, OutcomeUnknown, Refused, Unreachable
 from identity.names import ObjectId, Reference, ServerId
 from node.asking import Found
 
 if TYPE_CHECKING:
     from node.asking import Asking
 
+PATIENCE_S = 1.0  # with an owner whose mirrors are known, before those are asked; a satellite answers within it
 CONSISTENCIES = ("local", "nearest", "owner")
 First = Literal["here", "owner", "nobody"]
 
@@ -70,12 +71,14 @@ async def look_up(
         return here
     if first == "nobody":
         raise _unknown_here(asking, server, object)
+    holders = asking.carriers(server) if consistency == "nearest" else []
+    patience = min(deadline, asking.now() + PATIENCE_S) if holders else deadline
     try:
-        return await asking.ask_object(server, object, deadline=deadline)
-    except Unreachable as silence:
+        return await asking.ask_object(server, object, deadline=patience)
+    except (Unreachable, OutcomeUnknown) as silence:
         if consistency == "owner":
             raise
-        for holder in asking.carriers(server):
+        for holder in holders:
             try:
                 return await asking.ask_object(server, object, holder=holder, deadline=deadline)
             except BangpathError:  # the next may hold it; what the owner's silence means is told in the end
@@ -113,7 +116,7 @@ def _unknown_here(asking: Asking, server: ServerId, object: ObjectId) -> Unreach
     )
 
 
-def _silent(asking: Asking, server: ServerId, object: ObjectId, silence: Unreachable) -> Unreachable:
+def _silent(asking: Asking, server: ServerId, object: ObjectId, silence: BangpathError) -> Unreachable:
     return Unreachable(
         f"{server}, the owner of {server}/{object}, was not reached, and nobody here holds a copy: {silence.cause}",
         next_step=silence.next_step or f"bangpath @{asking.server} peers",

@@ -45,6 +45,9 @@ class Node:
             return Holding("mirrored", POSITION, 1.5, whole=True)
         return Holding("none", None, None, whole=False)
 
+    def now(self) -> float:
+        return 0.0
+
     def age_of(self, _stored: Stored) -> float:
         return 30.0
 
