@@ -157,6 +157,8 @@ class Node:
         with trio.move_on_after(GRACE_S):
             self._check_idle()
             await self._idle.wait()
+        parts.standpoint.note_whole()
+        await parts.standpoint.keep_whole()
         parts.sessions.close_all("the server stops", trio.current_time())
         parts.pump.turn()
 

@@ -42,6 +42,7 @@ from identity.keys import Keys, read_keys, read_private_file, write_keys
 from identity.names import Pattern, ServerId
 from identity.tickets import Ticket
 from identity.trust import fingerprint, issue_root, verify_chain_untrusted
+from node.announcing import own_certificate
 from node.config import Address, Config, parse_address, read_config, write_config
 from node.joining import Joined
 from node.newcomer import ask_to_join
@@ -275,24 +276,7 @@ async def open_node(directory: Path, *, log: Callable[[dict[str, Any]], None] | 
 
     Raises what made it impossible, as one kind of `identity.errors`.
     """
-    loaded = load(directory)
-    disk = RealDisk(directory / LOG)
-    try:
-        tables = LmdbTables(directory / TABLES)
-    except BaseException:
-        disk.close()
-        raise
-    node = Node(
-        keys=loaded.keys,
-        chain=loaded.chain,
-        config=loaded.config,
-        disk=disk,
-        tables=tables,
-        network=UdpNetwork(),
-        random=random_module.SystemRandom(),
-        wall_ms=wall_clock_ms,
-        log=log or log_to_stderr,
-    )
+    node = _node_of(load(directory), log or log_to_stderr)
     failed: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -311,6 +295,27 @@ async def open_node(directory: Path, *, log: Callable[[dict[str, Any]], None] | 
             raise
     if failed is not None:
         raise failed
+
+
+def _node_of(loaded: Loaded, log: Callable[[dict[str, Any]], None]) -> Node:
+    """The node of a checked directory, on the real ground. The lock is taken here; `Node.run` gives it back."""
+    own_certificate(loaded.keys, loaded.chain, loaded.config)  # before anything is opened
+    disk = RealDisk(loaded.directory / LOG)
+    try:
+        return Node(
+            keys=loaded.keys,
+            chain=loaded.chain,
+            config=loaded.config,
+            disk=disk,
+            tables=LmdbTables(loaded.directory / TABLES),
+            network=UdpNetwork(),
+            random=random_module.SystemRandom(),
+            wall_ms=wall_clock_ms,
+            log=log,
+        )
+    except BaseException:
+        disk.close()
+        raise
 
 
 def _alone(group: BaseException) -> BaseException:

@@ -141,6 +141,7 @@ class Parts:
             requesting=self.requesting,
             mirrors=self.mirroring.mirrors,
             silent_since=self._silent_since,
+            reached=lambda server: self.sessions.connection(server) is not None,
             wall_ms=wall_ms,
         )
         self.owner = Owner(database=database, recorded=self.recorded, resolve=self.standpoint.resolve, note=note)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 64 << 10  # one GRO read
 MAX_READS = 64  # buffers in one turn: 4 MiB at most, about 2 ms of parsing
+MAX_BATCHES = 16  # sent in one turn: 1 MiB; then what came meanwhile is looked at, and its senders go on
 MAX_ROUNDS = 64  # a message that causes a message and so on; more than this is a circle in our own code
 IDLE_S = 60.0  # how long the timer sleeps when no machine has a deadline
 
@@ -127,11 +128,15 @@ class Pump:
     def _transmit(self, now: float) -> None:
         if self._blocked is not None:
             return
-        while (batch := self._transmitter.transmit(now)) is not None:
+        for _ in range(MAX_BATCHES):
+            batch = self._transmitter.transmit(now)
+            if batch is None:
+                return
             if not self._port.send_batch(batch):
                 self._blocked = batch
                 self._writable.set()
                 return
+        self.touch()  # more is ready; what came in meanwhile first
 
     def _arm(self) -> None:
         """Set the timer for the earliest deadline, if that is earlier than what it is set for."""

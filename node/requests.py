@@ -87,11 +87,12 @@ class Query(Message, frozen=True):
 
 
 class Rows(Message, frozen=True):
-    """ROWS: `count` packed leaves of the query's owner, in the order that was asked for."""
+    """ROWS: `count` packed leaves of the query's owner, in the order that was asked for, true up to `at`."""
 
     TYPE: ClassVar[int] = 83
     PRIORITY: ClassVar[Priority] = Priority.BULK
     incarnation: Number
+    at: At  # in each part, for an asker with a limit may never read the last one
     count: Annotated[int, msgspec.Meta(ge=0, le=MAX_ROWS)]
     leaves: Annotated[bytes, msgspec.Meta(max_length=MAX_PART_BYTES)]
 
@@ -221,9 +222,10 @@ def read_rows_untrusted(leaves: bytes, count: int) -> list[Leaf]:
 class PartWriter:
     """Gathers rows into parts of about `PART_BYTES`."""
 
-    def __init__(self, incarnation: int) -> None:
+    def __init__(self, incarnation: int, at: At) -> None:
         self.rows = 0
         self._incarnation = incarnation
+        self._at = at
         self._leaves: list[bytes] = []
         self._bytes = 0
 
@@ -240,7 +242,7 @@ class PartWriter:
         """What is left; None when nothing is."""
         if not self._leaves:
             return None
-        part = Rows(self._incarnation, len(self._leaves), b"".join(self._leaves))
+        part = Rows(self._incarnation, self._at, len(self._leaves), b"".join(self._leaves))
         self._leaves = []
         self._bytes = 0
         return part

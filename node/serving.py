@@ -203,7 +203,7 @@ class Serving:
         try:
             with work.scope:
                 if isinstance(question, Modify):
-                    self._answer(asked, await self._owner.modify_for(asked.peer, asked.request_id, question))
+                    await self._modify(asked, question)
                 elif isinstance(question, Query):
                     await self._query(asked, question, work)
         finally:
@@ -216,6 +216,17 @@ class Serving:
                 self._idle()
             self._touch()
 
+    async def _modify(self, asked: Asked, question: Modify) -> None:
+        try:
+            answer: Message = await self._owner.modify_for(asked.peer, asked.request_id, question)
+        except PeerMisbehaved as error:
+            self._answer(asked, Failed.of(error))
+            self._misbehaved(asked.peer, error.cause)
+        except BangpathError as error:
+            self._answer(asked, Failed.of(error))
+        else:
+            self._answer(asked, answer)
+
     async def _query(self, asked: Asked, query: Query, work: _Work) -> None:
         index = 0
         try:
@@ -224,7 +235,8 @@ class Serving:
             with self._standpoint.view() as view:
                 self._check_class(view, question.class_name)
                 incarnation = view.incarnation_of(query.owner) or 0
-                writer = PartWriter(incarnation)
+                at = at_of(holding.position, holding.age)
+                writer = PartWriter(incarnation, at)
                 own = Pattern(str(query.owner))
                 for batch in view.select_batches(question, servers=own, size=BATCH_ROWS):
                     for stored in batch:
@@ -239,7 +251,7 @@ class Serving:
                 if not await self._part(asked, work, rest, index):
                     return
                 index += 1
-            await self._part(asked, work, Done(incarnation, at_of(holding.position, holding.age)), index, last=True)
+            await self._part(asked, work, Done(incarnation, at), index, last=True)
         except PeerMisbehaved as error:
             await self._part(asked, work, Failed.of(error), index, last=True)
             self._misbehaved(asked.peer, error.cause)

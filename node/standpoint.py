@@ -6,8 +6,8 @@
     asked          requesting     GET and QUERY of owners and mirrors; what comes is kept as a cached copy
 
 A mirror counts as whole for its owner once it was proven to hold everything the owner had, in this run or an earlier
-one (that is written down once), and as long as either its age is known or the owner is not reached: a mirror that just
-came back and can reach the owner asks him, rather than to answer with an age that nobody knows.
+one (that is written down once), and as long as either its age is known or there is no session with the owner: a
+mirror that just came back and reaches the owner asks him, rather than to answer with an age that nobody knows.
 
 Copies of what owners answered are written to the store by one task, many together, and dropped when it is behind:
 they are a convenience (DESIGN R6).
@@ -41,6 +41,7 @@ from transport.wire import Message
 MAX_COPIES = 1024  # waiting to be written down; more are dropped
 STATUS_S = 0.5  # how long a list of all feeds is used for paths, which change seldom
 WHOLE_SETTING = "whole"
+CLASS_S = 3.0  # a registry update is some round trips behind an answer at most
 
 
 class Standpoint:
@@ -56,6 +57,7 @@ class Standpoint:
         requesting: Requesting,
         mirrors: Callable[[ServerId], bool],
         silent_since: Callable[[ServerId], float | None],
+        reached: Callable[[ServerId], bool],
         wall_ms: Callable[[], int],
     ) -> None:
         self.server = server
@@ -66,6 +68,7 @@ class Standpoint:
         self._requesting = requesting
         self._mirrors = mirrors
         self._silent_since = silent_since
+        self._reached = reached
         self._wall_ms = wall_ms
         self._epochs: dict[FeedId, int] = {}
         self._was_whole: dict[str, None] = {}
@@ -74,6 +77,7 @@ class Standpoint:
         self._status_at = -STATUS_S
         self._copies: list[Copy] = []
         self._copied = trio.Event()
+        self._advanced = trio.Event()
 
     def load(self, view: View) -> None:
         """What the store remembers, at opening."""
@@ -82,8 +86,18 @@ class Standpoint:
         self._was_whole = dict.fromkeys(view.get_setting(WHOLE_SETTING) or ())
 
     def handle_applied(self, update: Update) -> None:
+        """An update of another server is durable here."""
         head = update.head
         self._epochs[FeedId(head.server, head.incarnation, head.kind)] = head.epoch
+        if head.kind == REGISTRY:
+            self._advanced.set()
+            self._advanced = trio.Event()
+
+    def note_whole(self) -> None:
+        """Look which mirrors have been proven to hold everything, so that it is written down."""
+        for entry in self.directory.entries():
+            if entry.server != self.server and self._mirrors(entry.server):
+                self.holding(entry.server)
 
     # -- what is held and known
 
@@ -129,7 +143,7 @@ class Standpoint:
             self._was_whole[name] = None
             self._newly_whole.append(name)
             self._copied.set()
-        whole = age is not None or (name in self._was_whole and self.silent_since(server) is not None)
+        whole = age is not None or (name in self._was_whole and not self._reached(server))
         return Holding("mirrored", position, age, whole)
 
     def age_of(self, stored: Stored) -> float:
@@ -180,10 +194,11 @@ class Standpoint:
         leaves = self._read(peer, lambda: read_rows_untrusted(answer.leaf, 1))
         if (answer.server, leaves[0].object) != (server, object):
             self._misbehaved(peer, f"{peer} answered with {answer.server}/{leaves[0].object} for {server}/{object}")
-        found = self._found(peer, server, answer.incarnation, leaves[0], holder=holder)
-        position = answer.at.position(server, answer.incarnation)
+        await self._know_class(leaves[0].fingerprint, deadline)
+        position, age = answer.at.position(server, answer.incarnation), answer.at.age_ms / 1000
+        found = self._found(peer, server, answer.incarnation, leaves[0], holder=holder, position=position, age=age)
         self._keep_copy(found, leaves[0])
-        return found._replace(position=position, age=answer.at.age_ms / 1000)
+        return found
 
     async def ask_rows(
         self, server: ServerId, question: Question, *, owner: ServerId | None = None, deadline: float
@@ -193,15 +208,35 @@ class Standpoint:
         query: Message = Query(encode_value(question.to_plain()), whose)
         async with aclosing(self._requesting.ask_parts(server, query, Rows, Done, deadline=deadline)) as parts:
             async for part in parts:
+                position, age = part.at.position(whose, part.incarnation), part.at.age_ms / 1000
                 if isinstance(part, Done):
-                    yield RowPart([], True, part.at.position(whose, part.incarnation), part.at.age_ms / 1000)
+                    yield RowPart([], True, position, age)
                     return
                 leaves = self._read(server, partial(read_rows_untrusted, part.leaves, part.count))
-                rows = [self._found(server, whose, part.incarnation, leaf, holder=holder) for leaf in leaves]
-                yield RowPart(rows, False, None, 0.0)
+                for fingerprint in dict.fromkeys(leaf.fingerprint for leaf in leaves):
+                    await self._know_class(fingerprint, deadline)
+                rows = [
+                    self._found(server, whose, part.incarnation, leaf, holder=holder, position=position, age=age)
+                    for leaf in leaves
+                ]
+                yield RowPart(rows, False, position, age)
+
+    async def _know_class(self, fingerprint: bytes, deadline: float) -> None:
+        """Wait a moment for the registry feed that tells of a class: an answer may come before it."""
+        with trio.move_on_at(min(deadline, self.now() + CLASS_S)):
+            while self._database.registry.by_fingerprint(fingerprint) is None:
+                await self._advanced.wait()
 
     def _found(
-        self, peer: ServerId, server: ServerId, incarnation: int, leaf: Leaf, *, holder: ServerId | None
+        self,
+        peer: ServerId,
+        server: ServerId,
+        incarnation: int,
+        leaf: Leaf,
+        *,
+        holder: ServerId | None,
+        position: Position | None,
+        age: float,
     ) -> Found:
         entry = self._database.registry.by_fingerprint(leaf.fingerprint)
         if entry is None:
@@ -214,7 +249,7 @@ class Standpoint:
         path = (server, self.server) if holder is None else (server, holder, self.server)
         kind = "owner" if holder is None else "mirrored"
         reference = reference_of(server, incarnation, leaf.object)
-        return Found(reference, definition.name, leaf.sequence, fields, kind, None, 0.0, path)
+        return Found(reference, definition.name, leaf.sequence, fields, kind, position, age, path)
 
     def _read(self, peer: ServerId, read: Callable[[], Any]) -> Any:
         try:
@@ -243,13 +278,14 @@ class Standpoint:
             try:
                 if copies:
                     await self._database.cache(copies)
-                await self._keep_whole()
+                await self.keep_whole()
             except BangpathError:
                 if self._database.failure is not None:
                     raise
                 continue  # a copy that could not be kept is asked for again
 
-    async def _keep_whole(self) -> None:
+    async def keep_whole(self) -> None:
+        """Write down which mirrors were whole."""
         newly, self._newly_whole = self._newly_whole, []
         if newly:
             names = list(self._was_whole)

@@ -2,6 +2,7 @@
 
     the transport's figures    --> router: heard, hears us, round-trip time
     the loop's own lateness    --> status: lag, this node's slowness and nobody else's (DESIGN X7)
+    mirrors that are whole     --> written down, once each
     answers declared done      --> forgotten in the store, many together
 
 Left to others: deadlines, which every machine names itself.
@@ -61,4 +62,5 @@ class Watch:
         if len(self._heard_at) > 2 * len(sessions.peers()) + 64:
             live = {sessions.connection(server) for server in sessions.peers()}
             self._heard_at = {each: at for each, at in self._heard_at.items() if each in live}
+        self._parts.standpoint.note_whole()
         self._parts.touch()
