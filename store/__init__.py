@@ -30,7 +30,11 @@ Reading order:
     references      targets must exist; what happens when they are deleted
     transaction     reads and writes of one unit of work
     applying        from checked changes to records, index entries and feed positions: live and in replay alike
-    database        (heart) open, commit, apply, define, close: the one task that owns the log
+    foreign         what can be done with an update of another server: now, later, never
+    frame_parts     what frames hold          held_feeds   which updates are here, and where
+    recovery        from disk to a store that may answer
+    work, grouping, writing     the one task that owns the log: what it does, what one sync takes, its loop
+    database        (heart) open, commit, apply, define, close
     disk log frames segments group_commit tables generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other

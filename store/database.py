@@ -42,8 +42,9 @@ from store.fold import Fold
 from store.foreign import Applied, Deferred, Outcome, Rejected
 from store.frame_parts import CopyChange
 from store.generations import MAX_BYTES
+from store.grouping import Committed
 from store.held_feeds import FEEDS, FeedHeld, entry_key, read_update
-from store.log import SEGMENT_BYTES
+from store.log import SEGMENT_BYTES, STEP_BYTES
 from store.reading import OBJECTS, View
 from store.records import CACHED, DELETE, KIND_NAMES, MIRRORED, OWNED, PUT, Sealer, Update, unpack_record
 from store.recovery import begin_run, recover
@@ -51,7 +52,7 @@ from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
 from store.tables import Tables
 from store.transaction import Transaction
 from store.work import Commit, Define, RunBody, TakeCopies, TakeUpdates, begin
-from store.writing import Committed, Writer
+from store.writing import Writer
 
 __all__ = [
     "Applied", "Committed", "Copy", "Database", "Deferred", "FeedHeld", "Rejected", "Settings", "Transaction", "View",
@@ -62,10 +63,14 @@ Result = TypeVar("Result")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds that a test or a small machine may want smaller. `generation_bytes`: of one memory generation (T1)."""
+    """Bounds that a test or a small machine may want smaller.
+
+    `generation_bytes`: of one memory generation (T1); the log's segments grow by `step_bytes` up to `segment_bytes`.
+    """
 
     generation_bytes: int = MAX_BYTES
     segment_bytes: int = SEGMENT_BYTES
+    step_bytes: int = STEP_BYTES
 
 
 class Copy(NamedTuple):
@@ -178,8 +183,7 @@ class Database:
             value = view.get(FEEDS, entry_key(server_key, kind, number))
         if value is None:
             return None
-        owner = server.ended + incarnation.to_bytes(8, "big")
-        recent = self._writer.recent_update(owner, kind, number)
+        recent = self._writer.recent_update(server, incarnation, kind, number)
         return read_update(value, kind, self._writer.log.read) if recent is None else recent
 
     def feeds(self) -> list[FeedHeld]:
@@ -293,6 +297,7 @@ async def open_database(
         opened = recover(
             disk, tables, server=server, incarnation=incarnation, clock=trio.current_time,
             generation_bytes=settings.generation_bytes, segment_bytes=settings.segment_bytes,
+            step_bytes=settings.step_bytes,
         )  # fmt: skip
         epoch = begin_run(opened, sealer)
         fold = Fold(opened.generations, tables)

@@ -54,7 +54,7 @@ KIND_NAMES = {OWNED: "owned", MIRRORED: "mirrored", CACHED: "cached"}
 
 MAX_CHANGES = 65_536  # of one transaction (L6)
 MAX_BODY_BYTES = 16 << 20  # of one transaction, so of one object too (L6)
-MAX_UPDATE_BYTES = 32 << 20  # a drain ends at 8 MiB (L5), one transaction may add its 16 MiB
+MAX_UPDATE_BYTES = 30 << 20  # a drain ends at 8 MiB (L5), one transaction may add its 16 MiB; a frame holds 32
 MAX_INTEGER = 2**63 - 1
 
 _RECORD = struct.Struct(">IQIQBQI")

@@ -45,6 +45,7 @@ def recover(
     clock: Callable[[], float],
     generation_bytes: int,
     segment_bytes: int,
+    step_bytes: int,
 ) -> Opened:
     """Read everything; the log is not started yet. Raises `Damaged`, `Refused`."""
     snapshot = tables.begin_read()
@@ -52,7 +53,7 @@ def recover(
     generations = Generations(snapshot, clock=clock, max_bytes=generation_bytes)
     applier = Applier(server, incarnation, lambda: generations.appended)
     applier.load()
-    log = Log(disk, server=server, incarnation=incarnation, segment_bytes=segment_bytes)
+    log = Log(disk, server=server, incarnation=incarnation, segment_bytes=segment_bytes, step_bytes=step_bytes)
     number = 0
     for group in log.replay(mark):
         number = _replay(group, applier, generations, number)

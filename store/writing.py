@@ -21,39 +21,32 @@ A caller that waits here ignores cancellation: its commit is durable or absent, 
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import outcome
 import trio
 
 from identity.errors import BangpathError, Damaged, Exhausted, LocalMistake, OutcomeUnknown
-from identity.names import Incarnation, Position
+from identity.names import ServerId
 from store.applying import STATE, Applier, TableChanges
 from store.fold import Fold
 from store.frame_parts import OWN, pack_local, pack_seals
 from store.generations import Generations
 from store.group_commit import Drain
+from store.grouping import Committed, Group, RecentUpdates
 from store.held_feeds import FEEDS
 from store.log import Log
-from store.records import DATA, REGISTRY, Seal, Sealer, Update, join_update
+from store.records import Seal, Sealer
 from store.registry import Registry
 from store.segments import Location
 from store.transaction import Transaction
 
 MAX_QUEUE = 4096  # work that waits; a task waits with one, so more than this many tasks wait in line for room
 LINGER_S = 0.5  # how long a plain write may wait for somebody else's sync
-RECENT_BYTES = 8 << 20  # updates kept in memory: what was just committed or applied is sent at once, to several peers
 SALTS = 256  # drawn from the generator at a time
 FOLD_RETRY_S = 1.0  # while there is no room for the tables
-
-
-class Committed(NamedTuple):
-    """What one sync made durable: own updates (their seals) and updates of others, in order."""
-
-    seals: tuple[Seal, ...]
-    applied: tuple[Update, ...]
 
 
 class Work(Protocol):
@@ -62,17 +55,6 @@ class Work(Protocol):
     task: trio.lowlevel.Task | None
 
     def carry_out(self, writer: Writer) -> bool: ...
-
-
-class Group:
-    """What was appended since the last sync."""
-
-    def __init__(self) -> None:
-        self.leaves: tuple[list[bytes], list[bytes]] = ([], [])
-        self.locations: tuple[list[Location], list[Location]] = ([], [])
-        self.waiting: list[tuple[trio.lowlevel.Task, Any]] = []
-        self.transactions: list[tuple[Transaction, bool, bool]] = []
-        self.applied: list[Update] = []
 
 
 class Writer:
@@ -108,8 +90,7 @@ class Writer:
         self._scope = trio.CancelScope(shield=True)
         self._commit = generations.appended_number
         self.group = Group()
-        self._recent: OrderedDict[tuple[bytes, int, int], bytes] = OrderedDict()
-        self._recent_bytes = 0
+        self._recent = RecentUpdates()
         self._fold_wanted = trio.Event()
         self._fold_ended = trio.Event()
         self._fold_trouble: BangpathError | None = None
@@ -222,6 +203,8 @@ class Writer:
 
     async def _end_group(self) -> None:
         """Seal, write, sync; then, and only then, tell everybody."""
+        if self.failure is not None:
+            return
         if not self.log.group_frames:
             group, self.group = self.group, Group()
             self._answer_all(group)
@@ -235,16 +218,18 @@ class Writer:
             self.group = group
             self._stop(error)
             return
+        except BaseException:  # abandoned in the middle of a sync: whoever is held learns that nobody knows
+            self.group = group
+            self._stop(LocalMistake("the store was closed", next_step="open it again"))
+            raise
         self.syncs += 1
         self.generations.publish(self._commit)
         self.published_registry = self.applier.registry
         if seals or group.applied:
             self.published_feeds = dict(self.applier.feeds)
-        self._tell_positions(group, seals)
+        group.tell_positions(self.applier.servers, self.log.epoch, seals)
         self._answer_all(group)
-        for update in group.applied:
-            head = update.head
-            self._remember((head.server.ended + _u64(head.incarnation), head.kind, head.number), update.to_bytes())
+        self._recent.add_applied(group.applied)
         if self.on_committed is not None and (seals or group.applied):
             self.on_committed(Committed(tuple(seals), tuple(group.applied)))
         if self.generations.fold_due:
@@ -253,38 +238,12 @@ class Writer:
 
     def _seal(self, group: Group) -> list[Seal]:
         """Each feed's leaves become an own update; where they lie is part of the same group."""
-        seals = []
+        seals: list[Seal] = []
         feeds: dict[bytes, bytes | None] = {}
         if self._sealer is not None:
-            for kind in (REGISTRY, DATA):
-                leaves = group.leaves[kind]
-                if leaves:
-                    expected = self.applier.next_update(kind)
-                    seal = self._sealer.seal(kind, leaves)
-                    if seal.number != expected:
-                        raise LocalMistake(
-                            f"the sealer gave update {seal.number} of feed {kind}, {expected} comes next"
-                        )
-                    feeds.update(self.applier.sealed(seal, group.locations[kind]))
-                    seals.append(seal)
-                    servers = self.applier.servers
-                    self._remember(
-                        (servers.server.ended + _u64(servers.incarnation), kind, seal.number),
-                        join_update(seal.head, seal.signature, b"".join(leaves)),
-                    )
+            seals, feeds = group.seal(self._sealer, self.applier, self._recent)
         self.take({FEEDS: feeds, STATE: self.applier.ends()})
         return seals
-
-    def _tell_positions(self, group: Group, seals: Sequence[Seal]) -> None:
-        servers = self.applier.servers
-        positions = {
-            seal.kind: Position(servers.server, Incarnation(servers.incarnation), self.log.epoch, seal.number)
-            for seal in seals
-        }
-        for transaction, registry, data in group.transactions:
-            for kind, has in ((REGISTRY, registry), (DATA, data)):
-                if has and kind in positions:
-                    transaction.positions[kind] = positions[kind]
 
     # For work
 
@@ -298,23 +257,29 @@ class Writer:
         number = applier.number + 1
         try:
             leaves, local, tables = applier.own(transaction, number, self._salt)
-            location = self.log.append(OWN, [*map(b"".join, leaves), pack_local(number, local)])
+            location = self._append(OWN, [*map(b"".join, leaves), pack_local(number, local)])
         except Exception:
             applier.registry, applier.number, applier.gained = before
             raise
         self.take(tables)
         transaction.sequence = number
-        group = self.group
-        for kind in (REGISTRY, DATA):
-            if leaves[kind]:
-                group.leaves[kind].extend(leaves[kind])
-                group.locations[kind].append(location)
-        group.transactions.append((transaction, bool(leaves[REGISTRY]), bool(leaves[DATA])))
+        self.group.add(transaction, leaves, location)
 
     def append_foreign(self, kind: int, sections: list[bytes], make: Callable[[int, Location], TableChanges]) -> None:
         """Append a frame that is no own transaction; `make` says what it changes, given number and place."""
-        location = self.log.append(kind, sections)
+        location = self._append(kind, sections)
         self.take(make(self.applier.number + 1, location))
+
+    def _append(self, kind: int, sections: list[bytes]) -> Location:
+        """A full disk is its caller's affair; one that fails stops the store."""
+        try:
+            return self.log.append(kind, sections)
+        except (Exhausted, LocalMistake):
+            raise
+        except Exception as error:
+            self._stop(error)
+            assert self.failure is not None
+            raise _again(self.failure) from error
 
     def take(self, tables: TableChanges) -> None:
         """Changes become part of the appended state."""
@@ -335,9 +300,9 @@ class Writer:
     def answer(self, task: trio.lowlevel.Task, result: outcome.Outcome[Any]) -> None:
         trio.lowlevel.reschedule(task, result)
 
-    def recent_update(self, owner: bytes, kind: int, number: int) -> bytes | None:
+    def recent_update(self, server: ServerId, incarnation: int, kind: int, number: int) -> bytes | None:
         """An update that was committed or applied lately."""
-        return self._recent.get((owner, kind, number))
+        return self._recent.get(server, incarnation, kind, number)
 
     # Folding
 
@@ -420,13 +385,6 @@ class Writer:
         self._salt_at = at + 16
         return self._salts[at : at + 16]
 
-    def _remember(self, key: tuple[bytes, int, int], data: bytes) -> None:
-        self._recent[key] = data
-        self._recent_bytes += len(data)
-        while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
-            _, old = self._recent.popitem(last=False)
-            self._recent_bytes -= len(old)
-
 
 def _never_abort(_: Any) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
@@ -435,7 +393,3 @@ def _never_abort(_: Any) -> trio.lowlevel.Abort:
 def _again(error: BangpathError) -> BangpathError:
     """A new exception of the same kind: one that is raised twice would collect tracebacks."""
     return type(error)(error.cause, next_step=error.next_step, **error.details)
-
-
-def _u64(number: int) -> bytes:
-    return number.to_bytes(8, "big")

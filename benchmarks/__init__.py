@@ -1,0 +1,10 @@
+"""Ours and its peers, measured in one run, in turn; one file per area. `python -m benchmarks AREA --json`.
+
+    store        commits against SQLite, with the number of syncs told
+    transport    packets against aioquic and a bare socket
+
+    kill_loop      kill -9 of a committing process, again and again: nothing answered may be missing
+    crash_states   the same on a simulated disk that forgets what was not synced
+
+Only ratios of one run count: the machine is shared and noisy. Each area has `measure(rounds=...) -> rows`.
+"""

@@ -1,0 +1,110 @@
+"""What was appended since the last sync, what sealing it gives, and what was made durable lately.
+
+    Group          leaves and frames by feed, who waits for the sync, updates of others
+      seal         each feed's leaves  ->  one own update: its number, chained and signed by the `Sealer` (DESIGN L3)
+    RecentUpdates  bytes of updates just made durable: they are sent at once, to several peers, without reading back
+
+A group that is not synced is forgotten whole; its numbers are given again to the next group, for nothing of it ever
+left this server.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import trio
+
+from identity.errors import LocalMistake
+from identity.names import Incarnation, Position, ServerId
+from store.applying import Applier
+from store.reading import Servers
+from store.records import DATA, REGISTRY, Seal, Sealer, Update, join_update
+from store.segments import Location
+from store.transaction import Transaction
+
+RECENT_BYTES = 8 << 20  # about one full group (L5); a slower peer is served from the log
+
+
+class Committed(NamedTuple):
+    """What one sync made durable: own updates (their seals) and updates of others, in order."""
+
+    seals: tuple[Seal, ...]
+    applied: tuple[Update, ...]
+
+
+class RecentUpdates:
+    """The bytes of the last updates made durable, oldest forgotten first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[bytes, int, int, int], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, server: ServerId, incarnation: int, kind: int, number: int, data: bytes) -> None:
+        self._kept[server, incarnation, kind, number] = data
+        self._bytes += len(data)
+        while self._bytes > RECENT_BYTES and len(self._kept) > 1:
+            _, old = self._kept.popitem(last=False)
+            self._bytes -= len(old)
+
+    def add_applied(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            head = update.head
+            self.add(head.server, head.incarnation, head.kind, head.number, update.to_bytes())
+
+    def get(self, server: ServerId, incarnation: int, kind: int, number: int) -> bytes | None:
+        return self._kept.get((server, incarnation, kind, number))
+
+
+class Group:
+    """What was appended since the last sync."""
+
+    def __init__(self) -> None:
+        self.leaves: tuple[list[bytes], list[bytes]] = ([], [])
+        self.locations: tuple[list[Location], list[Location]] = ([], [])
+        self.waiting: list[tuple[trio.lowlevel.Task, Any]] = []
+        self.applied: list[Update] = []
+        self._transactions: list[tuple[Transaction, bool, bool]] = []
+
+    def add(self, transaction: Transaction, leaves: tuple[list[bytes], list[bytes]], location: Location) -> None:
+        """An own transaction that was appended at `location`."""
+        for kind in (REGISTRY, DATA):
+            if leaves[kind]:
+                self.leaves[kind].extend(leaves[kind])
+                self.locations[kind].append(location)
+        self._transactions.append((transaction, bool(leaves[REGISTRY]), bool(leaves[DATA])))
+
+    def seal(
+        self, sealer: Sealer, applier: Applier, recent: RecentUpdates
+    ) -> tuple[list[Seal], dict[bytes, bytes | None]]:
+        """The own updates of this group, and their entries of the table of feeds.
+
+        Raises `LocalMistake` when the sealer counts otherwise than the log.
+        """
+        seals = []
+        feeds: dict[bytes, bytes | None] = {}
+        servers = applier.servers
+        for kind in (REGISTRY, DATA):
+            leaves = self.leaves[kind]
+            if not leaves:
+                continue
+            expected = applier.next_update(kind)
+            seal = sealer.seal(kind, leaves)
+            if seal.number != expected:
+                raise LocalMistake(f"the sealer gave update {seal.number} of feed {kind}, {expected} comes next")
+            feeds.update(applier.sealed(seal, self.locations[kind]))
+            seals.append(seal)
+            data = join_update(seal.head, seal.signature, b"".join(leaves))
+            recent.add(servers.server, servers.incarnation, kind, seal.number, data)
+        return seals, feeds
+
+    def tell_positions(self, servers: Servers, epoch: int, seals: Sequence[Seal]) -> None:
+        """Each transaction learns which own updates carry it."""
+        positions = {
+            seal.kind: Position(servers.server, Incarnation(servers.incarnation), epoch, seal.number) for seal in seals
+        }
+        for transaction, registry, data in self._transactions:
+            for kind, has in ((REGISTRY, registry), (DATA, data)):
+                if has and kind in positions:
+                    transaction.positions[kind] = positions[kind]
