@@ -5,7 +5,7 @@ Each is one GET; the columns are the operator's questions (who is heard, by whom
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -24,8 +24,10 @@ def status_command(meant: dict[str, str | None], as_json: bool) -> None:
         print_json(said)
         return
     for name, value in said.items():
-        shown = seconds(value) if name.endswith("_s") else cell(value)
-        click.echo(f"{name.removesuffix('_s').replace('_', ' '):<18} {shown}")
+        if value in (None, "") or name == "started_ms":
+            continue
+        for label, shown in _lines_of(name, value):
+            click.echo(f"{label:<24} {shown}")
 
 
 @click.command("peers")
@@ -114,6 +116,16 @@ def feeds_command(meant: dict[str, str | None], as_json: bool) -> None:
         ),
         empty="no feeds",
     )
+
+
+def _lines_of(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """A field of a status, of which some hold fields of their own."""
+    if isinstance(value, dict):
+        for inner, each in value.items():
+            yield from _lines_of(f"{name} {inner}", each)
+    else:
+        label = name.removesuffix("_s").replace("_", " ")
+        yield label, seconds(value) if name.endswith("_s") else cell(value)
 
 
 def _milliseconds(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Every command that README and the guides show is run, in their order, as a reader would type it."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def script(path: Path, *, without: tuple[str, ...] = ()) -> str:
             command = line[2:]
             if command in without:
                 continue
-            lines.append(f"echo {command!r}" if "'" not in command else f'echo "{command.split()[0]}"')
+            lines.append(f"echo {shlex.quote(command)}")
             lines.append(command)
             started = re.match(r"bangpath (@\S+) run &$", command)
             if started:
