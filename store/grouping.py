@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-
-import trio
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from identity.errors import LocalMistake
 from identity.names import Incarnation, Position, ServerId
@@ -23,6 +21,9 @@ from store.reading import Servers
 from store.records import DATA, REGISTRY, Seal, Sealer, Update, join_update
 from store.segments import Location
 from store.transaction import Transaction
+
+if TYPE_CHECKING:
+    import trio
 
 RECENT_BYTES = 8 << 20  # about one full group (L5); a slower peer is served from the log
 
