@@ -26,13 +26,14 @@ from typing import Any
 import trio
 
 from identity.errors import BangpathError, Refused, Unreachable
-from node import children, opening
+from node import children
 from node.airports import AIRPORT, AUTHORITY, NEXT, OWNERS, PLACES, Place, load
 from node.cli.output import counted
 from node.cli.where import note
 from node.client import Client
 from node.importing import Import
 from node.mesh_view import Screen
+from node.opening import create_root, join
 from node.rows import Row
 
 ANY_PORT = ("127.0.0.1", 0)  # chosen when a server is made, and kept in its configuration
@@ -143,7 +144,7 @@ class Mesh:
         home = self._home(place.server)
         if not (home / "bangpath.toml").exists():
             said = await self._client(AUTHORITY.server).invite(place.server)
-            await opening.join(home, said["ticket"], listen=ANY_PORT, local="*", name=place.name)
+            await join(home, said["ticket"], listen=ANY_PORT, local="*", name=place.name)
         await self._start(place, nursery)
 
     async def _start(self, place: Place, nursery: trio.Nursery) -> None:
@@ -284,7 +285,7 @@ def _found(home: Path, place: Place) -> None:
 
     from identity.names import ServerId
 
-    opening.create_root(
+    create_root(
         home,
         ServerId.parse(place.server),
         listen=ANY_PORT,
