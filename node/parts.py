@@ -182,6 +182,11 @@ class Parts:
         self.database.on_committed = self._committed
         for server, addresses in self.config.addresses.items():
             self.directory.learn_addresses(server, addresses)
+            if self.directory.entry(server) is None:  # its key is not known yet: whoever proves to be it, is it
+                self.router.know(server, b"", addresses, now)
+                if self.config.connect.matches(server) and server != self.server:
+                    self._kept[server] = None
+                    self.router.want(server, now)
         self.tell_router(now)
 
     def start(self, nursery: Any) -> None:

@@ -32,6 +32,7 @@ from identity.errors import LocalMistake
 Result = TypeVar("Result")
 
 _IDLE_LIMIT = 3  # times that nothing was due before we call it a deadlock; trio's own start and end need one or two
+_DEAF_LIMIT = 100  # and times after which whoever is still there will not go by itself
 
 
 class Agenda(trio.abc.Clock):
@@ -106,6 +107,8 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
             if idle > _IDLE_LIMIT and not deadlock:
                 deadlock.append(f"at virtual second {agenda.now:.3f} every task waits and nothing is due")
                 scope.cancel()
+            if idle > _DEAF_LIMIT:
+                raise LocalMistake(f"{deadlock[0]}, and a task that ignores cancellation waits for ever")
             return super().get_events(0.001)
 
     with _deterministic(seed), _replaced(_run, "TheIOManager", SimulatedIO):

@@ -47,6 +47,7 @@ Result = TypeVar("Result")
 
 BIRTH_MS = 1_767_225_600_000  # 2026-01-01: when every simulated world begins, by the wall
 PORT = 7000
+SYNC_S = 0.002  # a sync of a simulated disk takes half of this to half as much again
 YEAR_MS = 365 * 24 * 3600 * 1000
 
 
@@ -66,7 +67,8 @@ class SimulatedServer:
         self.name = str(server)
         self.keys = keys
         self.chain = chain
-        self.disk = FaultyDisk(world.generator(f"disk/{self.name}"), trace=self._trace_disk)
+        self._disk_speed = world.generator(f"disk-speed/{self.name}")
+        self.disk = FaultyDisk(world.generator(f"disk/{self.name}"), trace=self._trace_disk, pause=self._pause)
         self.tables = world.new_tables()
         self.clock_offset_ms = 0
         self.node: Any = None
@@ -168,6 +170,11 @@ class SimulatedServer:
         with self.node.view() as view:
             found = view.get(reference)
         return None if found is None else dict(found.fields)
+
+    async def _pause(self) -> None:
+        """How long this disk's syncs take: what is not synced when the power fails meanwhile is what crashes are about."""
+        with trio.CancelScope(shield=True):  # a sync that has begun cannot be called back
+            await trio.sleep(SYNC_S * (0.5 + self._disk_speed.random()))
 
     def _trace_disk(self, what: str) -> None:
         self.world.trace.record(self.world.now, "disk", self.name, what)

@@ -3,6 +3,9 @@
 try   1      2       3       4       5      ...
       XK     XK      XK      XX      XK     ...        XX: the peer may have another key by now (DESIGN X1)
 after   0.25   0.38    0.56    0.84    1.0  ... s      until `handshake_timeout_s`
+
+A peer whose key is not known here at all (an address that somebody configured) is called by XX from the first try;
+whose key it then proves is the certificate's to say.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ class Call:
         network: bytes, parameters: bytes, random: random.Random, settings: Settings,
         new_index: Callable[[], int], now: float,
     ) -> None:  # fmt: skip
-        """Raises `PeerMisbehaved` for a `peer_key` of low order."""
+        """`peer_key` empty: not known. Raises `PeerMisbehaved` for one of low order."""
         self.number = number
         self.address = address
         self.peer_key = peer_key
@@ -56,7 +59,7 @@ class Call:
             return made
 
         self._make = make
-        self._make(XK)
+        self._make(XK if peer_key else XX)
 
     @property
     def indexes(self) -> list[int]:
@@ -66,7 +69,12 @@ class Call:
     def next_first(self, now: float) -> bytes:
         """The packet to send now; sets `next_at`."""
         which = 0
-        if self.psk_id == ZERO_ID and self._tries >= SILENT_TRIES and (self._tries - SILENT_TRIES) % 2 == 0:
+        if (
+            self.peer_key
+            and self.psk_id == ZERO_ID
+            and self._tries >= SILENT_TRIES
+            and (self._tries - SILENT_TRIES) % 2 == 0
+        ):
             if len(self._initiators) == 1:
                 self._make(XX)
             which = 1

@@ -127,6 +127,8 @@ class Endpoint:
     ) -> int:
         """Call a peer. The number of the connection to be; `Connected` or `Closed(established=False)` follows.
 
+        `peer_key` empty: whoever answers there and knows the mesh's secret; `Connected` tells the key it proved.
+
         Raises `Refused` for our own key or a key that is none, `Exhausted` when there are too many connections,
         `LocalMistake` for a secret nobody knows.
         """

@@ -1,0 +1,145 @@
+"""Real nodes on bad ground, by seed: what was answered is there after any crash, and mirrors come to say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networkx
+import pytest
+import trio
+
+from identity.errors import BangpathError, LocalMistake, Refused
+from identity.names import Reference
+from simulations.faulty_disk import PowerCut
+from simulations.network import Link
+from simulations.plugin import simulate
+from simulations.world import World
+from simulations.world import simulate as run_world
+from store.registry import definition_from_toml
+
+NOTE = definition_from_toml('name = "Note"\n[fields]\ntext = { type = "string" }\n')
+
+
+@simulate(nodes=3, seeds=3)
+async def test_a_mirror_catches_up_whatever_was_cut(mesh: World) -> None:
+    a, b, c = mesh.nodes
+    for server in mesh.nodes:
+        await server.define(NOTE)
+    note = await a.create("Note", {"text": "hi"})
+    await c.mirror(a)
+    await mesh.eventually(lambda: c.read(note) == {"text": "hi"}, within=30)
+    mesh.cut(a >> c)
+    with mesh.partition({a, b}, {c}):
+        await a.update(note, {"text": "bye"})
+        await b.crash()
+        await mesh.sleep(5)
+        assert c.read(note) == {"text": "hi"}
+        await b.restart()
+    mesh.mend(a >> c)
+    await mesh.eventually(lambda: c.read(note) == {"text": "bye"}, within=60)
+
+
+@simulate(nodes=2, seeds=20, link=Link(delay=0.01, jitter=0.01, loss=0.05, duplicate=0.02))
+async def test_what_was_answered_is_there_after_any_crash(mesh: World) -> None:
+    owner, mirror = mesh.nodes
+    for server in mesh.nodes:
+        await server.define(NOTE)
+    await mirror.mirror(owner)
+    answered: dict[Reference, str] = {}
+    asked: dict[Reference, set[str]] = {}
+
+    async def write(writer: int) -> None:
+        for number in range(1000):
+            text = f"{writer}.{mesh.now:.6f}.{number}"
+            try:
+                if number % 3 and answered:
+                    reference = mesh.random.choice(sorted(answered))
+                    if reference in busy:
+                        continue
+                    busy.add(reference)
+                    asked[reference].add(text)
+                    await owner.update(reference, {"text": text})
+                    busy.discard(reference)
+                else:
+                    reference = await owner.create("Note", {"text": text})
+                    asked[reference] = {text}
+            except (BangpathError, PowerCut, trio.Cancelled):
+                return
+            answered[reference] = text
+            asked[reference] = {text}
+
+    for life in range(4):
+        busy: set[Reference] = set()
+        async with trio.open_nursery() as nursery:
+            for writer in range(4):
+                nursery.start_soon(write, writer)
+            await mesh.sleep(0.02 + 0.2 * mesh.random.random())
+            await (owner if life != 2 else mirror).crash()
+            nursery.cancel_scope.cancel()
+        await (owner if life != 2 else mirror).restart()
+        for reference, text in answered.items():
+            found = owner.read(reference)
+            assert found is not None, f"{reference} was answered and is gone"
+            assert found["text"] == text or found["text"] in asked[reference]
+            answered[reference] = found["text"]
+    await mesh.eventually(lambda: all(mirror.read(each) == owner.read(each) for each in answered), within=60)
+    assert len(answered) > 20
+
+
+
+def test_a_graph_says_who_is_whose_neighbour(simulation: Any) -> None:
+    """A line: the last server hears of the first only through those between."""
+
+    async def story(mesh: World) -> None:
+        first, *_, last = mesh.servers
+        for server in mesh.servers:
+            await server.define(NOTE)
+        note = await first.create("Note", {"text": "passed on"})
+        for server in mesh.servers[1:]:
+            await server.mirror(first)
+        await mesh.eventually(lambda: last.read(note) == {"text": "passed on"}, within=60)
+        found = await last.get(note)
+        assert found.kind == "mirrored"
+        assert found.path[0] == first.server
+        assert found.path[-1] == last.server
+
+    simulation(story, servers=networkx.path_graph(5), seed=3)
+
+
+def test_one_seed_one_trace(simulation: Any) -> None:
+    async def story(mesh: World) -> None:
+        a, b = mesh.servers
+        for server in mesh.servers:
+            await server.define(NOTE)
+        note = await a.create("Note", {"text": "x"})
+        await b.mirror(a)
+        await mesh.eventually(lambda: b.read(note) is not None, within=30)
+
+    hashes = [simulation(story, servers=2, seed=seed).trace.hash for seed in (7, 7, 8)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_failure_names_its_seed() -> None:
+    async def story(mesh: World) -> None:
+        await mesh.eventually(lambda: False, within=1)
+
+    with pytest.raises(AssertionError) as failed:
+        run_world(story, servers=1, seed=42)
+    assert "seed 42" in str(failed.value)
+    assert any("seed=42" in note for note in failed.value.__notes__)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    async def story(mesh: World) -> None:
+        (only,) = mesh.servers
+        with pytest.raises(LocalMistake, match="1 is up already"):
+            await only.start()
+        await only.stop()
+        with pytest.raises(Refused, match="1 is down"):
+            await only.create("Note", {})
+        with pytest.raises(LocalMistake, match="1 is down already"):
+            await only.crash()
+
+    run_world(story, servers=1, seed=1)
+    with pytest.raises(Refused, match="without servers"):
+        run_world(story, servers=0, seed=1)
