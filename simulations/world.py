@@ -172,7 +172,7 @@ class SimulatedServer:
         return None if found is None else dict(found.fields)
 
     async def _pause(self) -> None:
-        """How long this disk's syncs take: what is not synced when the power fails meanwhile is what crashes are about."""
+        """How long this disk's syncs take: crashes are about what was not synced yet."""
         with trio.CancelScope(shield=True):  # a sync that has begun cannot be called back
             await trio.sleep(SYNC_S * (0.5 + self._disk_speed.random()))
 

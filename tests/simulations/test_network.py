@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_trace() -> None:
 def test_a_port_in_use_and_impossible_rules_are_refused() -> None:
     async def story(network: SimulatedNetwork) -> None:
         await pair(network)
-        with pytest.raises(Refused, match="port 7000 of 1.1 is in use"):
+        with pytest.raises(Refused, match=r"port 7000 of 1\.1 is in use"):
             await network.host("1.1").open_datagram_port("", 7000)
 
     run(story)
