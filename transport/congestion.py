@@ -13,15 +13,14 @@ is why it is so (DESIGN X4: our users' links do). Only a round in which more tha
 lowers a ceiling on the window: then a buffer is overflowing, most likely the socket's on a fast machine.
 
 The pace is a credit that grows with time and never beyond BURST_S of it: timers of this system wake to a millisecond,
-so on a fast path several batches leave at once. All sizes are bytes, times seconds.
+so on a fast path several batches leave at once. Within one machine there is no path to find out about, only a socket's
+buffer: no pace there, and a window of at least LOCAL_BYTES. All sizes are bytes, times seconds.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-
-from transport.mtu import BASE_PACKET_BYTES
 
 INITIAL_PACKETS = 32  # as the sketch; RFC 9002's ten are three round trips slower
 MINIMUM_PACKETS = 4
@@ -34,6 +33,7 @@ LOOK_EVERY_S = 10.0
 LOOK_S = 0.2
 HOST_S = 0.002  # a receiver's millisecond of ACK delay and the time both machines take for a batch
 BURST_S = 0.004
+LOCAL_BYTES = 1 << 20  # a quarter of a socket's buffer; both sides work on some of it while the rest is on the way
 LOSS_LIMIT = 0.15
 LOSS_SLACK = 16  # packets: a few in a small round are chance
 MAX_LOSS = 0.5  # that the pace makes up for
@@ -46,11 +46,14 @@ STARTUP, DRAIN, STEADY, LOOK = "startup", "drain", "steady", "look"
 class Congestion:
     """One path's window and pace."""
 
-    def __init__(self, packet_bytes: int, now: float) -> None:
+    def __init__(self, packet_bytes: int, now: float, *, local: bool = False) -> None:
+        """`local`: the peer is on this machine."""
         self.state = STARTUP
         self.rate = 0.0  # bytes/s that arrive; 0: not known yet
         self.pace = math.inf  # bytes/s that leave
-        self.window = INITIAL_PACKETS * max(min(packet_bytes, 1500), BASE_PACKET_BYTES)
+        self.window = LOCAL_BYTES if local else INITIAL_PACKETS * min(packet_bytes, 1500)
+        self._least = LOCAL_BYTES if local else 0
+        self._paced = not local
         self._first_window = self.window
         self.minimum_s = math.inf  # the shortest round trip of the last 10 s
         self._packet = packet_bytes
@@ -197,10 +200,12 @@ class Congestion:
             pace, window = self.rate, path / 2
         else:
             pace, window = CYCLE[self._cycle] * self.rate, WINDOW_GAIN * path
-        self.window = int(max(min(window, self._ceiling), MINIMUM_PACKETS * self._packet))
+        self.window = int(max(min(max(window, self._least), self._ceiling), MINIMUM_PACKETS * self._packet))
         self._set_pace(pace if self.state is STARTUP else pace / (1 - MADE_UP * self._loss), now)
 
     def _set_pace(self, pace: float, now: float) -> None:
+        if not self._paced:
+            return
         if self.pace == math.inf:
             self._credit_at = now
         else:

@@ -38,7 +38,7 @@ from transport.filling import Filler
 from transport.flights import Flights
 from transport.fragments import Incoming, Outgoing
 from transport.loss import probe_timeout
-from transport.mtu import BASE_PACKET_BYTES, NARROW_AFTER, packet_bytes
+from transport.mtu import BASE_PACKET_BYTES, NARROW_AFTER, is_loopback, packet_bytes
 from transport.packet import (
     CLOSE_DONE,
     CLOSE_EXHAUSTED,
@@ -149,7 +149,7 @@ class Connection:
         outgoing.widen(max_bytes=parameters.window_bytes, max_messages=parameters.window_messages)
         self._incoming = Incoming(window_bytes=settings.window_bytes, window_messages=settings.window_messages)
         size = packet_bytes(address[0], anywhere=settings.packet_bytes, loopback=settings.loopback_packet_bytes)
-        self._congestion = Congestion(size, now)
+        self._congestion = Congestion(size, now, local=is_loopback(address[0]))
         self._flights = Flights(outgoing, self._congestion, now)
         if round_trip_s is not None:
             self._flights.round_trip.update(round_trip_s)

@@ -38,6 +38,7 @@ class Link:
 @dataclass
 class Side:
     endpoint: Endpoint
+    private: bytes
     key: bytes  # public
     address: tuple[str, int]
     events: list[Event] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Pair:
         self.now = 100.0
         self.random = random.Random(seed)
         keys = sorted([self.random.randbytes(32), self.random.randbytes(32)], key=noise.public_key, reverse=swap_keys)
+        self.settings = settings
         self.psks = {ZERO: psk}
         self.a = self._side(keys[0], A, settings)
         self.b = self._side(keys[1], B, settings)
@@ -73,7 +75,26 @@ class Pair:
 
     def _side(self, private: bytes, address: tuple[str, int], settings: Settings | None) -> Side:
         endpoint = Endpoint(private, b"test mesh", self.psks.get, self.random, settings, self.now)
-        return Side(endpoint, noise.public_key(private), address)
+        return Side(endpoint, private, noise.public_key(private), address)
+
+    def forge(self, side: Side, plaintext: bytes) -> bytes:
+        """A packet with these frames, sealed with a side's own keys: what a peer could send that is no honest one."""
+        connection = next(iter(side.endpoint._connections.values()))
+        out = bytearray(len(plaintext) + 29)
+        connection._sealer.seal_into(memoryview(out), 0, plaintext)
+        connection._flights.pass_over(connection._sealer.next_number - 1)
+        return bytes(out)
+
+    def inject(self, receiver: Side, datagram: bytes, sender: tuple[str, int] | None = None) -> None:
+        """Give a datagram to one side, as from the other or from anywhere."""
+        sender = sender or (A if receiver.address == B else B)
+        receiver.endpoint.handle_datagrams(memoryview(datagram), len(datagram), sender, self.now)
+
+    def restart(self, side: Side) -> None:
+        """The process dies and starts again: same key and address, no memory."""
+        private = side.private
+        side.endpoint = Endpoint(private, b"test mesh", self.psks.get, self.random, self.settings, self.now)
+        side.events.clear()
 
     def set_links(self, **values: object) -> None:
         for link in self.links.values():
@@ -140,10 +161,12 @@ class Pair:
             altered = datagram
             if self.random.random() < link.corrupt:
                 place = self.random.randrange(len(datagram))
-                altered = datagram[:place] + bytes([datagram[place] ^ 1 << self.random.randrange(8)]) + datagram[place + 1 :]
+                altered = (
+                    datagram[:place] + bytes([datagram[place] ^ 1 << self.random.randrange(8)]) + datagram[place + 1 :]
+                )
             self.deliver(sender, receiver, altered, link.free_at + link.delay + link.jitter * self.random.random())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pair() -> type[Pair]:
     return Pair
