@@ -96,9 +96,14 @@ async def start(server: str, directory: Path) -> Child:
         log.close()
     child = Child(server, directory, process, life)
     said = b""
-    async with trio.lowlevel.FdStream(ready) as pipe:
-        with trio.move_on_after(READY_S):
-            said = bytes(await pipe.receive_some(1))
+    try:
+        async with trio.lowlevel.FdStream(ready) as pipe:
+            with trio.move_on_after(READY_S):
+                said = bytes(await pipe.receive_some(1))
+    except BaseException:  # Ctrl-C while it starts
+        with trio.CancelScope(shield=True):
+            await child.stop()
+        raise
     if not said:
         how = await child.stop()
         raise Refused(

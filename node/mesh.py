@@ -39,6 +39,7 @@ from node.rows import Row
 ANY_PORT = ("127.0.0.1", 0)  # chosen when a server is made, and kept in its configuration
 LOOK_S = 1.0  # between two looks at the servers
 SETTLE_S = 60.0  # for the mirrors to catch up, before `--once` gives up
+PARTIAL, INTERRUPTED = 3, 130
 _IMPORTED = "imported"  # a file in an owner's directory: its airports stand, so many
 
 
@@ -92,15 +93,16 @@ class Mesh:
         return self._clients[server]
 
     async def run(self, *, once: bool = False) -> int:
-        """All of it; 0, or 3 when `once` was asked and the mirrors did not catch up."""
+        """All of it; 0, 3 when `once` was asked and a mirror did not catch up, 130 when ended before it stood."""
         self._begun = trio.current_time()
-        caught_up = True
+        code = INTERRUPTED
         async with trio.open_nursery() as nursery:
             await nursery.start(self._listen_for_signals, nursery.cancel_scope)
             try:
                 await self._build(nursery)
                 caught_up = await self._settle()
                 self._screen.standing(trio.current_time() - self._begun, caught_up=caught_up)
+                code = PARTIAL if once and not caught_up else 0
                 if not once:
                     await self._screen.what_next(self._clients)
                     await self._watch()
@@ -108,7 +110,7 @@ class Mesh:
                 with trio.CancelScope(shield=True):
                     await self._stop_all()
             nursery.cancel_scope.cancel()
-        return 0 if caught_up or not once else 3
+        return code
 
     async def _listen_for_signals(
         self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

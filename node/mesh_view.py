@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Screen:
     def say(self, text: str) -> None:
         """One line, above the table."""
         self._erase()
-        print(text, flush=True)
+        self._print(text)
         self._said = ""
 
     def of(self, server: str) -> str:
@@ -70,15 +70,15 @@ class Screen:
             if self._live:
                 full = round(part * BAR)
                 bar = "#" * full + "-" * (BAR - full)
-                print(f"\rimporting [{bar}] {counted(done)} of {counted(total)} airports", end="", flush=True)
+                self._print(f"\rimporting [{bar}] {counted(done)} of {counted(total)} airports", end="")
             elif part - told >= QUIET_STEP or done == total:
                 told = part
-                print(f"importing: {counted(done)} of {counted(total)} airports", flush=True)
+                self._print(f"importing: {counted(done)} of {counted(total)} airports")
 
         advance(0)
         yield advance
         if self._live:
-            print(flush=True)
+            self._print("")
 
     def standing(self, seconds: float, *, caught_up: bool) -> None:
         self.say(
@@ -114,11 +114,11 @@ class Screen:
         if self._live:
             self._erase()
             limit = shutil.get_terminal_size().columns - 1
-            print("\n".join(line[:limit] for line in lines), flush=True)
+            self._print("\n".join(line[:limit] for line in lines))
             self._drawn = len(lines)
         elif "\n".join(lines) != self._said:
             self._said = "\n".join(lines)
-            print(self._said, flush=True)
+            self._print(self._said)
 
     def stopped(self, directory: Path, not_ours: list[str]) -> None:
         rest = f" ({', '.join(not_ours)} not ours or not running)" if not_ours else ""
@@ -126,8 +126,13 @@ class Screen:
 
     def _erase(self) -> None:
         if self._drawn:
-            print(f"\x1b[{self._drawn}A\x1b[J", end="")
+            self._print(f"\x1b[{self._drawn}A\x1b[J", end="")
             self._drawn = 0
+
+    def _print(self, text: str, *, end: str = "\n") -> None:
+        """A reader that has gone (`bangpath mesh | head`) must not keep the servers from being stopped in order."""
+        with suppress(BrokenPipeError):
+            print(text, end=end, flush=True)
 
 
 def command_name() -> str:

@@ -136,10 +136,17 @@ def _tell(error: Exception, *, as_json: bool) -> int:
 
 
 def _unpacked(error: BaseException) -> Any:
-    """The one error inside trio's groups of one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    """The error inside trio's groups: of several the first that is not ours to explain, else the first."""
+    from identity.errors import BangpathError
+
+    waiting, found = [error], []
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BaseExceptionGroup):
+            waiting.extend(reversed(each.exceptions))
+        else:
+            found.append(each)
+    return next((each for each in found if not isinstance(each, (BangpathError, OSError, KeyboardInterrupt))), found[0])
 
 
 def _say(told: dict[str, Any], as_json: bool) -> int:

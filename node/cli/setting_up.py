@@ -68,11 +68,17 @@ def init_command(meant: dict[str, str | None], /, server: str, as_json: bool, **
     import random
     import time
 
+    from identity.errors import Refused
     from identity.names import ServerId
     from node.cli.where import note
     from node.opening import create_root
 
     name = ServerId.parse(server)
+    if name.parent is not None:
+        raise Refused(
+            f"{name} is no root: {name.parent} delegates it",
+            next_step=f"bangpath @{name.parent} invite {name}, then bangpath join TICKET",
+        )
     directory = Path(meant["directory"] or server)
     config = create_root(
         directory, name, random=random.SystemRandom(), wall_ms=lambda: time.time_ns() // 1_000_000, **settings
