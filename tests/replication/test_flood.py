@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replication.messages import UpdateMessage
 from store.records import DATA, REGISTRY
 from tests.replication.lab import Lab
 
@@ -418,3 +419,68 @@ def test_a_restarted_mirror_continues_without_asking_again():
     lab.run(2)
     assert b.numbers(a) == list(range(1, 12))
     assert sum(b.copies.values()) == before + 1
+
+
+def test_who_leaves_in_the_middle_is_replaced_at_once():
+    lab = Lab(17)
+    a, b, c, d = lab.servers("1.1", "1.2", "1.3", "1.4")
+    for each in (b, c, d):
+        lab.subscribe(each, "1.1")
+    for other in (b, c):
+        lab.connect(a, other)
+    body = b"\x5a" + (300_000).to_bytes(4, "big") + bytes(300_000)
+    for _ in range(20):
+        a.commit(body=body)
+    lab.run(5)
+    lab.tamper = lambda sender, to, message: (
+        [] if sender is b and to is d and isinstance(message, UpdateMessage) else [message]
+    )
+    lab.connect(b, d)
+    lab.run(0.5)
+    lab.connect(c, d)
+    lab.run(0.5)
+    assert d.numbers(a) == []  # b owes everything, and has ten seconds
+    lab.cut(b, d)
+    lab.run(2)
+    assert d.has_all(a)
+
+
+def test_the_registry_that_advanced_while_the_store_looked_is_not_missed():
+    lab = Lab(18)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    lab.connect(a, b)
+    lab.run(1)
+    applies = []
+    b.apply = applies.append  # the store takes its time
+    a.commit()
+    lab.run(0.1)
+    ((update,),) = [each.updates for each in applies]
+    b.flood.handle_registry_advanced(lab.now)
+    b.flood.handle_deferred(update, lab.now)
+    b.flood.handle_deferred(update, lab.now)  # once is enough
+    lab.pump(b)
+    del b.apply
+    lab.run(0.5)
+    assert b.numbers(a) == [1]
+
+
+def test_what_the_store_refuses_stops_that_feed_and_is_told():
+    lab = Lab(19)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    lab.connect(a, b)
+    lab.run(1)
+    applies = []
+    b.apply = applies.append
+    a.commit()
+    lab.run(0.1)
+    b.flood.handle_refused(applies[0].updates[0], "a body that is no value", lab.now)
+    lab.pump(b)
+    del b.apply
+    a.commit()
+    lab.run(20)
+    assert b.numbers(a) == []
+    assert b.events() == ["refused"]
+    (status,) = [each for each in b.flood.feeds(lab.now) if each.feed == a.feed()]
+    assert (status.state, status.reason, status.known) == ("quarantined", "a body that is no value", 2)
