@@ -65,4 +65,5 @@ def carriers_of(spool: Spool, server: ServerId, kind: int) -> list[ServerId]:
 def subscribers_of(spool: Spool, server: ServerId, kind: int) -> list[ServerId]:
     """Greeted peers that are fed this owner's updates from here."""
     probe = FeedId(server, 0, kind)
-    return [session.peer for session in spool.sessions.values() if session.hop_limit(probe)]
+    sessions = spool.sessions.values()
+    return [each.peer for each in sessions if each.peer != server and each.hop_limit(probe)]
