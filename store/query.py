@@ -261,7 +261,7 @@ def understood(condition: Compare, definition: ClassDefinition, resolve: Resolve
 def _understood_value(field: Field, value: Any, resolve: Resolve | None) -> Any:
     base = field.field_type.base
     if base in ("int", "float", "decimal") and type(value) in (int, float, Decimal):
-        if not math.isfinite(value):
+        if not (value.is_finite() if isinstance(value, Decimal) else type(value) is int or math.isfinite(value)):
             raise Refused(f"field {field.name}: {value} is no number to compare with", field=field.name)
         return value  # numbers compare as numbers: an int field with 2.5
     if base == "enum" and isinstance(value, str):
@@ -319,6 +319,8 @@ def _condition_from_plain_untrusted(plain: Any, budget: _Budget, depth: int) -> 
 
 
 def _value_to_plain(value: Any) -> Any:
+    if type(value) is int and not -(2**64) <= value < 2**64:
+        value = Decimal(value)
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return value
     if isinstance(value, Decimal):
