@@ -86,7 +86,6 @@ async def test_what_was_answered_is_there_after_any_crash(mesh: World) -> None:
     assert len(answered) > 20
 
 
-
 def test_a_graph_says_who_is_whose_neighbour(simulation: Any) -> None:
     """A line: the last server hears of the first only through those between."""
 
