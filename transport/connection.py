@@ -5,10 +5,7 @@
                    +--> Receipts (the next ACK)        |
     send() --> Outgoing ----------------------------> Filler --> sealer --> packets
 
-    UNHEARD --heard--> OPEN --end--> CLOSING --sent--> OVER      UNHEARD: we called, and no packet of the session has
-       |                |               |                        come: the third packet of the handshake goes again
-       |                +-----told------|-----------> OVER       with every probe
-       +------- end --------------------+
+While it is UNHEARD (`transport.states`), the third packet of the handshake goes again with every probe.
 
 The parts: `transport.fragments` (messages and pieces), `transport.flights` (what is on the way), `transport.receipts`
 (what came), `transport.loss` and `transport.congestion` (arithmetic), `transport.filling` (packets out), `transport.
@@ -26,14 +23,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from enum import Enum
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from identity.errors import PeerMisbehaved
 from transport.congestion import Congestion
-from transport.events import Closed, Drained, Event, MessageReceived
+from transport.events import Closed, Connected, Drained, Event, MessageReceived
+from transport.figures import Statistics
 from transport.filling import Filler
 from transport.flights import Flights
 from transport.fragments import Incoming, Outgoing
@@ -61,63 +56,15 @@ from transport.ports import Address
 from transport.receipts import Receipts
 from transport.sealing import RENEW_AFTER_S, SessionKeys
 from transport.settings import Settings
+from transport.states import NEXT, Happening, State
 
 if TYPE_CHECKING:
     import random
 
 PROBES = 4  # unanswered, before silence counts: fewer are ordinary loss
+PROBE_PACKETS = 2  # at each probe timeout, RFC 9002 section 6.2.4: one of them may be lost too
 LAG_S = 0.5  # a timer that comes later than this shows that we slept, not the peer
 LOOK_AROUND_S = 30.0  # how often the slow limits are looked at: unfinished messages, the age of the keys
-
-
-class State(Enum):
-    UNHEARD = "unheard"
-    OPEN = "open"
-    CLOSING = "closing"
-    OVER = "over"
-
-
-class Happening(Enum):
-    HEARD = "heard"  # a packet of the session opened
-    END = "end"  # we end it
-    TOLD = "told"  # the peer has ended it
-    SENT = "sent"  # our CLOSE has left
-
-
-NEXT = {
-    (State.UNHEARD, Happening.HEARD): State.OPEN,
-    (State.OPEN, Happening.HEARD): State.OPEN,
-    (State.UNHEARD, Happening.END): State.CLOSING,
-    (State.OPEN, Happening.END): State.CLOSING,
-    (State.UNHEARD, Happening.TOLD): State.OVER,
-    (State.OPEN, Happening.TOLD): State.OVER,
-    (State.CLOSING, Happening.SENT): State.OVER,
-}
-
-
-class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """How a connection does; times in seconds, `..._at` on the monotonic clock."""
-
-    address: Address
-    peer_key: bytes
-    established: bool
-    since: float
-    srtt_s: float
-    variance_s: float
-    minimum_rtt_s: float
-    sent_bytes: int
-    received_bytes: int
-    sent_packets: int
-    received_packets: int
-    lost_packets: int
-    spurious_packets: int  # counted as lost and acknowledged after all
-    resent_bytes: int
-    queued_bytes: int
-    in_flight_bytes: int
-    window_bytes: int
-    delivery_rate: float  # bytes/s
-    heard_at: float | None  # when the newest packet came directly
-    heard_us_at: float | None  # when, by its own word, the peer heard us directly (DESIGN G1)
 
 
 class Connection:
@@ -167,7 +114,9 @@ class Connection:
         self._look_around_at = now + LOOK_AROUND_S
         self._heard_us_at: float | None = None
         self._due = math.inf  # the deadline that was last told
-        self._filler.ping_due = bool(third)  # an ACK tells us that the third packet arrived
+        self._filler.ping_due = True  # the first packet of the session tells the other side that it stands
+        if not third:
+            self._tell_connected()
 
     # -- packets in
 
@@ -177,16 +126,24 @@ class Connection:
         return self._paths.address
 
     @property
-    def established(self) -> bool:
+    def alive(self) -> bool:
+        """Not ended by either side."""
         return self.state in (State.UNHEARD, State.OPEN)
+
+    @property
+    def established(self) -> bool:
+        """Alive, and `Connected` was told."""
+        return self.state is State.OPEN
 
     def handle_packets_untrusted(self, buffer: memoryview, size: int, address: Address, now: float) -> None:
         """Packets of `size` bytes (the last may be shorter), one after another, for this session. Never raises."""
-        if not self.established:
+        if not self.alive:
             return
         opened = self._opener.open_all_untrusted(buffer, size)
         if not opened:
             return
+        if self.state is State.UNHEARD:
+            self._become_open()
         asking = 0
         go_on, receive = self._incoming.continue_untrusted, self._incoming.handle_piece_untrusted
         try:
@@ -214,6 +171,16 @@ class Connection:
         self.received_packets += len(opened)
         self._hear(len(buffer), asking, opened[-1][0], address, now)
 
+    def _become_open(self) -> None:
+        self._step(Happening.HEARD)
+        self.third_due = False
+        self.third = b""
+        self._tell_connected()
+
+    def _tell_connected(self) -> None:
+        keys = self.keys
+        self._tell(Connected(self.number, keys.peer_key, self._paths.address, keys.psk_id, keys.initiator))
+
     def _hear(self, length: int, asking: int, highest: int, address: Address, now: float) -> None:
         self.received_bytes += length
         self.heard_at = now
@@ -221,10 +188,6 @@ class Connection:
             self.heard_first_at = now
         self._waiting_since = None
         self._quiet_since = now
-        if self.state is State.UNHEARD:
-            self.third_due = False
-            self.third = b""
-            self._step(Happening.HEARD)
         self._receipts.note(asking, now)
         if address != self._paths.address:
             self._paths.handle_other_address(address, highest, now)
@@ -285,12 +248,13 @@ class Connection:
 
     def end(self, code: int, reason: str, now: float, *, told: bool) -> None:
         """End the connection and tell the peer why; with `told`, our own side is told too."""
-        if not self.established:
+        if not self.alive:
             return
+        established = self.established
         self._filler.close_due = code, reason
         self._step(Happening.END)
         if told:
-            self._tell(Closed(self.number, reason, self.keys.peer_key, True))
+            self._tell(Closed(self.number, reason, self.keys.peer_key, established))
 
     # -- packets out
 
@@ -324,7 +288,7 @@ class Connection:
     # -- time
 
     def deadline(self) -> float:
-        if not self.established:
+        if not self.alive:
             self._due = math.inf
             return self._due
         flights, receipts = self._flights, self._receipts
@@ -341,7 +305,7 @@ class Connection:
         return due
 
     def handle_deadline(self, now: float) -> None:
-        if not self.established:
+        if not self.alive:
             return
         lag = now - self._due
         if lag > LAG_S and self._waiting_since is not None:
@@ -367,12 +331,15 @@ class Connection:
         since = self._waiting_since
         if self._tries >= PROBES and since is not None and now - since >= self._settings.silence_s:
             host, port = self._paths.address
-            self.end(CLOSE_DONE, f"nothing heard from {host}:{port} for {now - since:.1f} s", now, told=True)
+            reason = f"nothing heard from {host}:{port} for {now - since:.1f} s"
+            if self.state is State.UNHEARD:
+                reason = f"{host}:{port} answered our call and then nothing more: it may not accept the secret we used"
+            self.end(CLOSE_DONE, reason, now, told=True)
             return
         self._tries += 1
         self._probe_from = now
-        self._filler.probes = 2 if self._tries == 1 else 1
-        for message, offset, end in self._flights.oldest(2):
+        self._filler.probes = PROBE_PACKETS
+        for message, offset, end in self._flights.oldest(PROBE_PACKETS):
             self.outgoing.repeat(message, offset, end)
         self.third_due = self.state is State.UNHEARD
         if self._tries > 1:

@@ -7,16 +7,16 @@
                             cookie   --> call      --> first, again
 
     ready list    [c7, c2, c9]      who was touched; each in turn fills the one buffer, until it has nothing to send
-    heap          (when, number)    the earliest deadline of each connection and call
+    turns         (when, number)    the earliest deadline of each connection and call
 
 Rules:
 
 - Whatever comes in, nothing is raised: what is not ours, or not yet, or forged, meets silence (ATTACKS 1-7).
 - **One session with each peer** (by key, and by the secret it was shaken under). A newer one replaces the older:
-  `Closed` for that, then `Connected`. When both call at once, the one begun by the smaller key stays, on both sides:
-  if our call has not been answered when the peer's session stands, that session takes our call's number; if both stand
-  (we have not heard the peer on ours since before it called), the larger key's is closed. A session on which the peer
-  was heard before it called again was lost by the peer (it restarted), so the new one replaces it whoever is smaller.
+  `Closed` for that, then `Connected`. When both call at once, the session begun by the smaller key stays, on both
+  sides; the larger key's call has not been told as `Connected` yet, so the other session takes its number and what
+  waited to be sent. A session on which the peer was heard before it called again was lost by the peer (it restarted):
+  the new one replaces it whoever is smaller.
 - A connection that ended answers what still comes for it with its CLOSE, a few times.
 
 Shells drive this by `identity.machine.Transmitter`; addresses are told as the port told them.
@@ -24,10 +24,8 @@ Shells drive this by `identity.machine.Transmitter`; addresses are told as the p
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from identity.errors import Exhausted, LocalMistake, PeerMisbehaved, Refused
@@ -35,8 +33,10 @@ from identity.machine import Batch
 from transport import noise
 from transport.admission import Admission, HalfOpen
 from transport.calling import Call
-from transport.connection import Connection, State, Statistics
-from transport.events import Closed, Connected, Event
+from transport.connection import Connection
+from transport.events import Closed, Event
+from transport.farewells import Farewells
+from transport.figures import Statistics
 from transport.fragments import Outgoing
 from transport.handshake import ZERO_ID
 from transport.mtu import MAX_PACKET_BYTES
@@ -56,27 +56,14 @@ from transport.parameters import Parameters
 from transport.ports import Address
 from transport.sealing import SessionKeys
 from transport.settings import Settings
+from transport.states import State
+from transport.turns import Turns
 
 if TYPE_CHECKING:
     import random
 
 INDEX_BYTES = 5  # type and index: what packets for one connection have in common
-LINGER_S = 10.0  # how long an ended connection still answers
-MAX_LINGERING = 1024
-MAX_FAREWELLS = 4
 MAX_REPLIES = 4096  # handshake packets waiting to leave; what is more is lost like any other
-
-
-class _Farewell:
-    """The CLOSE of a connection that is over, for whoever has not heard it."""
-
-    __slots__ = ("address", "left", "packet", "until")
-
-    def __init__(self, packet: bytes, address: Address, until: float) -> None:
-        self.packet = packet
-        self.address = address
-        self.until = until
-        self.left = MAX_FAREWELLS
 
 
 class Endpoint:
@@ -110,11 +97,10 @@ class Endpoint:
         self._peers: dict[tuple[bytes, bytes], Connection] = {}  # by peer key and psk id
         self._calls: dict[int, Call] = {}
         self._calls_by_index: dict[int, Call] = {}
-        self._farewells: dict[int, _Farewell] = {}  # by our index, oldest first
+        self._farewells = Farewells()
         self._ready: deque[Connection] = deque()
         self._to_take: list[Connection] = []  # told messages that nobody has taken yet
-        self._heap: list[tuple[float, int]] = []
-        self._armed: dict[int, float] = {}  # the earliest entry of each number in the heap
+        self._turns = Turns()
         self._outputs: list[Event] = []
         self._replies: deque[tuple[bytes, Address]] = deque()
         self._out = memoryview(bytearray(MAX_PACKET_BYTES))
@@ -158,7 +144,7 @@ class Endpoint:
         `LocalMistake` for a message too long.
         """
         found = self._connections.get(connection)
-        if found is not None and found.established:
+        if found is not None and found.alive:
             found.send(message, priority)
             self._touch(found)
             return
@@ -215,8 +201,8 @@ class Endpoint:
                 if connection.untaken_messages:
                     self._to_take.append(connection)
                 self._touch(connection)
-            elif index in self._farewells:
-                self._say_farewell(index, address, now)
+            elif (farewell := self._farewells.answer(index, address, now)) is not None:
+                self._reply(farewell, address)
             at = end
 
     def _handle_handshake_untrusted(self, packet: bytes, address: Address, now: float) -> None:
@@ -285,11 +271,16 @@ class Endpoint:
         return at_once and self._public_key < ours.keys.peer_key
 
     def _number_for(self, keys: SessionKeys) -> tuple[int, Outgoing]:
-        """The number and queue of our own call to this peer, if we are calling it just now; else new ones."""
+        """The number and queue of our own call to this peer, if it has not succeeded yet; else new ones."""
         for call in self._calls.values():
             if call.peer_key == keys.peer_key and call.psk_id == keys.psk_id:
                 self._forget_call(call)
                 return call.number, call.outgoing
+        unheard = self._peers.get((keys.peer_key, keys.psk_id))
+        if unheard is not None and unheard.state is State.UNHEARD:
+            unheard.end(CLOSE_DONE, "both called at once; the other session is used", 0.0, told=False)
+            self._drop(unheard)
+            return unheard.number, unheard.outgoing.again()
         self._numbers += 1
         return self._numbers, Outgoing(queue_bytes=self._settings.queue_bytes)
 
@@ -307,7 +298,6 @@ class Endpoint:
             round_trip_s=round_trip_s, outgoing=outgoing, tell=self._outputs_append, random=self._random, now=now,
         )  # fmt: skip
         self._connections[number] = self._sessions[keys.receive_index] = self._peers[peer] = connection
-        self._outputs.append(Connected(number, keys.peer_key, address, keys.psk_id, keys.initiator))
         self._touch(connection)
 
     def _refuse(self, keys: SessionKeys, address: Address, reason: str) -> None:
@@ -338,13 +328,11 @@ class Endpoint:
                 if connection.state is State.OVER:
                     self._drop(connection)
                 else:
-                    self._arm(connection.number, connection.deadline())
+                    self._turns.arm(connection.number, connection.deadline())
                 continue
             length, size, to = filled
             if connection.state is State.OVER:
-                self._farewells[connection.keys.receive_index] = _Farewell(
-                    bytes(self._out[:length]), to, now + LINGER_S
-                )
+                self._farewells.remember(connection.keys.receive_index, bytes(self._out[:length]), to, now)
             elif len(ready) > 1:
                 ready.rotate(-1)
             return Batch(self._out[:length], size, to)
@@ -353,15 +341,10 @@ class Endpoint:
     # -- time and outputs
 
     def deadline(self) -> float:
-        return self._heap[0][0] if self._heap else math.inf
+        return self._turns.earliest()
 
     def handle_deadline(self, now: float) -> None:
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            due, number = heappop(heap)
-            if self._armed.get(number) != due:
-                continue  # an earlier entry came after this one
-            del self._armed[number]
+        for number in self._turns.take_due(now):
             connection = self._connections.get(number)
             if connection is not None:
                 connection.handle_deadline(now)
@@ -398,7 +381,7 @@ class Endpoint:
         self._reply(call.next_first(now), call.address)
         for index in call.indexes:
             self._calls_by_index[index] = call
-        self._arm(call.number, call.next_at)
+        self._turns.arm(call.number, call.next_at)
 
     def _forget_call(self, call: Call) -> None:
         self._calls.pop(call.number, None)
@@ -416,7 +399,7 @@ class Endpoint:
         elif not connection.ready:
             connection.ready = True
             self._ready.append(connection)
-        if not connection.established:
+        if not connection.alive:
             self._forget_peer(connection)
 
     def _forget_peer(self, connection: Connection) -> None:
@@ -428,27 +411,12 @@ class Endpoint:
         self._forget_peer(connection)
         self._connections.pop(connection.number, None)
         self._sessions.pop(connection.keys.receive_index, None)
-        self._armed.pop(connection.number, None)
-
-    def _arm(self, number: int, due: float) -> None:
-        """See to it that `number` is looked at by `due`; earlier than that is harmless."""
-        if due < self._armed.get(number, math.inf):
-            self._armed[number] = due
-            heappush(self._heap, (due, number))
-
-    def _say_farewell(self, index: int, address: Address, now: float) -> None:
-        farewell = self._farewells[index]
-        if now >= farewell.until or not farewell.left or address != farewell.address:
-            return
-        farewell.left -= 1
-        self._reply(farewell.packet, address)
+        self._turns.disarm(connection.number)
 
     def _new_index(self) -> int:
-        """An index that is not in use. Also the time to forget farewells that nobody needs any more."""
-        while len(self._farewells) > MAX_LINGERING:
-            del self._farewells[next(iter(self._farewells))]
+        """An index that is not in use."""
         while True:
             index = self._random.randrange(1, 2**32)
             if not (index in self._sessions or index in self._calls_by_index or index in self._admission):
-                self._farewells.pop(index, None)
+                self._farewells.forget(index)
                 return index

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
+from itertools import chain
 
 from identity.errors import Exhausted, LocalMistake, PeerMisbehaved
 from transport.packet import PIECE, PIECE_HEAD, PIECE_HEAD_BYTES, Piece
@@ -95,6 +96,7 @@ class Outgoing:
         self._waiting: tuple[deque[Sending], ...] = tuple(deque() for _ in range(PRIORITIES))
         self._under_way: list[Sending | None] = [None] * PRIORITIES
         self._repeats: tuple[deque[tuple[Sending, int, int]], ...] = tuple(deque() for _ in range(PRIORITIES))
+        self._begun: dict[int, Sending] = {}  # by number, until they have arrived
 
     def push(self, data: bytes, priority: int) -> None:
         """Accept a message. Raises `Exhausted` when the queue is full, `LocalMistake` for one too long."""
@@ -114,6 +116,13 @@ class Outgoing:
         """The peer grants more; less than before is an old grant that was overtaken."""
         self.max_bytes = max(self.max_bytes, max_bytes)
         self.max_messages = max(self.max_messages, max_messages)
+
+    def again(self) -> Outgoing:
+        """A queue for another session, of all that is not known to have arrived in this one."""
+        other = Outgoing(queue_bytes=self._most)
+        for message in (*self._begun.values(), *chain.from_iterable(self._waiting)):
+            other.push(bytes(message.data), message.priority)
+        return other
 
     # -- what goes next
 
@@ -173,6 +182,7 @@ class Outgoing:
         self.begun_messages += 1
         self.begun_bytes += message.total
         self._under_way[priority] = message
+        self._begun[message.number] = message
         return message
 
     # -- what became of it
@@ -181,6 +191,7 @@ class Outgoing:
         """The peer has these bytes."""
         if message.arrive(offset, end):
             self.queued_bytes -= message.total
+            del self._begun[message.number]
             if self._full and self.queued_bytes * 2 <= self._most:
                 self._full = False
                 self.drained = True

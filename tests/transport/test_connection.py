@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from identity.errors import Exhausted
-from transport.connection import NEXT, Happening, State
 from transport.events import Closed, Drained
 from transport.packet import CLOSE_DONE, write_ack, write_close, write_nak, write_piece, write_ping
 from transport.settings import Settings
+from transport.states import NEXT, Happening, State
 
 Pair = Any  # tests/transport/conftest.py
 CONTROL, REQUEST, UPDATE, BULK = range(4)
