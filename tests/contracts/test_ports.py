@@ -1,0 +1,169 @@
+"""What a datagram port must do, checked on every implementation (`transport.ports`)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from identity.errors import Refused
+from identity.machine import Batch
+from transport.ports import MAX_READ_BYTES, DatagramPort, Network
+from transport.sockets import UdpNetwork
+
+Story = Callable[["Ground"], Awaitable[None]]
+
+
+class Ground:
+    """Where a story takes place: one network for each of two hosts, and their names."""
+
+    def __init__(self, networks: tuple[Network, Network], hosts: tuple[str, str]) -> None:
+        self.networks = networks
+        self.hosts = hosts
+
+    async def pair(self) -> tuple[DatagramPort, DatagramPort]:
+        left = await self.networks[0].open_datagram_port(self.hosts[0], 0)
+        right = await self.networks[1].open_datagram_port(self.hosts[1], 0)
+        return left, right
+
+
+def run_real(story: Story, *, plain: bool) -> None:
+    network = UdpNetwork(plain=plain)
+
+    async def main() -> None:
+        with trio.fail_after(10):
+            await story(Ground((network, network), ("127.0.0.1", "127.0.0.1")))
+
+    trio.run(main)
+
+
+def run_simulated(story: Story) -> None:
+    from simulations import engine
+    from simulations.network import Link, SimulatedNetwork
+    from simulations.trace import Trace
+
+    async def main(agenda: Any) -> None:
+        network = SimulatedNetwork(agenda, random.Random(1), Trace(), default=Link(delay=0.01, jitter=0.0))
+        with trio.fail_after(10):
+            await story(Ground((network.host("left"), network.host("right")), ("left", "right")))
+
+    engine.run(main, seed=1)
+
+
+@pytest.fixture(params=["real", "plain", "simulated"])
+def run(request: pytest.FixtureRequest) -> Callable[[Story], None]:
+    if request.param == "simulated":
+        return run_simulated
+    return lambda story: run_real(story, plain=request.param == "plain")
+
+
+def batch(*datagrams: bytes, to: DatagramPort) -> Batch:
+    return Batch(memoryview(b"".join(datagrams)), len(datagrams[0]), to.address)
+
+
+async def receive(port: DatagramPort, count: int) -> list[tuple[bytes, tuple[str, int]]]:
+    """The next `count` datagrams, each with its sender."""
+    buffer = memoryview(bytearray(MAX_READ_BYTES))
+    received: list[tuple[bytes, tuple[str, int]]] = []
+    while len(received) < count:
+        got = port.receive_into(buffer)
+        if got is None:
+            await port.wait_readable()
+            continue
+        length, size, sender = got
+        assert 0 < size <= length
+        received += [(bytes(buffer[at : min(at + size, length)]), sender) for at in range(0, length, size)]
+    return received
+
+
+def test_a_datagram_arrives_with_its_sender(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, right = await ground.pair()
+        assert left.receive_into(memoryview(bytearray(MAX_READ_BYTES))) is None
+        assert left.send_batch(batch(b"hello", to=right))
+        assert await receive(right, 1) == [(b"hello", left.address)]
+        assert right.send_batch(batch(b"and back", to=left))
+        assert await receive(left, 1) == [(b"and back", right.address)]
+
+    run(story)
+
+
+@pytest.mark.parametrize(("count", "size", "last"), [(1, 1400, 1400), (46, 1400, 30), (64, 1000, 1000), (3, 16384, 1)])
+def test_a_batch_arrives_as_its_datagrams(run: Callable[[Story], None], count: int, size: int, last: int) -> None:
+    async def story(ground: Ground) -> None:
+        left, right = await ground.pair()
+        chance = random.Random(3)
+        sent = [chance.randbytes(size) for _ in range(count - 1)] + [chance.randbytes(last)]
+        assert left.send_batch(Batch(memoryview(b"".join(sent)), size, right.address))
+        came = await receive(right, count)
+        assert sorted(data for data, _ in came) == sorted(sent)
+
+    run(story)
+
+
+def test_a_port_that_nobody_opened_harms_nobody(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, right = await ground.pair()
+        gone = right.address
+        right.close()
+        for _ in range(5):
+            assert left.send_batch(Batch(memoryview(b"anybody?"), 8, gone))
+            await trio.sleep(0.01)
+            assert left.receive_into(memoryview(bytearray(MAX_READ_BYTES))) is None
+        other = await ground.networks[1].open_datagram_port(ground.hosts[1], 0)
+        other.send_batch(batch(b"still here", to=left))
+        assert (await receive(left, 1))[0][0] == b"still here"
+
+    run(story)
+
+
+def test_a_port_in_use_is_refused_with_its_number_and_what_to_do(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, _ = await ground.pair()
+        with pytest.raises(Refused) as caught:
+            await ground.networks[0].open_datagram_port(*left.address)
+        assert str(left.address[1]) in caught.value.cause
+        assert caught.value.next_step
+        left.close()
+        again = await ground.networks[0].open_datagram_port(*left.address)
+        assert again.address == left.address
+
+    run(story)
+
+
+def test_a_closed_port_says_so_and_wakes_who_waits(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, right = await ground.pair()
+
+        async def read_for_ever() -> None:
+            while True:
+                await left.wait_readable()
+                left.receive_into(memoryview(bytearray(MAX_READ_BYTES)))
+
+        async def wait() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await read_for_ever()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            left.close()
+        left.close()
+        with pytest.raises(trio.ClosedResourceError):
+            left.receive_into(memoryview(bytearray(MAX_READ_BYTES)))
+        with pytest.raises(trio.ClosedResourceError):
+            left.send_batch(batch(b"x", to=right))
+
+    run(story)
+
+
+def test_waiting_to_write_ends(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, _ = await ground.pair()
+        await left.wait_writable()
+
+    run(story)
