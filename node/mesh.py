@@ -96,20 +96,24 @@ class Mesh:
         """All of it; 0, 3 when `once` was asked and a mirror did not catch up, 130 when ended before it stood."""
         self._begun = trio.current_time()
         code = INTERRUPTED
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._listen_for_signals, nursery.cancel_scope)
-            try:
-                await self._build(nursery)
-                caught_up = await self._settle()
-                self._screen.standing(trio.current_time() - self._begun, caught_up=caught_up)
-                code = PARTIAL if once and not caught_up else 0
-                if not once:
-                    await self._screen.what_next(self._clients)
-                    await self._watch()
-            finally:
-                with trio.CancelScope(shield=True):
-                    await self._stop_all()
-            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as listening:  # to the end: a second Ctrl-C is heard while we stop
+            work = trio.CancelScope()
+            await listening.start(self._listen_for_signals, work)
+            with work:
+                async with trio.open_nursery() as nursery:
+                    try:
+                        await self._build(nursery)
+                        caught_up = await self._settle()
+                        self._screen.standing(trio.current_time() - self._begun, caught_up=caught_up)
+                        code = PARTIAL if once and not caught_up else 0
+                        if not once:
+                            await self._screen.what_next(self._clients)
+                            await self._watch()
+                    finally:
+                        with trio.CancelScope(shield=True):
+                            await self._stop_all()
+                    nursery.cancel_scope.cancel()
+            listening.cancel_scope.cancel()
         return code
 
     async def _listen_for_signals(

@@ -12,6 +12,7 @@ names it. A path longer than a Unix socket's address allows is bound by a short 
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -142,9 +143,20 @@ async def _run(directory: Path, *, ready_fd: int | None, life_fd: int | None, te
                     os.close(ready_fd)
                 else:
                     tell(f"server {node.server} is ready: UDP {host}:{port}{http}, Ctrl-C stops it")
+                _forget_the_beginning()
                 await ended.wait()
         watchers.cancel_scope.cancel()
     return str(node.server)
+
+
+def _forget_the_beginning() -> None:
+    """Modules and what was loaded at start live as long as the process: the garbage collector need not look again.
+
+    A whole collection paused everybody for 15 to 70 ms, and looked at 46 000 objects that never go.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 async def _watch_signals(ended: trio.Event) -> None:
