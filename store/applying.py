@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from identity.encoding import decode_integer_untrusted, encode_integer
 from identity.errors import Damaged
-from identity.names import END, ServerId
+from identity.names import END, Incarnation, Position, ServerId
 from store.definitions import ClassDefinition
 from store.frame_parts import CopyChange, LocalChange
 from store.held_feeds import FeedState, foreign_entry, own_entry, read_states, state_entry
@@ -161,6 +161,12 @@ class Applier:
         """The number of the own update that the group in the making will be."""
         state = self.feeds.get((END, kind))
         return 1 if state is None else state.last + 1
+
+    def expected_positions(self, epoch: int) -> dict[int, Position]:
+        """The own updates that will carry what is appended now, by kind of feed."""
+        servers = self.servers
+        incarnation = Incarnation(servers.incarnation)
+        return {kind: Position(servers.server, incarnation, epoch, self.next_update(kind)) for kind in (REGISTRY, DATA)}
 
     # Updates of others
 

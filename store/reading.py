@@ -211,11 +211,12 @@ class View(Reader):
         """What `Transaction.put_setting` kept; None: nothing."""
         return read_setting(self, key)
 
-    def settings(self) -> dict[str, Any]:
-        """All that `Transaction.put_setting` kept, by key in order."""
+    def settings(self, prefix: str = "") -> dict[str, Any]:
+        """What `Transaction.put_setting` kept, by key in order: those keys that begin with `prefix`."""
         entry = self.registry.by_number(SETTING)
         assert entry is not None
-        return {each.fields["key"]: (each.fields["value"] or [None])[0] for each in self.all_of(entry)}
+        found = {each.fields["key"]: (each.fields["value"] or [None])[0] for each in self.all_of(entry)}
+        return {key: value for key, value in found.items() if key.startswith(prefix)}
 
     def registry_objects(self, class_name: str) -> Iterator[Stored]:
         """All objects of `Class` or `Server`, own and others'. Raises `Refused` for another class."""

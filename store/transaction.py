@@ -101,8 +101,9 @@ class Overlay:
 class Transaction(Reader):
     """Reads and changes of one unit of work. Made by `Database.transact` and `Database.transaction`.
 
-    After the commit `sequence` is the store-wide number of this transaction and `positions` says which own updates
-    carry it, by kind of feed.
+    `sequence` is the store-wide number of this transaction, and that of everything it changes: known in a synchronous
+    body already, of others after the commit. So are `expected`, the own updates that will carry its changes, by kind
+    of feed. After the commit `positions` says which do.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Transaction(Reader):
         self._ended = False
         self.changes: dict[bytes, Change] = {}
         self.sequence: int | None = None
+        self.expected: dict[int, Position] = {}
         self.positions: dict[int, Position] = {}
 
     # Writing

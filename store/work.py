@@ -41,6 +41,8 @@ class RunBody:
         applier = writer.applier
         next_object = applier.next_object
         transaction = begin(writer, optimistic=False)
+        transaction.sequence = applier.number + 1
+        transaction.expected = applier.expected_positions(writer.log.epoch)
         try:
             result = self.body(transaction)
             writer.append_own(transaction)

@@ -327,10 +327,12 @@ async def test_positions_are_told_to_the_transaction(server: Any, shoe: ClassDef
 
         def body(t: Any) -> Any:
             t.create("Shoe", {"name": "x"})
+            t.record_answer(b"r", f"{t.sequence} {t.expected[DATA]}".encode())
             return t
 
         t = await database.transact(body)
         assert str(t.positions[DATA]) == f"1.2@{database.epoch}:1"
+        assert database.answered(b"r") == f"{t.sequence} 1.2@{database.epoch}:1".encode()
         with database.view() as view:
             assert next(view.select(Question("Shoe"))).sequence == t.sequence
 
@@ -365,7 +367,8 @@ async def test_settings_are_kept_and_never_leave(server: Any, shoe: ClassDefinit
     async with server.open() as database:
         with database.view() as view:
             assert view.get_setting("mirrors") == ["1.3", "1.4.*"]
-            assert view.settings() == {"mirrors": ["1.3", "1.4.*"]}
+            assert view.settings() == view.settings("mirr") == {"mirrors": ["1.3", "1.4.*"]}
+            assert view.settings("x") == {}
             assert view.get((None, 65)) is None or view.get((None, 65)).class_name == "Shoe"
 
 
