@@ -108,3 +108,40 @@ class Call:
     @property
     def tries(self) -> int:
         return self._tries
+
+
+class Calls:
+    """The calls of one endpoint, by number and by the indexes under which answers may come."""
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, Call] = {}
+        self._by_index: dict[int, Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._by_index
+
+    def add(self, call: Call) -> None:
+        """Also again, when it has another index."""
+        self._by_number[call.number] = call
+        for index in call.indexes:
+            self._by_index[index] = call
+
+    def get(self, number: int) -> Call | None:
+        return self._by_number.get(number)
+
+    def of_index(self, index: int) -> Call | None:
+        return self._by_index.get(index)
+
+    def of_peer(self, peer_key: bytes, psk_id: bytes) -> Call | None:
+        for call in self._by_number.values():
+            if call.peer_key == peer_key and call.psk_id == psk_id:
+                return call
+        return None
+
+    def forget(self, call: Call) -> None:
+        self._by_number.pop(call.number, None)
+        for index in call.indexes:
+            self._by_index.pop(index, None)

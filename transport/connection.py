@@ -167,7 +167,7 @@ class Connection:
                         asks |= self._handle_frame_untrusted(frame, address, now)
                 asking += asks
         except PeerMisbehaved as error:
-            self.end(CLOSE_MISBEHAVED, f"the peer broke the protocol: {error.cause}", now, told=True)
+            self.end(CLOSE_MISBEHAVED, f"the peer broke the protocol: {error.cause}", told=True)
         self.received_packets += len(opened)
         self._hear(len(buffer), asking, opened[-1][0], address, now)
 
@@ -246,7 +246,7 @@ class Connection:
         if self._incoming.grant():
             self._filler.window_due = True
 
-    def end(self, code: int, reason: str, now: float, *, told: bool) -> None:
+    def end(self, code: int, reason: str, *, told: bool) -> None:
         """End the connection and tell the peer why; with `told`, our own side is told too."""
         if not self.alive:
             return
@@ -334,7 +334,7 @@ class Connection:
             reason = f"nothing heard from {host}:{port} for {now - since:.1f} s"
             if self.state is State.UNHEARD:
                 reason = f"{host}:{port} answered our call and then nothing more: it may not accept the secret we used"
-            self.end(CLOSE_DONE, reason, now, told=True)
+            self.end(CLOSE_DONE, reason, told=True)
             return
         self._tries += 1
         self._probe_from = now
@@ -355,9 +355,9 @@ class Connection:
         self._look_around_at = now + LOOK_AROUND_S
         unfinished = self._incoming.oldest_change()
         if unfinished is not None and now - unfinished > self._settings.unfinished_s:
-            self.end(CLOSE_EXHAUSTED, f"a message left unfinished for {now - unfinished:.0f} s", now, told=True)
+            self.end(CLOSE_EXHAUSTED, f"a message left unfinished for {now - unfinished:.0f} s", told=True)
         elif self.keys.initiator and now - self.since > RENEW_AFTER_S:
-            self.end(CLOSE_RENEW, "the session's keys are a day old; shake hands again", now, told=True)
+            self.end(CLOSE_RENEW, "the session's keys are a day old; shake hands again", told=True)
 
     # -- what others want to know
 

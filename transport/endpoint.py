@@ -18,8 +18,6 @@ Rules:
   waited to be sent. A session on which the peer was heard before it called again was lost by the peer (it restarted):
   the new one replaces it whoever is smaller.
 - A connection that ended answers what still comes for it with its CLOSE, a few times.
-
-Shells drive this by `identity.machine.Transmitter`; addresses are told as the port told them.
 """
 
 from __future__ import annotations
@@ -32,10 +30,10 @@ from identity.errors import Exhausted, LocalMistake, PeerMisbehaved, Refused
 from identity.machine import Batch
 from transport import noise
 from transport.admission import Admission, HalfOpen
-from transport.calling import Call
+from transport.calling import Call, Calls
 from transport.connection import Connection
 from transport.events import Closed, Event
-from transport.farewells import Farewells
+from transport.farewells import Farewells, refusal
 from transport.figures import Statistics
 from transport.fragments import Outgoing
 from transport.handshake import ZERO_ID
@@ -45,12 +43,9 @@ from transport.packet import (
     COOKIE,
     FIRST_XK,
     FIRST_XX,
-    MAX_REASON_BYTES,
-    OVERHEAD_BYTES,
     SEALED,
     SECOND,
     THIRD,
-    write_close,
 )
 from transport.parameters import Parameters
 from transport.ports import Address
@@ -62,6 +57,8 @@ from transport.turns import Turns
 if TYPE_CHECKING:
     import random
 
+BOTH = "both called at once; the other session is used"
+AT_ONCE_S = 1.0  # two calls that cross are heard of by both ends within this on any path worth keeping
 INDEX_BYTES = 5  # type and index: what packets for one connection have in common
 MAX_REPLIES = 4096  # handshake packets waiting to leave; what is more is lost like any other
 
@@ -95,8 +92,7 @@ class Endpoint:
         self._connections: dict[int, Connection] = {}
         self._sessions: dict[int, Connection] = {}  # by our index
         self._peers: dict[tuple[bytes, bytes], Connection] = {}  # by peer key and psk id
-        self._calls: dict[int, Call] = {}
-        self._calls_by_index: dict[int, Call] = {}
+        self._calls = Calls()
         self._farewells = Farewells()
         self._ready: deque[Connection] = deque()
         self._to_take: list[Connection] = []  # told messages that nobody has taken yet
@@ -104,7 +100,6 @@ class Endpoint:
         self._outputs: list[Event] = []
         self._replies: deque[tuple[bytes, Address]] = deque()
         self._out = memoryview(bytearray(MAX_PACKET_BYTES))
-        self._started_at = now
 
     # -- what is wanted
 
@@ -121,7 +116,7 @@ class Endpoint:
         if peer_key == self._public_key:
             raise Refused("this server does not call itself")
         if len(self._connections) + len(self._calls) >= self._settings.max_connections:
-            raise Exhausted(f"{len(self._connections)} connections are open", next_step="close some")
+            raise Exhausted("too many connections are open", next_step="close some")
         if psk is None and (psk := self._find_psk(psk_id)) is None:
             raise LocalMistake(f"no secret is known under {psk_id.hex()}")
         self._numbers += 1
@@ -133,7 +128,6 @@ class Endpoint:
             )  # fmt: skip
         except PeerMisbehaved as error:
             raise Refused(f"the key of {address[0]}:{address[1]} is none: {error.cause}") from error
-        self._calls[call.number] = call
         self._try(call, now)
         return call.number
 
@@ -162,11 +156,11 @@ class Endpoint:
         """End a connection or a call; the peer is told why. No `Closed` follows. An unknown number is ignored."""
         call = self._calls.get(connection)
         if call is not None:
-            self._forget_call(call)
+            self._calls.forget(call)
             return
         found = self._connections.get(connection)
         if found is not None:
-            found.end(CLOSE_DONE, reason, now, told=False)
+            found.end(CLOSE_DONE, reason, told=False)
             self._forget_peer(found)
             self._touch(found)
 
@@ -220,7 +214,7 @@ class Endpoint:
             if half_open is not None:
                 self._handle_third_untrusted(half_open, packet, address, now)
         elif kind in (SECOND, COOKIE):
-            call = self._calls_by_index.get(index)
+            call = self._calls.of_index(index)
             if call is not None and kind == SECOND:
                 self._handle_second_untrusted(call, index, packet, now)
             elif call is not None:
@@ -233,7 +227,7 @@ class Endpoint:
         if made is None:
             return
         keys, third, round_trip_s = made
-        self._forget_call(call)
+        self._calls.forget(call)
         if keys.peer_key == self._public_key:
             reason = f"{call.address[0]}:{call.address[1]} is this server itself"
             self._outputs.append(Closed(call.number, reason, call.peer_key, False))
@@ -258,27 +252,34 @@ class Endpoint:
         except PeerMisbehaved:
             return
         other = self._peers.get((keys.peer_key, keys.psk_id))
-        if other is not None and self._keeps(other, half_open):
-            self._refuse(keys, address, "both called at once; the other session is used")
+        if other is not None and self._keeps(other, half_open, now):
+            self._reply(refusal(keys, BOTH), address)
             return
         number, outgoing = self._number_for(keys)
         round_trip_s = now - half_open.since if half_open.seconds == 1 else None
         self._establish(number, keys, parameters, address, outgoing, third=b"", round_trip_s=round_trip_s, now=now)
 
-    def _keeps(self, ours: Connection, half_open: HalfOpen) -> bool:
-        """Whether a session that we began stays, though the peer has begun another (the rule is told above)."""
-        at_once = ours.keys.initiator and (ours.heard_first_at is None or half_open.since < ours.heard_first_at)
+    def _keeps(self, ours: Connection, half_open: HalfOpen, now: float) -> bool:
+        """Whether a session that we began stays, though the peer has begun another (the rule is told above).
+
+        One that the peer has said nothing on for AT_ONCE_S does not: it has forgotten it, as who restarted has.
+        """
+        if ours.heard_first_at is None:
+            crossed = now - ours.since < AT_ONCE_S
+        else:
+            crossed = half_open.since < ours.heard_first_at
+        at_once = ours.keys.initiator and crossed
         return at_once and self._public_key < ours.keys.peer_key
 
     def _number_for(self, keys: SessionKeys) -> tuple[int, Outgoing]:
         """The number and queue of our own call to this peer, if it has not succeeded yet; else new ones."""
-        for call in self._calls.values():
-            if call.peer_key == keys.peer_key and call.psk_id == keys.psk_id:
-                self._forget_call(call)
-                return call.number, call.outgoing
+        call = self._calls.of_peer(keys.peer_key, keys.psk_id)
+        if call is not None:
+            self._calls.forget(call)
+            return call.number, call.outgoing
         unheard = self._peers.get((keys.peer_key, keys.psk_id))
         if unheard is not None and unheard.state is State.UNHEARD:
-            unheard.end(CLOSE_DONE, "both called at once; the other session is used", 0.0, told=False)
+            unheard.end(CLOSE_DONE, BOTH, told=False)
             self._drop(unheard)
             return unheard.number, unheard.outgoing.again()
         self._numbers += 1
@@ -291,22 +292,14 @@ class Endpoint:
         peer = keys.peer_key, keys.psk_id
         older = self._peers.get(peer)
         if older is not None:
-            older.end(CLOSE_DONE, "replaced by a newer session", now, told=True)
+            older.end(CLOSE_DONE, "replaced by a newer session", told=True)
             self._touch(older)
         connection = Connection(
             number=number, keys=keys, parameters=parameters, address=address, settings=self._settings, third=third,
-            round_trip_s=round_trip_s, outgoing=outgoing, tell=self._outputs_append, random=self._random, now=now,
+            round_trip_s=round_trip_s, outgoing=outgoing, tell=self._outputs.append, random=self._random, now=now,
         )  # fmt: skip
         self._connections[number] = self._sessions[keys.receive_index] = self._peers[peer] = connection
         self._touch(connection)
-
-    def _refuse(self, keys: SessionKeys, address: Address, reason: str) -> None:
-        """Tell the peer that the session it just made is not wanted."""
-        plaintext = memoryview(bytearray(MAX_REASON_BYTES + 16))
-        end = write_close(plaintext, 0, code=CLOSE_DONE, reason=reason)
-        packet = bytearray(end + OVERHEAD_BYTES)
-        keys.sealer().seal_into(memoryview(packet), 0, plaintext[:end])
-        self._reply(bytes(packet), address)
 
     # -- datagrams out
 
@@ -355,8 +348,8 @@ class Endpoint:
                 self._try(call, now)
 
     def take_outputs(self) -> Sequence[Event]:
-        outputs = self._outputs
-        self._outputs = []
+        outputs = self._outputs.copy()
+        self._outputs.clear()
         if self._to_take:
             for connection in self._to_take:
                 if connection.untaken_messages:
@@ -367,26 +360,17 @@ class Endpoint:
 
     # -- book-keeping
 
-    def _outputs_append(self, event: Event) -> None:
-        self._outputs.append(event)
-
     def _try(self, call: Call, now: float) -> None:
         """Call (again), or give up."""
         if now >= call.ends_at:
-            self._forget_call(call)
+            self._calls.forget(call)
             host, port = call.address
             reason = f"no answer from {host}:{port} in {self._settings.handshake_timeout_s:.0f} s, {call.tries} tries"
             self._outputs.append(Closed(call.number, reason, call.peer_key, False))
             return
         self._reply(call.next_first(now), call.address)
-        for index in call.indexes:
-            self._calls_by_index[index] = call
+        self._calls.add(call)
         self._turns.arm(call.number, call.next_at)
-
-    def _forget_call(self, call: Call) -> None:
-        self._calls.pop(call.number, None)
-        for index in call.indexes:
-            self._calls_by_index.pop(index, None)
 
     def _reply(self, packet: bytes, address: Address) -> None:
         if len(self._replies) < MAX_REPLIES:
@@ -409,14 +393,15 @@ class Endpoint:
 
     def _drop(self, connection: Connection) -> None:
         self._forget_peer(connection)
-        self._connections.pop(connection.number, None)
         self._sessions.pop(connection.keys.receive_index, None)
-        self._turns.disarm(connection.number)
+        if self._connections.get(connection.number) is connection:  # not another that took its number
+            del self._connections[connection.number]
+            self._turns.disarm(connection.number)
 
     def _new_index(self) -> int:
         """An index that is not in use."""
         while True:
             index = self._random.randrange(1, 2**32)
-            if not (index in self._sessions or index in self._calls_by_index or index in self._admission):
+            if not (index in self._sessions or index in self._calls or index in self._admission):
                 self._farewells.forget(index)
                 return index

@@ -1,4 +1,4 @@
-"""What a connection that is over still answers: its CLOSE, to whoever has not heard it.
+"""What is said of a connection that is over, or is not wanted: its CLOSE, to whoever has not heard it.
 
 The packet is kept as it was sealed; sent again it is the same packet, which its receiver takes once. Each is kept for
 LINGER_S and said at most MAX_FAREWELLS times, to the address it was for; the oldest goes when there are MAX_LINGERING.
@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import msgspec
 
+from transport.packet import CLOSE_DONE, MAX_REASON_BYTES, OVERHEAD_BYTES, write_close
 from transport.ports import Address
+from transport.sealing import SessionKeys
 
 LINGER_S = 10.0  # as long as a peer goes on without an answer
 MAX_FAREWELLS = 4
 MAX_LINGERING = 1024
+
+
+def refusal(keys: SessionKeys, reason: str) -> bytes:
+    """The one packet of a session that was made and is not wanted."""
+    plaintext = memoryview(bytearray(MAX_REASON_BYTES + 16))
+    end = write_close(plaintext, 0, code=CLOSE_DONE, reason=reason)
+    packet = bytearray(end + OVERHEAD_BYTES)
+    keys.sealer().seal_into(memoryview(packet), 0, plaintext[:end])
+    return bytes(packet)
 
 
 class _Farewell(msgspec.Struct):
