@@ -1,0 +1,21 @@
+"""A chain of three real servers, its middle killed once: each update that matches arrives once, and no other at all.
+
+The whole of it, with 10 000 updates, is `python -m benchmarks.chain`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.chain import run
+
+UPDATES = 400
+
+
+async def test_the_third_gets_each_matching_update_once_and_no_other(tmp_path: Path) -> None:
+    figures = await run(tmp_path, updates=UPDATES, patience_s=60)
+    assert figures["complete_and_in_order"]
+    assert figures["objects_at_the_third"] == figures["matching_received"] == UPDATES
+    assert figures["killed_the_middle_at"] < UPDATES
+    assert figures["received_more_than_once"] == 0
+    assert figures["not_matching_received"] == 0
