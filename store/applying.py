@@ -99,7 +99,6 @@ class Applier:
         local: list[LocalChange] = []
         objects: dict[bytes, bytes | None] = {}
         index: dict[bytes, bytes | None] = {}
-        next_update = [self.next_update(REGISTRY), self.next_update(DATA)]
         for change in transaction.changes.values():
             entry = change.entry
             stored = change.stored
@@ -107,7 +106,7 @@ class Applier:
             if entry.feed is None:
                 local.append(LocalChange(PUT if stored else DELETE, change.number, entry.number, stored))
             else:
-                update = next_update[entry.feed]
+                update = self.next_update(entry.feed)
                 leaves[entry.feed].append(
                     pack_leaf_fields(
                         PUT if stored else DELETE, change.number, number, entry.definition.fingerprint, salts(),

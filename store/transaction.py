@@ -102,8 +102,8 @@ class Transaction(Reader):
     """Reads and changes of one unit of work. Made by `Database.transact` and `Database.transaction`.
 
     `sequence` is the store-wide number of this transaction, and that of everything it changes: known in a synchronous
-    body already, of others after the commit. So are `expected`, the own updates that will carry its changes, by kind
-    of feed. After the commit `positions` says which do.
+    body already, of others after the commit. After the commit `positions` says which own updates carry its changes,
+    by kind of feed.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Transaction(Reader):
         self._ended = False
         self.changes: dict[bytes, Change] = {}
         self.sequence: int | None = None
-        self.expected: dict[int, Position] = {}
+        self.foretell: Callable[[], dict[int, Position]] = dict
         self.positions: dict[int, Position] = {}
 
     # Writing
@@ -247,6 +247,11 @@ class Transaction(Reader):
         for table, low, high in self._overlay.ranges_read:
             if view.range_changed(table, low, high):
                 raise Conflict("what a question found has changed meanwhile", next_step="read again, then try again")
+
+    @property
+    def expected(self) -> dict[int, Position]:
+        """In a synchronous body: the own updates that will carry its changes, by kind of feed."""
+        return self.foretell()
 
     def end(self) -> None:
         """No more changes."""

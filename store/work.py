@@ -42,7 +42,7 @@ class RunBody:
         next_object = applier.next_object
         transaction = begin(writer, optimistic=False)
         transaction.sequence = applier.number + 1
-        transaction.expected = applier.expected_positions(writer.log.epoch)
+        transaction.foretell = lambda: applier.expected_positions(writer.log.epoch)
         try:
             result = self.body(transaction)
             writer.append_own(transaction)
