@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SILENT_TRIES = 3  # with the key we know, before we ask for another
 GROWTH = 1.5
+AT_ONCE_S = 1.0  # two calls that cross are heard of by both ends within this on any path worth keeping
 
 
 class Call:
@@ -108,6 +109,19 @@ class Call:
     @property
     def tries(self) -> int:
         return self._tries
+
+
+def ours_stays(
+    our_key: bytes, peer_key: bytes, *, since: float, heard_at: float | None, called_at: float, now: float
+) -> bool:
+    """Whether the session that we began stays, though the peer has begun another (the rule: `transport.endpoint`).
+
+    Ours stands `since`, and the peer was first heard on it at `heard_at`; its own call came at `called_at`. The two
+    crossed when it called before we heard it. A session on which the peer says nothing for AT_ONCE_S does not stay: it
+    has forgotten it, as who restarted has.
+    """
+    crossed = now - since < AT_ONCE_S if heard_at is None else called_at < heard_at
+    return crossed and our_key < peer_key
 
 
 class Calls:

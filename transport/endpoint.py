@@ -30,7 +30,7 @@ from identity.errors import Exhausted, LocalMistake, PeerMisbehaved, Refused
 from identity.machine import Batch
 from transport import noise
 from transport.admission import Admission, HalfOpen
-from transport.calling import Call, Calls
+from transport.calling import Call, Calls, ours_stays
 from transport.connection import Connection
 from transport.events import Closed, Event
 from transport.farewells import Farewells, refusal
@@ -38,15 +38,7 @@ from transport.figures import Statistics
 from transport.fragments import Outgoing
 from transport.handshake import ZERO_ID
 from transport.mtu import MAX_PACKET_BYTES
-from transport.packet import (
-    CLOSE_DONE,
-    COOKIE,
-    FIRST_XK,
-    FIRST_XX,
-    SEALED,
-    SECOND,
-    THIRD,
-)
+from transport.packet import CLOSE_DONE, COOKIE, FIRST_XK, FIRST_XX, SEALED, SECOND, THIRD
 from transport.parameters import Parameters
 from transport.ports import Address
 from transport.sealing import SessionKeys
@@ -58,7 +50,6 @@ if TYPE_CHECKING:
     import random
 
 BOTH = "both called at once; the other session is used"
-AT_ONCE_S = 1.0  # two calls that cross are heard of by both ends within this on any path worth keeping
 INDEX_BYTES = 5  # type and index: what packets for one connection have in common
 MAX_REPLIES = 4096  # handshake packets waiting to leave; what is more is lost like any other
 
@@ -252,24 +243,23 @@ class Endpoint:
         except PeerMisbehaved:
             return
         other = self._peers.get((keys.peer_key, keys.psk_id))
-        if other is not None and self._keeps(other, half_open, now):
+        if (
+            other is not None
+            and other.keys.initiator
+            and ours_stays(
+                self._public_key,
+                keys.peer_key,
+                since=other.since,
+                heard_at=other.heard_first_at,
+                called_at=half_open.since,
+                now=now,
+            )
+        ):
             self._reply(refusal(keys, BOTH), address)
             return
         number, outgoing = self._number_for(keys)
         round_trip_s = now - half_open.since if half_open.seconds == 1 else None
         self._establish(number, keys, parameters, address, outgoing, third=b"", round_trip_s=round_trip_s, now=now)
-
-    def _keeps(self, ours: Connection, half_open: HalfOpen, now: float) -> bool:
-        """Whether a session that we began stays, though the peer has begun another (the rule is told above).
-
-        One that the peer has said nothing on for AT_ONCE_S does not: it has forgotten it, as who restarted has.
-        """
-        if ours.heard_first_at is None:
-            crossed = now - ours.since < AT_ONCE_S
-        else:
-            crossed = half_open.since < ours.heard_first_at
-        at_once = ours.keys.initiator and crossed
-        return at_once and self._public_key < ours.keys.peer_key
 
     def _number_for(self, keys: SessionKeys) -> tuple[int, Outgoing]:
         """The number and queue of our own call to this peer, if it has not succeeded yet; else new ones."""
