@@ -213,12 +213,14 @@ HOSTILE = {
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_bytes_cost_no_more_than_their_size(data: bytes) -> None:
+    begun = time.process_time()
+    with contextlib.suppress(PeerMisbehaved):
+        decode_value_untrusted(data)
+    assert time.process_time() - begun < 3  # measured 0.3 at most; 26 without MAX_ITEMS
     tracemalloc.start()
     try:
-        begun = time.process_time()
         with contextlib.suppress(PeerMisbehaved):
             decode_value_untrusted(data)
-        assert time.process_time() - begun < 5  # measured 0.3 at most, without tracemalloc
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
