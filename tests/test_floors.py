@@ -113,10 +113,8 @@ def parse(text: str, package: str) -> Source:
         and node.attr in ("now", "today", "utcnow")
         and ast.unparse(node.value) in ("datetime", "date", "datetime.datetime", "datetime.date")
     )
-    return Source(
-        tuple(imports(whole, package)), tuple(clocks), len(text.splitlines()), ast.get_docstring(whole, clean=False) or "",
-        len(whole.body),
-    )  # fmt: skip
+    head = ast.get_docstring(whole, clean=False) or ""
+    return Source(tuple(imports(whole, package)), tuple(clocks), len(text.splitlines()), head, len(whole.body))
 
 
 def imports(node: ast.AST, package: str, *, at_load: bool = True, typing: bool = False) -> Iterator[Import]:
