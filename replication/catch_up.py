@@ -39,7 +39,7 @@ from replication.messages import (
     SendMe,
     Vector,
 )
-from replication.spool import Spool
+from replication.spool import MAX_FEEDS, Spool
 from store.records import REGISTRY
 from transport.ranges import Ranges
 
@@ -147,6 +147,8 @@ class CatchUp:
                 chain.prove_current(top, now - entry.age_ms / 1000)
             if chain.grows:
                 self._question(session, feed, entry)
+        elif entry.age_ms is not None and (feed in spool.claims or len(spool.claims) < MAX_FEEDS):
+            spool.claims[feed] = (top, now - entry.age_ms / 1000)
         if chain is None or top > chain.taken.number:
             self.want(feed, now + delay, graft=delay > 0)
 

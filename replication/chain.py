@@ -40,7 +40,8 @@ class Arrival(msgspec.Struct, eq=False):
     digest: bytes  # its hash
     size: int  # bytes on the wire
     path: tuple[ServerId, ...]
-    live: bool
+    live: bool  # to be pushed on
+    paid: bool  # a repair: its bytes were granted, and are granted again when it is dealt with
     sequence: int  # the highest of its leaves
     lowest: int
     sender: Any  # the session it came by (`replication.feeds.Session`)

@@ -93,9 +93,6 @@ class Intake:
         if not spool.carries(feed) or (chain is not None and chain.standing is Standing.QUARANTINED):
             return False
         session.note_known(feed, number, number)
-        if message.live and spool.own in message.path:  # forged or confused: what is missing is asked for all the same
-            self._catch_up.want(feed, now + GRAFT_S)
-            return False
         if chain is not None:
             chain.known = max(chain.known, number)
             if number <= chain.taken.number or number in chain.waiting:
@@ -105,11 +102,10 @@ class Intake:
                 return False
         next_number = chain.taken.number + 1 if chain else 1
         size = len(message.update)
-        if number == next_number:
-            full = self.held_bytes + size > MAX_HELD_BYTES
-        else:
+        full = self.held_bytes + size > MAX_HELD_BYTES
+        if number != next_number:
             waiting = len(chain.waiting) if chain else 0
-            full = self._waiting_bytes + size > MAX_HELD_BYTES // 2 or waiting >= MAX_WAITING
+            full = full or waiting >= MAX_WAITING or self._waiting_bytes + size > MAX_HELD_BYTES // 2
         if full:
             self._starved[feed] = None
             spool.counts["dropped"] += 1
@@ -130,9 +126,19 @@ class Intake:
                 return False
             chain = spool.chains[feed] = Chain(feed)
             chain.known = number
+            chain.claim = spool.claims.pop(feed, None)
         chain.key = key
         arrival = Arrival(
-            update, update_hash(update), size, message.path, message.live, checked.highest, checked.lowest, session
+            update,
+            update_hash(update),
+            size,
+            message.path,
+            # With this server in the Path, forged or confused, it is worth as much and offered instead of pushed on.
+            live=message.live and spool.own not in message.path,
+            paid=not message.live,
+            sequence=checked.highest,
+            lowest=checked.lowest,
+            sender=session,
         )
         self.held_bytes += size
         if number == next_number:
@@ -324,7 +330,7 @@ class Intake:
             self.held_bytes -= arrival.size
             if arrival.waits:
                 self._waiting_bytes -= arrival.size
-            if not arrival.live:
+            if arrival.paid:
                 head = arrival.update.head
                 self._settle(arrival.sender, FeedId(head.server, head.incarnation, head.kind), arrival.size)
 

@@ -36,6 +36,8 @@ class Spool:
         self.own = own
         self.incarnation = incarnation
         self.chains: dict[FeedId, Chain] = {}
+        # What was said of feeds of which nothing is held yet: (number, when that was all of it). At most MAX_FEEDS.
+        self.claims: dict[FeedId, tuple[int, float]] = {}
         self.coverage = Coverage()
         self.sessions: dict[ServerId, Session] = {}
         # All registry feeds; and the own data feed, to see when others hold more of it than this store (DESIGN D4).

@@ -58,7 +58,7 @@ def test_what_proves_a_fork():
 
 def arrival(number, live=True):
     update = Update(head(number), bytes(64), b"")
-    return Arrival(update, bytes([number]) * 32, 100, (SERVER,), live, 50 + number, 50 + number, None)
+    return Arrival(update, bytes([number]) * 32, 100, (SERVER,), live, not live, 50 + number, 50 + number, None)
 
 
 def test_from_the_wire_to_the_disk():

@@ -335,7 +335,7 @@ def test_a_full_queue_loses_nothing():
         for other in (a, b, c):
             each.flood.handle_drained(other.id, lab.now)
         lab.pump(each)
-    lab.run(2)
+    lab.run(0.5)
     assert b.numbers(a) == c.numbers(a) == a.numbers(a) == list(range(1, 21))
     assert b.numbers(c) == list(range(1, 21))
     assert {"UpdateMessage"} <= set(refused)
@@ -484,3 +484,98 @@ def test_what_the_store_refuses_stops_that_feed_and_is_told():
     assert b.events() == ["refused"]
     (status,) = [each for each in b.flood.feeds(lab.now) if each.feed == a.feed()]
     assert (status.state, status.reason, status.known) == ("quarantined", "a body that is no value", 2)
+
+
+def test_a_question_that_found_no_room_is_asked_again_when_there_is():
+    lab = Lab(20)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    for _ in range(5):
+        a.commit()
+    lost = []
+
+    def room(to, message):
+        if type(message).__name__ == "SendMe" and message.kind == DATA and not lost:
+            lost.append(message)
+            return False
+        return True
+
+    b.capacity = room
+    lab.connect(a, b)
+    lab.run(1)
+    assert lost
+    assert b.numbers(a) == []
+    b.flood.handle_drained(a.id, lab.now)
+    lab.pump(b)
+    lab.run(0.5)
+    assert b.numbers(a) == [1, 2, 3, 4, 5]
+
+
+def test_what_was_dropped_for_want_of_memory_is_asked_for_when_there_is_some(monkeypatch):
+    monkeypatch.setattr("replication.intake.MAX_HELD_BYTES", 5_000)
+    lab = Lab(21)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    lab.connect(a, b)
+    lab.run(1)
+    b.sync_s = 0.1
+    for _ in range(50):
+        a.commit()
+    lab.run(0.05)
+    assert b.flood.statistics()["dropped"] > 10
+    assert b.flood.statistics()["held_bytes"] <= 5_000
+    b.sync_s = 0.001
+    lab.run(3)  # before the regular vectors
+    assert b.numbers(a) == list(range(1, 51))
+
+
+def test_what_nobody_could_verify_is_asked_for_at_once_when_the_registry_advances():
+    lab = Lab(22)
+    a, b, c = lab.servers("1.1", "1.2", "1.3")
+    for each in (b, c):
+        lab.subscribe(each, "1.1")
+    lab.certified.discard(a.public)
+    lab.connect(a, c)
+    a.commit()
+    lab.run(1)
+    lab.connect(c, b)
+    lab.run(1)
+    assert b.numbers(a) == []
+    lab.certified.add(a.public)
+    b.flood.handle_registry_advanced(lab.now)
+    lab.pump(b)
+    lab.run(0.5)
+    assert b.numbers(a) == [1]
+
+
+def test_a_graft_is_asked_for_at_the_head_and_repairs_for_what_is_old():
+    lab = Lab(23)
+    a, b, c = lab.servers("1.1", "1.2", "1.3")
+    for each in (b, c):
+        lab.subscribe(each, "1.1")
+    lab.connect(a, b)
+    for _ in range(100):
+        a.commit()
+    lab.run(1)
+    modes = []
+    lab.tamper = lambda sender, to, message: (
+        (
+            modes.append(message.mode.name)
+            if sender is c and type(message).__name__ == "SendMe" and message.kind == DATA and message.ranges
+            else None
+        )
+        or [message]
+    )
+    lab.connect(b, c)
+    lab.run(1)
+    assert modes == ["REPAIR"]
+    modes.clear()
+    b.flood._spool.sessions[c.id].lazy[a.id] = None  # c once said LAZY
+    a.commit()
+    lab.run(1)
+    assert modes == ["GRAFT"]
+    copies = c.copies[a.feed(), 102]
+    a.commit()
+    lab.run(0.05)
+    assert c.copies[a.feed(), 102] == copies + 1  # pushed again
+    assert c.has_all(a)

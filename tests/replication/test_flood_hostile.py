@@ -284,3 +284,91 @@ def test_a_flood_of_updates_far_ahead_is_bounded():
     finally:
         intake.MAX_HELD_BYTES = before
     assert b.flood.statistics()["held_bytes"] == 0
+
+
+def test_after_a_restart_a_run_that_came_back_is_still_known():
+    lab, a, b = pair(11)
+    a.crash()
+    a.epoch = 5
+    a.restart()
+    lab.connect(a, b)
+    lab.run(1)
+    a.commit()
+    lab.run(1)
+    b.crash()
+    b.restart()
+    lab.connect(a, b)
+    lab.run(1)
+    late = FeedSealer(a.id, a.incarnation, lambda data: a.key.sign(data).signature, lab.random)
+    late.resume(DATA, Update.from_bytes_untrusted(a.durable[a.feed()][-1]).head.to_bytes())
+    late.begin_epoch(4)
+    send(lab, a, b, seal(a, late))
+    assert b.numbers(a) == [1]
+    assert "rolled_back" in b.events()
+
+
+def test_after_a_forged_repair_another_peer_is_asked_at_once():
+    lab = Lab(12)
+    a, forger, honest, b = lab.servers("1.1", "1.2", "1.3", "1.4")
+    for each in (forger, honest, b):
+        lab.subscribe(each, "1.1")
+    lab.connect(a, forger)
+    lab.connect(a, honest)
+    lab.run(1)
+    a.commit()
+    lab.run(1)
+
+    def forge(sender, to, message):
+        if sender is forger and to is b and isinstance(message, UpdateMessage):
+            return [UpdateMessage(message.path, message.live, forged(message.update, epoch=77).to_bytes())]
+        return [message]
+
+    lab.tamper = forge
+    lab.connect(b, forger)
+    lab.run(1)
+    lab.connect(b, honest)
+    lab.run(1)
+    assert b.numbers(a) == [1]
+
+
+def test_two_mirrors_of_two_stories_find_out():
+    lab = Lab(13)
+    a, b, c = lab.servers("1.1", "1.2", "1.3")
+    for each in (b, c):
+        lab.subscribe(each, "1.1")
+        lab.connect(a, each)
+    lab.run(1)
+    a.commit()
+    lab.run(1)
+    lab.cut(a, c)
+    lab.cut(a, b)
+    twin = FeedSealer(a.id, a.incarnation, lambda data: a.key.sign(data).signature, lab.random)
+    twin.resume(DATA, Update.from_bytes_untrusted(a.durable[a.feed()][0]).head.to_bytes())
+    twin.begin_epoch(a.epoch)
+    twin._nonce = a.sealer._nonce
+    for server, story in ((b, seal(a, a.sealer)), (c, seal(a, twin, body=b"\x81\x08"))):
+        lab.connect(a, server)
+        lab.run(0.2)
+        send(lab, a, server, story)
+        lab.run(0.1)
+        lab.cut(a, server)
+        lab.run(1)
+    assert b.numbers(a) == c.numbers(a) == [1, 2]
+    assert b.durable[a.feed()] != c.durable[a.feed()]
+    lab.connect(b, c)
+    lab.run(7)
+    assert "forked" in b.events()
+    assert "forked" in c.events()
+    assert b.flood.proofs()
+
+
+def test_a_path_that_names_the_receiver_delays_nothing():
+    lab, a, b = pair(14)
+    (x,) = lab.servers("1.9")
+    lab.connect(x, b)
+    lab.cut(a, b)
+    lab.run(1)
+    a.commit()
+    send(lab, x, b, a.durable[a.feed()][0], path=(a.id, b.id, x.id))
+    lab.run(0.05)
+    assert b.numbers(a) == [1]

@@ -257,8 +257,11 @@ def test_few_dials_are_under_way_at_once():
     dials = [output for output in each.take_outputs() if isinstance(output, Dial)]
     assert len(dials) == MAX_DIALS
     each.handle_connected(1, dials[0].server, True, A, 0.1)
+    assert sum(isinstance(output, Dial) for output in each.take_outputs()) == 1
     each.handle_dial_failed(dials[1].server, A, "refused", 0.1)
-    assert sum(isinstance(output, Dial) for output in each.take_outputs()) == 2
+    assert sum(isinstance(output, Dial) for output in each.take_outputs()) == 1
+    each.forget(dials[2].server, 0.1)
+    assert sum(isinstance(output, Dial) for output in each.take_outputs()) == 1
     assert isinstance(each.route(servers[-1], 0.2), Nowhere)
     run(each, 100)
 
