@@ -22,8 +22,8 @@ import msgspec
 from identity.names import ObjectId, Pattern, Position, Reference, ServerId
 
 if TYPE_CHECKING:
-    from store.reading import View
     from store.query import Question
+    from store.reading import View
     from store.records import Stored
 
 Kind = Literal["owned", "mirrored", "cached", "owner"]
@@ -83,7 +83,7 @@ class RowPart(NamedTuple):
     rows: list[Found]
     last: bool
     position: Position | None
-    age: float
+    age: float | None
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

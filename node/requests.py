@@ -47,11 +47,15 @@ AgeMs = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class At(msgspec.Struct, frozen=True, array_like=True):
-    """A position in an owner's data feed, and how long ago it was proven current."""
+    """A position in an owner's data feed, and how long ago it was proven current; None: nobody there knows."""
 
     epoch: Number
     number: Number  # 0: nothing of that feed is there yet
-    age_ms: AgeMs
+    age_ms: AgeMs | None
+
+    @property
+    def age(self) -> float | None:
+        return None if self.age_ms is None else self.age_ms / 1000
 
     def position(self, server: ServerId, incarnation: int) -> Position | None:
         return Position(server, Incarnation(incarnation), self.epoch, self.number) if self.number else None
@@ -250,7 +254,8 @@ class PartWriter:
 
 def at_of(position: Position | None, age: float | None) -> At:
     """A position and age as they travel."""
-    return At(position.epoch if position else 0, position.number if position else 0, max(0, round((age or 0.0) * 1000)))
+    age_ms = None if age is None else max(0, round(age * 1000))
+    return At(position.epoch if position else 0, position.number if position else 0, age_ms)
 
 
 def reference_of(server: ServerId, incarnation: int, number: int) -> Reference:

@@ -195,7 +195,7 @@ class Standpoint:
         if (answer.server, leaves[0].object) != (server, object):
             self._misbehaved(peer, f"{peer} answered with {answer.server}/{leaves[0].object} for {server}/{object}")
         await self._know_class(leaves[0].fingerprint, deadline)
-        position, age = answer.at.position(server, answer.incarnation), answer.at.age_ms / 1000
+        position, age = answer.at.position(server, answer.incarnation), answer.at.age
         found = self._found(peer, server, answer.incarnation, leaves[0], holder=holder, position=position, age=age)
         self._keep_copy(found, leaves[0])
         return found
@@ -208,7 +208,7 @@ class Standpoint:
         query: Message = Query(encode_value(question.to_plain()), whose)
         async with aclosing(self._requesting.ask_parts(server, query, Rows, Done, deadline=deadline)) as parts:
             async for part in parts:
-                position, age = part.at.position(whose, part.incarnation), part.at.age_ms / 1000
+                position, age = part.at.position(whose, part.incarnation), part.at.age
                 if isinstance(part, Done):
                     yield RowPart([], True, position, age)
                     return
@@ -236,7 +236,7 @@ class Standpoint:
         *,
         holder: ServerId | None,
         position: Position | None,
-        age: float,
+        age: float | None,
     ) -> Found:
         entry = self._database.registry.by_fingerprint(leaf.fingerprint)
         if entry is None:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import networkx
@@ -56,6 +56,16 @@ class Direction(NamedTuple):
 
     source: SimulatedServer
     target: SimulatedServer
+
+
+class Fields(dict[str, Any]):
+    """The fields of an object, by name or as attributes: `c.read(note).text`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no field {name}") from None
 
 
 class SimulatedServer:
@@ -138,17 +148,29 @@ class SimulatedServer:
             raise Refused(f"{self.name} is down", next_step="restart it first")
         return self.node
 
-    async def define(self, definition: Any) -> None:
-        await self.up.define(definition)
+    async def define(self, what: Any) -> None:
+        """Adopt a class: a definition, or a Python class made by `bangpath.stored`."""
+        from store.definitions import ClassDefinition, definition_from_dict
 
-    async def create(self, class_name: str, fields: dict[str, Any], **options: Any) -> Reference:
-        """A new object of this server; its reference, when durable."""
-        changed = await self.up.create(class_name, fields, **options)
+        if not isinstance(what, ClassDefinition):
+            what = definition_from_dict(what.definition)
+        await self.up.define(what)
+
+    async def create(self, what: Any, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Reference:
+        """A new object of this server; its reference, when durable: `await a.create(Note, text="hi")`.
+
+        `what`: a class by name, or one made by `bangpath.stored`, which is adopted at its first use.
+        """
+        if not isinstance(what, str):
+            await self.define(what)
+            what = what.__name__
+        changed = await self.up.create(what, {**(fields or {}), **more})
         reference: Reference = changed.reference
         return reference
 
-    async def update(self, reference: Reference, fields: dict[str, Any], **options: Any) -> Any:
-        return await self.up.update(reference, fields, **options)
+    async def update(self, reference: Reference, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
+        """Change some fields, here or by a request to the owner."""
+        return await self.up.update(reference, {**(fields or {}), **more})
 
     async def delete(self, reference: Reference, **options: Any) -> Any:
         return await self.up.delete(reference, **options)
@@ -159,17 +181,19 @@ class SimulatedServer:
     async def query(self, text: str, **options: Any) -> Any:
         return await self.up.query(text, **options)
 
-    async def mirror(self, what: SimulatedServer | str) -> None:
-        """Mirror another server, or all of a pattern."""
-        await self.up.mirror(what.name if isinstance(what, SimulatedServer) else what)
+    async def mirror(self, what: SimulatedServer | Reference | str) -> None:
+        """Mirror another server, the server of an object, or all of a pattern."""
+        if isinstance(what, SimulatedServer):
+            what = what.name
+        await self.up.mirror(str(what.server) if isinstance(what, Reference) else what)
 
-    def read(self, reference: Reference) -> dict[str, Any] | None:
+    def read(self, reference: Reference) -> Fields | None:
         """The fields this server itself holds of an object, owned or copied; None when it holds none or is down."""
         if self.node is None:
             return None
         with self.node.view() as view:
             found = view.get(reference)
-        return None if found is None else dict(found.fields)
+        return None if found is None else Fields(found.fields)
 
     async def _pause(self) -> None:
         """How long this disk's syncs take: crashes are about what was not synced yet."""

@@ -142,3 +142,34 @@ def test_what_makes_no_sense_is_refused() -> None:
     run_world(story, servers=1, seed=1)
     with pytest.raises(Refused, match="without servers"):
         run_world(story, servers=0, seed=1)
+
+
+@simulate(nodes=3, seeds=2)
+async def test_an_age_that_nobody_knows_is_told_as_unknown(mesh: World) -> None:
+    """A mirror that restarted while its owner was gone knows how far it is, and not how long ago that was all."""
+    other, owner, mirror = mesh.nodes
+    await owner.define(NOTE)
+    note = await owner.create("Note", {"text": "hi"})
+    await mirror.mirror(owner)
+    await mesh.eventually(lambda: mirror.read(note) is not None, within=30)
+    await mesh.sleep(5)
+    answer = await mirror.query("Note")
+    assert answer.completeness["owners"][0]["age"] < 30  # proven current by what its owner said, pushed or asked for
+    await owner.crash()
+    await mirror.crash()
+    await mirror.restart()
+    await mesh.sleep(20)
+    for asked in (mirror, other):
+        answer = await asked.query("Note")
+        (told,) = answer.completeness["owners"]
+        assert (told["how"], told["age"], told["rows"]) == ("mirrored", None, 1)
+        assert [row.age for row in answer.rows] == [None]
+
+
+@simulate(nodes=2, seeds=5)
+async def test_who_crashed_in_the_middle_of_calling_is_back_within_seconds(mesh: World) -> None:
+    other, crashed = mesh.nodes
+    await crashed.define(NOTE)
+    await crashed.crash()
+    await crashed.restart()
+    await mesh.eventually(lambda: other.up.classes(), within=3)
