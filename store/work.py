@@ -183,7 +183,13 @@ def _plan(registry: Registry, wanted: ClassDefinition) -> tuple[ClassEntry | Non
     if entry is None:
         return None, wanted
     if entry.own_object:
-        return entry, wanted.following(entry.own_codec.definition)
+        before = entry.own_codec.definition
+        if wanted.privacy != before.privacy:
+            raise Refused(
+                f"class {wanted.name} is {before.privacy}, and its objects cannot become {wanted.privacy} afterwards",
+                next_step="give the new class a new name and copy the objects",
+            )
+        return entry, wanted.following(before)
     try:
         return entry, wanted.following(entry.definition)
     except Refused:
