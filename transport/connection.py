@@ -81,6 +81,7 @@ class Connection:
         self.keys = keys
         self.since = now
         self.state = State.UNHEARD if third else State.OPEN
+        self.alive = True  # not ended by either side: UNHEARD or OPEN
         self.third = third
         self.third_due = bool(third)
         self.outgoing = outgoing
@@ -88,6 +89,7 @@ class Connection:
         self.sent_bytes = self.received_bytes = self.received_packets = 0
         self.heard_first_at: float | None = None
         self.heard_at: float | None = None
+        self.exhausted = False
         self.ready = False  # on the endpoint's list of those that may have something to send
         self._settings = settings
         self._tell = tell
@@ -124,11 +126,6 @@ class Connection:
     def address(self) -> Address:
         """Where the peer is, as far as it has proven."""
         return self._paths.address
-
-    @property
-    def alive(self) -> bool:
-        """Not ended by either side."""
-        return self.state in (State.UNHEARD, State.OPEN)
 
     @property
     def established(self) -> bool:
@@ -259,7 +256,11 @@ class Connection:
     # -- packets out
 
     def fill(self, out: memoryview, now: float) -> tuple[int, int, Address] | None:
-        """The next packets: (where they end in `out`, bytes of each but the last, address), or None."""
+        """The next packets: (where they end in `out`, bytes of each but the last, address), or None.
+
+        `exhausted` tells then whether the next call would give None.
+        """
+        self.exhausted = False
         if self.state is State.OVER:
             return None
         if self.state is State.CLOSING:
@@ -276,6 +277,7 @@ class Connection:
             self._filler.window_due = True
         before = self._flights.last_sent_at
         length = self._filler.fill(out, now)
+        self.exhausted = self._filler.exhausted
         if not length:
             return None
         self.sent_bytes += length
@@ -388,3 +390,4 @@ class Connection:
 
     def _step(self, happening: Happening) -> None:
         self.state = NEXT[self.state, happening]
+        self.alive = self.state is State.OPEN or self.state is State.UNHEARD

@@ -305,18 +305,19 @@ class Endpoint:
                 connection.third_due = False
                 return Batch(memoryview(connection.third), len(connection.third), connection.address)
             filled = connection.fill(self._out, now)
-            if filled is None:
+            if filled is None or connection.exhausted:
                 ready.popleft()
                 connection.ready = False
                 if connection.state is State.OVER:
                     self._drop(connection)
                 else:
                     self._turns.arm(connection.number, connection.deadline())
+            if filled is None:
                 continue
             length, size, to = filled
             if connection.state is State.OVER:
                 self._farewells.remember(connection.keys.receive_index, bytes(self._out[:length]), to, now)
-            elif len(ready) > 1:
+            elif len(ready) > 1 and connection.ready:
                 ready.rotate(-1)
             return Batch(self._out[:length], size, to)
         return None

@@ -56,6 +56,9 @@ class Filler:
         receipts: Receipts, packet_bytes: int, random: random.Random,
     ) -> None:  # fmt: skip
         self.packet_bytes = packet_bytes
+        self.exhausted = (
+            False  # the last `fill` ended because nothing more may leave, not for lack of room in its buffer
+        )
         self.probes = 0  # packets that go in spite of window and pace
         self.ping_due = False
         self.window_due = False
@@ -79,8 +82,13 @@ class Filler:
         at = packets = 0
         self.pace_at = math.inf
         while packets < most:
+            control = self._control_due(now)
+            if not control and not self._outgoing.todo:
+                break
             room = self._congestion.room(self._flights.in_flight, now)
-            if room > 0 and not self._control_due(now):
+            if not control:
+                if room <= 0:
+                    break
                 if self._sealer.next_number >= self._skip_at:
                     self._skip()
                 run = min(self._outgoing.run_length(stride), most - packets, max(1, room // size))
@@ -93,6 +101,7 @@ class Filler:
             packets += 1
             if at - start < size:
                 break
+        self.exhausted = packets < most and not self._control_due(now)
         self._note_what_holds(now)
         return at
 
@@ -144,7 +153,7 @@ class Filler:
         """One packet of whatever is due; where it ends, `at` when nothing is."""
         data = (room > 0 or self.probes > 0) and self._outgoing.peek() is not None
         if not data and not self._control_due(now):
-            return at
+            return at  # what waits is held back by the peer's window
         plaintext = self._scratch[: self.packet_bytes - OVERHEAD_BYTES]
         end = 0
         if self._receipts.waiting or self._receipts.due(now):
@@ -202,7 +211,7 @@ class Filler:
     def _note_what_holds(self, now: float) -> None:
         """Why nothing more leaves: no data, the window, or the pace."""
         flights, congestion = self._flights, self._congestion
-        if self._outgoing.peek() is None:
+        if not self._outgoing.todo or self._outgoing.peek() is None:
             if flights.in_flight < congestion.window:
                 flights.note_limited()
         elif flights.in_flight < congestion.window:

@@ -35,7 +35,7 @@ from transport.ranges import Ranges
 MAX_REMEMBERED = 1024  # packets given up whose late ACK we would still understand
 NAK_BUDGET = 65_536  # packets a peer may ask for at first; four more for each that it acknowledged
 NAK_PER_ACKED = 4
-MAX_SKIPPED = 16
+MAX_SKIPPED = 4
 
 Part = tuple[Sending, int, int]  # a message, and the bytes offset..end of it
 
@@ -130,8 +130,11 @@ class Flights:
         if highest >= self.next_number:
             raise PeerMisbehaved(f"an ACK of packet {highest}, of {self.next_number} sent")
         for number in self._skipped:
-            if number <= highest and any(first <= number <= last for first, last in ranges):
-                raise PeerMisbehaved(f"an ACK of packet {number}, which was never sent")
+            for first, last in ranges:
+                if first <= number:
+                    if number <= last:
+                        raise PeerMisbehaved(f"an ACK of packet {number}, which was never sent")
+                    break
         newest: Flight | None = None
         packets = 0
         floor = self.floor

@@ -91,6 +91,7 @@ class Outgoing:
         self.max_messages = 0
         self.begun_bytes = 0
         self.begun_messages = 0
+        self.todo = 0  # messages and repetitions that have not left wholly; 0: `peek` gives None
         self._most = queue_bytes
         self._full = False
         self._waiting: tuple[deque[Sending], ...] = tuple(deque() for _ in range(PRIORITIES))
@@ -110,6 +111,7 @@ class Outgoing:
                 f"{self.queued_bytes} bytes wait for this peer already", next_step="wait until the queue has drained"
             )
         self.queued_bytes += len(data)
+        self.todo += 1
         self._waiting[priority].append(Sending(data, priority))
 
     def widen(self, *, max_bytes: int, max_messages: int) -> None:
@@ -128,6 +130,8 @@ class Outgoing:
 
     def peek(self) -> tuple[Sending, int, int, bool] | None:
         """The bytes that go next: (message, offset, end, whether they go again), none of them taken yet."""
+        if not self.todo:
+            return None
         for priority in range(PRIORITIES):
             repeats = self._repeats[priority]
             while repeats:
@@ -137,6 +141,7 @@ class Outgoing:
                     return message, offset, end, True
                 repeats.popleft()  # some of it arrived meanwhile
                 repeats.extendleft((message, *each) for each in reversed(missing))
+                self.todo += len(missing) - 1
             under_way = self._under_way[priority]
             if under_way is None and self._waiting[priority]:
                 under_way = self._begin(priority)
@@ -152,9 +157,12 @@ class Outgoing:
             self.repeated_bytes += end - offset
             if end < last:
                 repeats.appendleft((message, end, last))
+            else:
+                self.todo -= 1
             return
         message.next = end
         if end == message.total:
+            self.todo -= 1
             self._under_way[message.priority] = None
 
     def run_length(self, stride: int) -> int:
@@ -199,6 +207,7 @@ class Outgoing:
     def repeat(self, message: Sending, offset: int, end: int) -> None:
         """These bytes were lost, or are sent once more to see whether the peer is there."""
         if not message.done:
+            self.todo += 1
             self._repeats[message.priority].append((message, offset, end))
 
 
