@@ -185,6 +185,8 @@ class _FanOut:
             for holder in holders:
                 if await self._ask_one(owner, source, holder=holder):
                     return
+            if holders and await self._ask_one(owner, source):  # slow, not silent: now it has all the time there is
+                return
             if nearest:
                 await self._tell_cached(owner, source)
             else:
@@ -210,6 +212,7 @@ class _FanOut:
             async with aclosing(answer) as parts:
                 part = await self._first(parts, owner, impatient=impatient)
                 while part is not None:
+                    self._check_continues(about, part)
                     about.answered(how, position=part.position, age=part.age, path=path)
                     await self._add(source, part.rows)
                     ended = part.last
@@ -225,6 +228,15 @@ class _FanOut:
             about.how = "refused"  # the owner has spoken; nobody is asked behind its back
         self._end(source)
         return True
+
+    def _check_continues(self, about: Owner, part: RowPart) -> None:
+        """A second teller goes on after rows that have left only where each row still has its place.
+
+        Raises `Unreachable` when it is at another position and the order is by fields: a row that changed between
+        the two might come twice, or never.
+        """
+        if about.broken and self._question.order and part.position != about.position:
+            raise Unreachable(f"{about.server} broke off, and what others hold of it is not of the same position")
 
     async def _first(self, parts: AsyncGenerator[RowPart, None], owner: ServerId, *, impatient: bool) -> RowPart | None:
         """The first part of an answer. Raises `Unreachable` when patience ends before it comes."""

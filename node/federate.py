@@ -96,12 +96,16 @@ class Merge:
     def __init__(self, key: Callable[[Found], Key], *, limit: int | None = None) -> None:
         self._key = key
         self._left = limit
+        self._limited = limit != 0
         self._sources: list[Source] = []
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be taken: every source ended and is empty, or the limit is reached."""
-        return self._left == 0 or all(each.ended and not each.rows for each in self._sources)
+        """Whether nothing more will be taken: every source ended and is empty, or the limit is reached.
+
+        A limit of 0 is reached before anybody was heard; it waits until all have said how they stand.
+        """
+        return (self._left == 0 and self._limited) or all(each.ended and not each.rows for each in self._sources)
 
     def open(self) -> int:
         """A new source; its number."""

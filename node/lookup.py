@@ -7,8 +7,9 @@
     we hold a cached copy                  here              the owner, then here     the owner
     we hold nothing                        nobody            the owner                the owner
 
-    the owner is silent      for PATIENCE_S, where there are mirrors among our neighbours: these are asked; then our
-                             cached copy is shown as what it is (nearest only); else Unreachable, with what is known
+    the owner is silent      for PATIENCE_S, where there are mirrors among our neighbours: these are asked, and then
+                             the owner until the deadline; then our cached copy is shown as what it is (nearest only);
+                             else Unreachable, with what is known
 
 Rules. Only the owner says *no such object* (`NotFound`): a mirror that has none says `Unreachable` with its position,
 because the object may have been born since. An answer carries its kind, position, age and path. Time belongs to the
@@ -64,7 +65,10 @@ async def look_up(
     check_consistency(consistency)
     here = held_here(asking, server, object)
     own = server == asking.server
-    first = first_source(own=own, held=here.kind if here else "nothing", consistency=consistency)
+    held = here.kind if here else "nothing"
+    if held == "mirrored" and not asking.holding(server).whole:
+        held = "cached"  # of a feed that is not known to be whole: its owner is asked first
+    first = first_source(own=own, held=held, consistency=consistency)
     if first == "here":
         if here is None:
             raise NotFound(f"there is no object {server}/{object}", reference=f"{server}/{object}")
@@ -75,7 +79,8 @@ async def look_up(
     patience = min(deadline, asking.now() + PATIENCE_S) if holders else deadline
     try:
         return await asking.ask_object(server, object, deadline=patience)
-    except (Unreachable, OutcomeUnknown) as silence:
+    except (Unreachable, OutcomeUnknown) as first_silence:
+        silence: BangpathError = first_silence
         if consistency == "owner":
             raise
         for holder in holders:
@@ -83,6 +88,11 @@ async def look_up(
                 return await asking.ask_object(server, object, holder=holder, deadline=deadline)
             except BangpathError:  # the next may hold it; what the owner's silence means is told in the end
                 continue
+        if holders:  # slow, not silent: now it has all the time there is
+            try:
+                return await asking.ask_object(server, object, deadline=deadline)
+            except (Unreachable, OutcomeUnknown) as again:
+                silence = again
         if here is not None:
             return here
         raise _silent(asking, server, object, silence) from silence

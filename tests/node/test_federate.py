@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from identity.names import Incarnation, ObjectId, Pattern, Position, Reference, 
 from node.asking import Found, Holding, RowPart
 from node.fan_out import QueryAnswer, ask
 from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
+from node.lookup import PATIENCE_S
 from store.definitions import ClassDefinition, Field
 from store.query import Compare, Question
 from store.records import Stored
@@ -137,6 +139,9 @@ class World:
         self.cached: dict[ServerId, list[Found]] = {}
         self.silent: set[ServerId] = set()
         self.breaks_after: dict[ServerId, int] = {}
+        self.slow: dict[ServerId, float] = {}
+        self.moved: dict[ServerId, Found] = {}  # one row of an owner, as its carriers hold it
+        self.positions: dict[ServerId, int] = {}
         self.holders: dict[ServerId, list[ServerId]] = {}
         self.refusal: BangpathError | None = None
         self.asked: list[tuple[str, Question]] = []
@@ -195,8 +200,14 @@ class World:
             raise self.refusal
         if server in self.silent:
             raise Unreachable(f"{server} is silent")
-        rows = _select(self.rows[owner or server], question)
-        position = Position(owner or server, Incarnation(1), 1, 7)
+        if server in self.slow:
+            await trio.sleep(self.slow[server])
+        rows = self.rows[owner or server]
+        if owner in self.moved:
+            moved = self.moved[owner]
+            rows = [moved if row.reference == moved.reference else row for row in rows]
+        rows = _select(rows, question)
+        position = Position(owner or server, Incarnation(1), 1, self.positions.get(server, 7))
         for at in range(0, len(rows), 3):
             if at >= self.breaks_after.get(server, 10**9):
                 raise Unreachable(f"{server} fell silent")
@@ -283,6 +294,39 @@ async def test_an_owner_that_breaks_off_leaves_no_row_twice(world: World) -> Non
     numbers = [row.fields["n"] for row in answer.rows]
     assert numbers == sorted(set(numbers))
     assert answer.completeness["whole"] is False
+
+
+async def test_an_owner_that_is_slow_and_whose_carriers_are_silent_is_asked_until_the_deadline(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    world.holders = {C: [B]}
+    world.silent = {B}
+    world.slow = {C: PATIENCE_S * 2}
+    world.mirrored = {A, B}
+    answer = await asked(world, "Note order by n")
+    assert len(answer.rows) == 40
+    assert answer.completeness["owners"][3]["how"] == "owner"
+    assert answer.completeness["whole"] is True
+
+
+async def test_rows_that_have_left_are_continued_by_a_teller_of_the_same_position_only(world: World) -> None:
+    world.breaks_after = {C: 6}
+    world.holders = {C: [B]}
+    world.moved = {C: found(C, 1, 1000)}  # given already as 3; the carrier has it elsewhere
+    world.positions = {B: 6}
+    answer = await asked(world, "Note order by n")
+    references = [row.reference for row in answer.rows]
+    assert len(references) == len(set(references))
+    assert answer.completeness["whole"] is False
+    answer = await asked(world, "Note")  # by reference every row keeps its place
+    assert len(answer.rows) == 40
+
+
+async def test_a_limit_of_nothing_still_says_who_would_have_answered(world: World) -> None:
+    answer = await asked(world, "Note order by n limit 0")
+    assert answer.rows == []
+    assert [each["how"] for each in answer.completeness["owners"]] == ["owned", "mirrored", "owner", "owner"]
+    assert answer.completeness["whole"] is True
 
 
 async def test_local_asks_nobody(world: World) -> None:

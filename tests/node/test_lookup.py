@@ -27,6 +27,8 @@ class Node:
         self.owner = owner
         self.holders: dict[ServerId, Found | BangpathError] = {}
         self.asked: list[str] = []
+        self.whole = True
+        self.at_last: Found | None = None  # the owner's answer when it is asked again
 
     @contextmanager
     def view(self) -> Iterator[Any]:
@@ -42,7 +44,7 @@ class Node:
         if server == OWN:
             return Holding("owned", Position(OWN, Incarnation(1), 1, 4), 0.0, whole=True)
         if self.held == "mirrored":
-            return Holding("mirrored", POSITION, 1.5, whole=True)
+            return Holding("mirrored", POSITION, 1.5, whole=self.whole)
         return Holding("none", None, None, whole=False)
 
     def now(self) -> float:
@@ -60,8 +62,9 @@ class Node:
     async def ask_object(
         self, server: ServerId, number: ObjectId, *, holder: ServerId | None = None, deadline: float
     ) -> Found:
+        again = str(server) in self.asked and self.at_last is not None
         self.asked.append(str(holder or server))
-        answer = self.owner if holder is None else self.holders[holder]
+        answer = (self.at_last if again else self.owner) if holder is None else self.holders[holder]
         if isinstance(answer, BangpathError):
             raise answer
         assert answer is not None
@@ -121,6 +124,23 @@ async def test_a_silent_owner_is_replaced_by_a_carrier_then_by_our_copy() -> Non
     node.holders = {B: Unreachable("1.2 is silent too")}
     found = await ask(node)
     assert (found.kind, found.age, found.position) == ("cached", 30.0, None)
+
+
+async def test_a_mirror_that_is_not_known_to_be_whole_asks_the_owner_first() -> None:
+    node = Node(held="mirrored", owner=told("owner"))
+    node.whole = False
+    assert (await ask(node)).kind == "owner"
+    assert (await ask(node, "local")).kind == "mirrored"
+    node.owner = Unreachable("1.3 is silent")
+    assert (await ask(node)).kind == "mirrored"
+
+
+async def test_an_owner_whose_carriers_are_silent_has_until_the_deadline() -> None:
+    node = Node(owner=Unreachable("1.3 did not answer in time"))
+    node.holders = {B: Unreachable("1.2 is silent too")}
+    node.at_last = told("owner")
+    assert (await ask(node)).kind == "owner"
+    assert node.asked == ["1.3", "1.2", "1.3"]
 
 
 async def test_owner_is_taken_at_its_word() -> None:
