@@ -228,9 +228,8 @@ class CatchUp:
         if top <= taken:
             return
         missing = Ranges([(taken + 1, top)])
-        if chain is not None:
-            for number in chain.waiting:
-                missing.subtract(number)
+        if chain is not None and chain.waiting:
+            missing = missing.difference(Ranges((number, number) for number in sorted(chain.waiting)))
         if ask is not None:
             missing = missing.difference(ask.outstanding)
             holders = [ask.session]  # one peer per feed at a time: updates of two would only wait for each other

@@ -150,3 +150,32 @@ def test_the_same_seed_is_the_same_history():
     one, other = history(7), history(7)
     assert one.delivered == other.delivered
     assert [each.durable for each in one.all] == [each.durable for each in other.all]
+
+
+@pytest.mark.slow
+def test_ten_thousand_updates_cross_a_chain_once_and_nothing_else_does():
+    lab = Lab(1)
+    a, b, c, stranger = lab.servers("1.2.1", "1.3", "1.4", "1.5")
+    lab.subscribe(b, "1.2.*,1.5")
+    lab.subscribe(c, "1.2.*")
+    for one, other in ((a, b), (b, c), (stranger, b)):
+        lab.connect(one, other)
+    lab.run(1)
+    for number in range(10_000):
+        a.commit()
+        if number % 100 == 0:
+            stranger.commit()
+            lab.run(0.02)
+        if number == 3_000:
+            b.crash()
+        if number == 6_000:
+            b.restart()
+            for other in (a, c, stranger):
+                lab.connect(b, other)
+    lab.run(40)  # the lab syncs each update by itself
+    assert c.has_all(a)
+    assert c.applied[a.feed()] == b.applied[a.feed()] == 10_000
+    assert sum(count for (feed, _), count in c.copies.items() if feed == a.feed()) <= 10_100
+    assert c.numbers(stranger) == []
+    assert not any(feed == stranger.feed() for feed, _ in c.copies)
+    assert b.numbers(stranger) == list(range(1, 101))

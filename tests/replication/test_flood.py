@@ -579,3 +579,20 @@ def test_a_graft_is_asked_for_at_the_head_and_repairs_for_what_is_old():
     lab.run(0.05)
     assert c.copies[a.feed(), 102] == copies + 1  # pushed again
     assert c.has_all(a)
+
+
+def test_one_update_that_found_no_room_is_advertised_when_there_is():
+    lab = Lab(24)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    lab.connect(a, b)
+    lab.run(1)
+    a.capacity = lambda to, message: False
+    a.commit()
+    a.capacity = None
+    lab.run(0.5)
+    assert b.numbers(a) == []
+    a.flood.handle_drained(b.id, lab.now)
+    lab.pump(a)
+    lab.run(0.5)
+    assert b.numbers(a) == [1]
