@@ -1,0 +1,131 @@
+"""The one task that owns the log: order, bounds, what is told and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from identity.errors import BangpathError, LocalMistake
+from store import writing
+from store.database import Committed, Settings
+from store.definitions import ClassDefinition, definition_from_toml
+from store.query import Question
+from store.records import DATA
+
+
+async def test_answers_come_in_the_order_of_the_log(server: Any, shoe: ClassDefinition) -> None:
+    async with server.open() as database:
+        await database.define(shoe)
+        order: list[int] = []
+        numbers: list[int] = []
+
+        async def commit(number: int) -> None:
+            def body(t: Any) -> int:
+                numbers.append(number)
+                t.create("Shoe", {"name": f"n{number}"})
+                return number
+
+            order.append(await database.transact(body))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(commit, number)
+        assert sorted(order) == list(range(50))
+        assert sorted(numbers) == list(range(50))
+
+
+async def test_what_is_committed_is_told_after_its_sync_in_order(server: Any, shoe: ClassDefinition) -> None:
+    async with server.open() as database:
+        told: list[Committed] = []
+
+        def tell(committed: Committed) -> None:
+            assert server.disk.unsynced == 0
+            for seal in committed.seals:
+                assert database.read_update(server.server, 5, seal.kind, seal.number) is not None
+            told.append(committed)
+
+        database.on_committed = tell
+        await database.define(shoe)
+        for number in range(3):
+            await database.transact(lambda t, n=number: t.create("Shoe", {"name": f"n{n}"}))
+        await database.transact(lambda t: t.put_setting("x", 1))  # private: no update, nothing to tell
+        assert [seal.number for each in told for seal in each.seals if seal.kind == DATA] == [1, 2, 3]
+
+
+async def test_reads_and_refusals_sync_nothing(server: Any, shoe: ClassDefinition) -> None:
+    async with server.open() as database:
+        await database.define(shoe)
+        syncs = database.syncs
+        assert await database.transact(lambda t: len(list(t.select(Question("Shoe"))))) == 0
+        with pytest.raises(BangpathError):
+            await database.transact(lambda t: t.create("Shoe", {}))
+        assert database.syncs == syncs
+
+
+async def test_more_callers_than_the_queue_holds_wait_for_room(
+    server: Any, shoe: ClassDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "MAX_QUEUE", 4)
+    async with server.open() as database:
+        await database.define(shoe)
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(database.transact, lambda t, n=number: t.create("Shoe", {"name": f"n{n}"}))
+        assert database.counts()["owned"] == 40
+
+
+async def test_commits_wait_while_both_generations_are_full(make_server: Callable[..., Any]) -> None:
+    text = definition_from_toml('name = "Text"\n[fields]\ntext = "bytes"\n')
+    server = make_server(settings=Settings(generation_bytes=20_000))
+    room = trio.Event()
+    fold = server.tables.fold
+
+    async def slow_fold(changes: Any, meta: bytes) -> None:
+        await room.wait()
+        await fold(changes, meta)
+
+    async with server.open() as database:
+        await database.define(text)
+        server.tables.fold = slow_fold
+        done = 0
+
+        async def write() -> None:
+            nonlocal done
+            for _ in range(60):
+                await database.transact(lambda t: t.create("Text", {"text": bytes(500)}))
+                done += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            await trio.sleep(0.1)
+            assert 10 < done < 60
+            stood = done
+            await trio.sleep(0.05)
+            assert done == stood
+            room.set()
+        assert done == 60
+
+
+async def test_a_store_that_was_left_takes_nothing(server: Any, shoe: ClassDefinition) -> None:
+    async with server.open() as database:
+        await database.define(shoe)
+    with pytest.raises(LocalMistake, match="closed"):
+        await database.transact(lambda t: t.create("Shoe", {"name": "x"}))
+
+
+async def test_a_sealer_that_counts_otherwise_stops_the_store(server: Any, shoe: ClassDefinition) -> None:
+    from tests.store.conftest import FakeSealer
+
+    async with server.open() as database:
+        await database.define(shoe)
+        sealer = FakeSealer(server.server, 5)
+        sealer.last = {0: (7, bytes(32)), 1: (7, bytes(32))}
+        database._writer._sealer = sealer
+        with pytest.raises(BangpathError, match="sealer"):
+            await database.transact(lambda t: t.create("Shoe", {"name": "x"}))
+        assert database.failure is not None
+    async with server.open() as database:
+        assert database.counts()["owned"] == 0
