@@ -81,7 +81,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 def _print_completeness(count: int, report: Mapping[str, Any]) -> None:
     whole = "whole" if report.get("whole") else "NOT whole"
-    click.echo(f"{counted(count)} rows, {whole}", err=True)
+    click.echo(f"{counted(count)} {'row' if count == 1 else 'rows'}, {whole}", err=True)
     for owner in report.get("owners", ()):
         path = "!".join(owner.get("path") or ())
         why = f": {owner['error']['cause']}" if owner.get("error") else ""

@@ -87,8 +87,11 @@ def bangpath(ctx: click.Context, directory: str | None, server: str | None, vers
 def name_the_server(arguments: list[str]) -> list[str]:
     """`@1.4` wherever it stands alone among the words, as the group's option `--at 1.4`.
 
-    What follows `--` is left as it is, and so is a second one (a value may begin with @ after all).
+    What follows `--` is left as it is, and so is a second one (a value may begin with @ after all). Before the command
+    it can only be meant as a server, so `@x` is told to be no id, and is no unknown command.
     """
+    if arguments and arguments[0].startswith("@"):
+        return ["--at", arguments[0][1:], *arguments[1:]]
     for place, word in enumerate(arguments):
         if word == "--":
             break
@@ -128,7 +131,8 @@ def _tell(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     if isinstance(error, OSError) and not isinstance(error, BangpathError):
-        return _say({"error": "refused", "cause": f"{error.filename or ''} {error.strerror or error}".strip()}, as_json)
+        cause = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        return _say({"error": "refused", "cause": cause}, as_json)
     if not isinstance(error, BangpathError):
         raise error
     _say(error.as_json(), as_json)

@@ -119,6 +119,18 @@ def seconds(value: Any) -> str:
     return f"{value / 86_400:.0f} d"
 
 
+def size(value: Any) -> str:
+    """Bytes: `512 B`, `14.6 kB`, `2.7 MB`."""
+    if not isinstance(value, int):
+        return "-"
+    if value < 1000:
+        return f"{value} B"
+    for unit, unit_bytes in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if value < 999.95 * unit_bytes:
+            return f"{value / unit_bytes:.1f} {unit}"
+    return f"{value / 1e12:.1f} TB"
+
+
 def _placed(text: str, width: int, right: bool) -> str:
     return text.rjust(width) if right else text.ljust(width)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from node.cli.output import cell, json_option, node_of, print_json, print_rows, print_table, seconds
+from node.cli.output import cell, json_option, node_of, print_json, print_rows, print_table, seconds, size
 
 
 @click.command("status")
@@ -50,8 +50,8 @@ def peers_command(meant: dict[str, str | None], as_json: bool) -> None:
                 seconds(each.get("heard_s")),
                 seconds(each.get("hears_us_s")),
                 _milliseconds(each.get("rtt_ms")),
-                each.get("sent_bytes"),
-                each.get("received_bytes"),
+                size(each.get("sent_bytes")),
+                size(each.get("received_bytes")),
                 each.get("reason"),
             )
             for each in said

@@ -15,7 +15,7 @@ import trio
 from identity.errors import Exhausted, Refused, Unreachable
 from node.cli import where
 from node.cli.main import COMMANDS, name_the_server, run
-from node.cli.output import cell, seconds, table
+from node.cli.output import cell, seconds, size, table
 from node.cli.shaping import definition_of
 from node.http.serve import serve_http
 
@@ -114,6 +114,7 @@ async def test_a_query_as_lines_and_as_a_table(say: Say, fake: Any) -> None:
     ]
     assert said.err.splitlines()[0] == "2 rows, whole"
     assert said.err.splitlines()[1] == "  1.2      owned at 1.2@1:0, age 0.0 s, by 1.2"
+    assert (await say("query", "Note limit 1")).err.splitlines()[0] == "1 row, whole"
 
 
 async def test_partial_where_whole_was_asked_is_code_3(say: Say, fake: Any) -> None:
@@ -214,7 +215,7 @@ async def test_files_that_cannot_be_imported(
     assert told in said.err
     said = await say("import", str(tmp_path / "nothing.csv"), "--class", "Note")
     assert said.code == 1
-    assert "nothing.csv No such file" in said.err
+    assert "nothing.csv: No such file" in said.err
     assert "does not say its format" in (await say("import", "x.txt", "--class", "Note")).err
 
 
@@ -243,6 +244,12 @@ def test_at_names_the_server_anywhere() -> None:
     assert name_the_server(["get", "@1.4", "x"]) == ["--at", "1.4", "get", "x"]
     assert name_the_server(["put", "Note", "text=@1.4", "--", "@1.5"]) == ["put", "Note", "text=@1.4", "--", "@1.5"]
     assert name_the_server(["put", "Note", "@home"]) == ["put", "Note", "@home"]
+    assert name_the_server(["@home", "status"]) == ["--at", "home", "status"]
+
+
+def test_before_the_command_a_word_with_at_is_a_server_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name_the_server(["@home", "status"])) == 1
+    assert "'home' is no server id" in capsys.readouterr().err
 
 
 def test_where_a_server_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,6 +315,16 @@ def test_tables() -> None:
         "3 min",
         "25 h",
         "12 d",
+        "-",
+    ]
+    assert [size(each) for each in (0, 999, 1000, 999_949, 999_950, 2_694_716, 10**13, None)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "999.9 kB",
+        "1.0 MB",
+        "2.7 MB",
+        "10.0 TB",
         "-",
     ]
 
