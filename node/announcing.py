@@ -10,14 +10,14 @@ changed: a restart at the same address writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from identity.errors import BangpathError, Refused
 from identity.keys import Keys
-from identity.trust import Certificate
+from identity.trust import Certificate, check_validity
 from node.config import Config
 from store.definitions import ClassDefinition
 from store.reading import View
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from node.parts import Parts
 
 CLASS_NAME = "Server"
+EXPIRES_SOON_MS = 30 * 24 * 3600 * 1000  # time enough to ask for another
 
 
 async def announce(parts: Parts, certificate: Certificate, chain: Sequence[bytes], *, wall_ms: int) -> None:
@@ -99,3 +100,15 @@ def own_certificate(keys: Keys, chain: Sequence[bytes], config: Config) -> Certi
             next_step="restore `keys` and `chain` from one and the same backup",
         )
     return certificate
+
+
+def note_validity(certificate: Certificate, *, wall_ms: int, note: Callable[..., None]) -> None:
+    """Say in the log that our certificate has expired, or will soon: peers will turn us away (DESIGN I3)."""
+    try:
+        check_validity(certificate, wall_ms)
+    except BangpathError as error:
+        note("certificate", cause=error.cause, next_step=error.next_step)
+        return
+    if certificate.not_after_ms - wall_ms < EXPIRES_SOON_MS:
+        days = (certificate.not_after_ms - wall_ms) // 86_400_000
+        note("certificate", cause=f"the certificate of {certificate.server} expires in {days} days")

@@ -2,9 +2,9 @@
 
     Flood --Apply--> queue --everything that has gathered--> database.apply --one sync--> outcomes --> Flood
 
-Rules. Updates reach the store in the order in which Flood put them out. Whatever has gathered while the store was
-syncing goes in one call, so that one sync covers it: the queue is empty most of the time, and long only while a
-mirror catches up. Outcomes are told in the same order, those of one kind together.
+Rules. Updates reach the store in the order in which Flood put them out; while there is no room they wait. Whatever has
+gathered while the store was syncing goes in one call, so that one sync covers it: the queue is empty most of the time,
+and long only while a mirror catches up. Outcomes are told in the same order, those of one kind together.
 
 Bounds: Flood puts out no more than its own window (4 MiB, DESIGN F3) before outcomes return, so the queue needs no
 second bound; one call takes at most `MAX_CALL_BYTES`, so that one sync never makes a reader wait for megabytes.
@@ -20,11 +20,13 @@ from typing import Protocol
 
 import trio
 
+from identity.errors import Exhausted
 from replication.messages import Apply
 from store.foreign import Applied, Deferred, Outcome
 from store.records import REGISTRY, Update
 
 MAX_CALL_BYTES = 4 << 20
+FULL_S = 5.0  # until a full disk is tried again; the operator needs longer
 MAX_CALL_UPDATES = 1024  # about 50 ms of applying at 20 000 objects/s: others get their turn between two calls
 
 
@@ -51,12 +53,14 @@ class Applier:
         apply: Callable[[Sequence[Update]], Awaitable[Sequence[Outcome]]],
         learn: Callable[[Update], None],
         touch: Callable[[], None],
+        note: Callable[..., None],
     ) -> None:
         self.waiting_bytes = 0
         self._outcomes = outcomes
         self._apply = apply
         self._learn = learn
         self._touch = touch
+        self._note = note
         self._queue: deque[Update] = deque()
         self._filled = trio.Event()
 
@@ -72,9 +76,17 @@ class Applier:
         while True:
             await self._filled.wait()
             batch = self._take()
-            outcomes = await self._apply(batch)
-            self._tell(outcomes)
+            self._tell(await self._apply_patiently(batch))
             self._touch()
+
+    async def _apply_patiently(self, batch: Sequence[Update]) -> Sequence[Outcome]:
+        """Wait for room rather than die: what others may do with a full disk here, they may do (ATTACKS 25)."""
+        while True:
+            try:
+                return await self._apply(batch)
+            except Exhausted as error:
+                self._note("no room", cause=error.cause, updates=len(batch))
+                await trio.sleep(FULL_S)
 
     def _take(self) -> list[Update]:
         batch: list[Update] = []

@@ -25,6 +25,7 @@ Left to others: which files stand beside it and their permissions (`node.opening
 from __future__ import annotations
 
 import ipaddress
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -137,9 +138,14 @@ def render_config(config: Config) -> str:
 
 
 def write_config(path: Path, config: Config) -> None:
-    """Write the file whole or not at all: a crash leaves the old one."""
+    """Write the file whole or not at all: a crash leaves the old one. It may hold the mesh's secret, so mode 0600."""
     new = path.with_suffix(".new")
-    new.write_text(render_config(config))
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(render_config(config))
+        file.flush()
+        os.fsync(descriptor)
     new.replace(path)
 
 

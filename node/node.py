@@ -139,6 +139,7 @@ class Node:
             nursery.start_soon(parts.watch.run)
             await announcing.announce(parts, self._certificate, self._chain, wall_ms=self._started_ms)
             self._parts = parts
+            announcing.note_validity(self._certificate, wall_ms=self._started_ms, note=self.note)
             self.note("ready", epoch=database.epoch, address=list(port.address))
             task_status.started()
             await self._stop_asked.wait()

@@ -228,6 +228,11 @@ def load(directory: Path) -> Loaded:
     """The directory's content, checked. Raises `Refused` naming file and what mends it."""
     if not directory.is_dir():
         raise Refused(f"there is no directory {directory}", next_step="bangpath init ID, or bangpath join TICKET")
+    if directory.stat().st_mode & 0o022:
+        raise Refused(
+            f"{directory} may be changed by others (mode {directory.stat().st_mode & 0o777:o})",
+            next_step=f"chmod 700 {directory}",
+        )
     config = read_config(directory / CONFIG)
     keys = read_keys(directory / KEYS)
     chain = read_chain(directory / CHAIN)

@@ -131,7 +131,7 @@ class Parts:
             misbehaved=self.misbehaved,
             touch=self.touch,
         )
-        self.applier = Applier(self.flood, apply=database.apply, learn=self._learn_applied, touch=self.touch)
+        self.applier = Applier(self.flood, apply=database.apply, learn=self._learn_applied, touch=self.touch, note=note)
         self.mirroring = Mirroring(config.mirrors, database=database, flood=self.flood)
         self.standpoint = Standpoint(
             self.server,
@@ -152,6 +152,7 @@ class Parts:
             self.outstanding,
             misbehaved=self.misbehaved,
             wall_ms=wall_ms,
+            note=note,
             idle=idle,
             touch=self.touch,
         )

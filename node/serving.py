@@ -23,7 +23,7 @@ from typing import Any
 import trio
 
 from identity.encoding import decode_value_untrusted
-from identity.errors import BangpathError, Exhausted, Forbidden, NotFound, PeerMisbehaved, Refused
+from identity.errors import BangpathError, Exhausted, Forbidden, LocalMistake, NotFound, PeerMisbehaved, Refused
 from identity.names import ObjectId, Pattern, ServerId
 from node.asking import Holding
 from node.config import Config
@@ -44,6 +44,7 @@ from node.requests import (
     object_leaf,
     read_request_untrusted,
 )
+from node.sessions import place_of
 from node.standpoint import Standpoint
 from store.query import Question
 from store.reading import View
@@ -53,6 +54,7 @@ from transport.requests import Asked, Cancelled, MaySend
 from transport.wire import Message, encode
 
 MAX_WORKING = 256  # tasks for one peer: a mesh page open in many windows; 2 KiB each
+MISTAKE = LocalMistake("the server made a mistake over this request", next_step="its log says which")
 BATCH_ROWS = 256  # rows between two checkpoints, some milliseconds
 
 
@@ -81,6 +83,7 @@ class Serving:
         outstanding: Outstanding,
         *,
         wall_ms: Callable[[], int],
+        note: Callable[..., None],
         idle: Callable[[], None],
         misbehaved: Callable[[ServerId, str], None],
         touch: Callable[[], None],
@@ -91,6 +94,7 @@ class Serving:
         self._owner = owner
         self._standpoint = standpoint
         self._wall_ms = wall_ms
+        self._note = note
         self._idle = idle
         self._outstanding = outstanding
         self._misbehaved = misbehaved
@@ -206,6 +210,9 @@ class Serving:
                     await self._modify(asked, question)
                 elif isinstance(question, Query):
                     await self._query(asked, question, work)
+        except Exception as error:  # our own mistake over one question: its asker is told, the others are served
+            self._note("mistake", peer=str(asked.peer), cause=repr(error), place=place_of(error))
+            self._outstanding.answer(asked.peer, asked.request_id, encode(Failed.of(MISTAKE)), ok=False)
         finally:
             self.working -= 1
             del self._works[asked.peer, asked.request_id]

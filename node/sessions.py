@@ -5,11 +5,12 @@
                Closed ----> router, flood, outstanding: it is gone; or a dial that failed
     router     Dial ----> endpoint.connect             Unreachable ----> whoever waits for that server
 
-Rules. Nothing that a peer sends ends more than its own connection. A breach closes it with the reason, is counted,
-and the peer is shunned for a while that doubles, so that a broken peer costs little; what it signed is believed all
-the same. A message of a server whose HELLO is still missing waits for it (`node.greeting`). What requests want to say
-while the transport's queue is full waits here and is said first when it drains, because nobody else would repeat it;
-replication is told, and repeats by itself.
+Rules. Nothing that a peer sends ends more than its own connection, even when what it uncovers is a mistake of our own
+code: that is written to the log with its place. A breach closes the connection with the reason, is counted, and the
+peer is shunned for a while that doubles, so that a broken peer costs little; what it signed is believed all the same.
+A message of a server whose HELLO is still missing waits for it (`node.greeting`). What requests want to say while the
+transport's queue is full waits here and is said first when it drains, because nobody else would repeat it; replication
+is told, and repeats by itself.
 
 Bounds: `BACKLOG_BYTES` of requests per connection, then the peer is taken for one that does not read. `MAX_NOTED`
 peers that misbehaved.
@@ -19,8 +20,10 @@ Pure: a class that is told and tells; its caller is the pump. Left to others: wh
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -28,7 +31,7 @@ import msgspec
 from identity.errors import Exhausted, PeerMisbehaved, Refused
 from identity.names import ServerId
 from node.dispatch import MESSAGES, TAKEN_BY, Unsupported
-from node.greeting import Greeted, Greeting, Hello, Say, State, TurnAway
+from node.greeting import Greeted, Greeting, Hello, Say, Session, State, TurnAway
 from routing.router import Router
 from routing.ways import Dial, Drop, Reached, Unreachable
 from transport.events import Closed, Connected, Drained, MessageReceived
@@ -196,6 +199,13 @@ class Sessions:
         if session is None:
             return
         try:
+            self._take_in(event, session, now)
+        except Exception as error:  # a machine of ours broke over this message: its sender goes, the others stay
+            self._note("mistake", connection=event.connection, cause=repr(error), place=place_of(error))
+            self._breach(event.connection, session.server, f"a message that broke us: {type(error).__name__}", now)
+
+    def _take_in(self, event: MessageReceived, session: Session, now: float) -> None:
+        try:
             message = decode_untrusted(event.message, MESSAGES)
         except UnknownType as error:
             if session.server is not None:
@@ -343,3 +353,9 @@ class Sessions:
             self._note("unreachable", peer=str(output.server), cause=output.reason)
         self.silent[output.server] = output
         self._lost(output)
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception was raised, for the log: the last three calls."""
+    calls = traceback.extract_tb(error.__traceback__)[-3:]
+    return " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(calls))

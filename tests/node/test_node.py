@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import random
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,8 +66,10 @@ class Mesh:
 
 
 @pytest.fixture
-def mesh(tmp_path: Path) -> Mesh:
-    return Mesh(tmp_path)
+def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    made = Mesh(tmp_path)
+    yield made
+    assert made.events("mistake") == []
 
 
 async def eventually(happens: Callable[[], Any], *, within: float = 10.0) -> None:
@@ -314,6 +318,33 @@ async def test_nonsense_on_the_wire_costs_only_its_sender(mesh: Mesh) -> None:
         for one, other in ((a, b), (b, a)):  # it is shunned for a while, then met again
             await eventually(lambda one=one, other=other: one.parts.sessions.connection(other.server), within=15)
         assert (await b.ping("1.1"))["seconds"] < 1
+
+
+async def test_a_port_that_is_shot_at_still_serves(mesh: Mesh) -> None:
+    async with three(mesh) as (root, a, _):
+        made = await a.create("Note", {"text": "hello"})
+        noise = random.Random(1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gun:
+            for length in (0, 1, 4, 13, 29, 100, 1200, 1472, 9000) * 100:
+                kind = bytes([noise.choice((1, 2, 3, 4, 5, 16, 77))])
+                gun.sendto((kind + noise.randbytes(length))[:length], a.parts.port.address)
+        assert (await root.get(made.reference, consistency="owner")).fields["text"] == "hello"
+        assert not any(peer["misbehaved"] for peer in a.peers())
+
+
+async def test_a_directory_that_others_may_change_is_refused(mesh: Mesh) -> None:
+    mesh.found("1")
+    assert (mesh.path / "1" / "bangpath.toml").stat().st_mode & 0o777 == 0o600
+    (mesh.path / "1").chmod(0o777)
+    with pytest.raises(Refused, match="chmod 700"):
+        opening.load(mesh.path / "1")
+    (mesh.path / "1").chmod(0o700)
+    (mesh.path / "1" / "chain").write_text("bangpath chain 1\nzz\n")
+    with pytest.raises(Refused, match="line 2"):
+        opening.load(mesh.path / "1")
+    (mesh.path / "1" / "token").chmod(0o644)
+    with pytest.raises(Refused, match="chmod 600"):
+        opening.read_token(mesh.path / "1")
 
 
 async def test_a_clean_end_is_quick_and_words_are_refused_after_it(mesh: Mesh) -> None:
