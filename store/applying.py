@@ -209,6 +209,19 @@ class Applier:
         advance = self._advance(server_key, head, head_bytes)
         return {OBJECTS: objects, INDEX: index, FEEDS: {key: value, **advance}}
 
+    def classes_of(self, server_key: bytes) -> list[ClassDefinition]:
+        """The classes that another server says it has adopted."""
+        source = self._source()
+        entry = self._known(CLASS)
+        low, high = entry.indexes[0].whole_range()
+        found = []
+        for _, key in source.scan(INDEX, low, high):
+            data = source.get(OBJECTS, key) if key.startswith(server_key) else None
+            if data is not None:
+                fields = entry.codec.load_fields(unpack_record(key, data).body)
+                found.append(definition_of_class_untrusted(fields))
+        return found
+
     # Copies of single objects
 
     def copies(self, copies: Sequence[CopyChange]) -> TableChanges:

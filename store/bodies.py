@@ -158,18 +158,18 @@ class Codec:
 
 def has_newer_fields(codec: Codec, wire: bytes) -> bool:
     """Whether the body's array is longer than the definition; False for what is no array."""
-    count = _array_length(wire)
-    return count is not None and count > len(codec.names)
+    return body_length(wire) > len(codec.names)
 
 
-def _array_length(wire: bytes) -> int | None:
+def body_length(wire: bytes) -> int:
+    """How many fields a body says it has, by its first bytes; 0 for what is no array of fields."""
     if not wire or wire[0] >> 5 != 4:
-        return None
+        return 0
     short = wire[0] & 31
     if short < 24:
         return short
     width = {24: 1, 25: 2}.get(short)  # more than 65 535 fields is no class
-    return None if width is None else int.from_bytes(wire[1 : 1 + width], "big")
+    return 0 if width is None else int.from_bytes(wire[1 : 1 + width], "big")
 
 
 def _positions(

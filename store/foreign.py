@@ -12,14 +12,15 @@ it makes known) is made ready as private changes that go into the same frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from identity.errors import PeerMisbehaved
+from identity.names import ServerId
 from store.applying import Applier, ForeignPut, known_class_body, known_class_definition
-from store.bodies import has_newer_fields
+from store.bodies import body_length, has_newer_fields
 from store.frame_parts import LocalChange
 from store.records import DELETE, PUT, REGISTRY, Leaf, Update, read_leaves_untrusted
 from store.registry import (
@@ -28,6 +29,7 @@ from store.registry import (
     FIRST_USER_NUMBER,
     KNOWN_CLASS,
     KNOWN_SERVER,
+    ClassEntry,
     Registry,
     definition_of_class_untrusted,
     joined_definition,
@@ -81,7 +83,7 @@ def read_foreign_untrusted(applier: Applier, update: Update) -> Foreign | Outcom
     if state is not None and head.previous != state.last_hash:
         return Rejected(update, f"it does not continue update {state.last} of {head.server} that is held here")
     try:
-        read = understand_untrusted(applier.registry, update)
+        read = understand_untrusted(applier, update)
     except PeerMisbehaved as error:
         return Rejected(update, error.cause)
     if isinstance(read, str):
@@ -99,19 +101,28 @@ def read_foreign_untrusted(applier: Applier, update: Update) -> Foreign | Outcom
     return Foreign(update, read, local)
 
 
-def understand_untrusted(registry: Registry, update: Update) -> list[ForeignPut] | str:
+def understand_untrusted(applier: Applier, update: Update) -> list[ForeignPut] | str:
     """The leaves as values, or why one of them cannot be understood yet. Raises `PeerMisbehaved`."""
-    kind = update.head.kind
+    head = update.head
     puts = []
-    for leaf in read_leaves_untrusted(update.leaves, update.head.count):
-        put = _understand_leaf_untrusted(registry, leaf, kind)
+    known_alike: dict[int, bool] = {}
+
+    def reads_alike(entry: ClassEntry) -> bool:
+        if entry.number not in known_alike:
+            known_alike[entry.number] = _reads_alike(applier, head.server, head.incarnation, entry)
+        return known_alike[entry.number]
+
+    for leaf in read_leaves_untrusted(update.leaves, head.count):
+        put = _understand_leaf_untrusted(applier.registry, leaf, head.kind, reads_alike)
         if isinstance(put, str):
             return put
         puts.append(put)
     return puts
 
 
-def _understand_leaf_untrusted(registry: Registry, leaf: Leaf, kind: int) -> ForeignPut | str:
+def _understand_leaf_untrusted(
+    registry: Registry, leaf: Leaf, kind: int, reads_alike: Callable[[ClassEntry], bool]
+) -> ForeignPut | str:
     entry = registry.by_fingerprint(leaf.fingerprint)
     if entry is None:
         if kind == REGISTRY:
@@ -124,7 +135,23 @@ def _understand_leaf_untrusted(registry: Registry, leaf: Leaf, kind: int) -> For
         return ForeignPut(leaf, entry, None)
     if has_newer_fields(entry.codec, leaf.body):
         return f"a newer minor version of class {name} is not known here yet"
+    if body_length(leaf.body) > entry.first_fields and not reads_alike(entry):
+        return f"its owner gave class {name} other fields than are known here"
     return ForeignPut(leaf, entry, entry.codec.read_untrusted(leaf.body))
+
+
+def _reads_alike(applier: Applier, server: ServerId, incarnation: int, entry: ClassEntry) -> bool:
+    """Whether this owner's own definition, heard in its registry feed, has our fields where both have some.
+
+    Two owners may add different fields to one class; read by our definition, one's mayor would be the other's twin.
+    """
+    if entry.number < FIRST_USER_NUMBER:
+        return True
+    server_key = applier.servers.key(server, incarnation)
+    for definition in applier.classes_of(server_key) if server_key is not None else ():
+        if definition.fingerprint == entry.definition.fingerprint:
+            return joined_definition(entry.definition, definition) is not None
+    return False
 
 
 def _heard_class_untrusted(applier: Applier, put: ForeignPut, before: Sequence[LocalChange]) -> list[LocalChange]:

@@ -102,7 +102,7 @@ def _replay_foreign(frame: Frame, applier: Applier, generations: Generations, nu
     transaction, local = unpack_local(frame.sections[1])
 
     def understand() -> list[ForeignPut]:
-        puts = understand_untrusted(applier.registry, update)
+        puts = understand_untrusted(applier, update)
         if isinstance(puts, str):
             raise Damaged(f"update {update.head.number} of {update.head.server} was taken, but now {puts}")
         return puts

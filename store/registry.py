@@ -102,6 +102,7 @@ class ClassEntry(msgspec.Struct, frozen=True):
     indexes: tuple[Index, ...]
     feed: int | None
     own_object: int = 0
+    first_fields: int = 0  # how many fields its first definition has, equal wherever the class is known
 
     @property
     def hidden(self) -> bool:
@@ -246,6 +247,7 @@ class Registry:
             indexes=compile_indexes(definition, number),
             feed=feed,
             own_object=own_object,
+            first_fields=sum(field.since == 0 for field in definition.fields),
         )
 
 

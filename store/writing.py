@@ -86,6 +86,7 @@ class Writer:
         self._room = trio.lowlevel.ParkingLot()
         self._idle: trio.Event | None = None
         self._closing = False
+        self._full = False  # the open group must end before what waits can be appended
         self.finished = trio.Event()
         self._scope = trio.CancelScope(shield=True)
         self._commit = generations.appended_number
@@ -154,7 +155,8 @@ class Writer:
                     self._refuse_all(self.failure)
                 elif self.generations.must_wait:
                     await self._wait_for_fold()
-                elif (await self._drain()).must_sync or self._closing:
+                elif (await self._drain()).must_sync or self._full or self._closing:
+                    self._full = False
                     await self._end_group()
             if self.log.group_frames and self.failure is None:
                 await self._end_group()
@@ -181,7 +183,12 @@ class Writer:
             while queue:
                 work = queue.popleft()
                 before = self.log.group_bytes
-                held = self._carry_out(work)
+                try:
+                    held = self._carry_out(work)
+                except GroupFull:
+                    queue.appendleft(work)
+                    self._full = True
+                    return drain
                 drain.note(self.log.group_bytes - before, held=held)
                 if queue and drain.ends(len(queue), now()):
                     break
@@ -196,6 +203,8 @@ class Writer:
     def _carry_out(self, work: Work) -> bool:
         try:
             return work.carry_out(self)
+        except GroupFull:
+            raise
         except Exception as error:  # what a body raised, or what was refused: its caller's affair
             if work.task is not None:
                 self.answer(work.task, outcome.Error(error))
@@ -257,6 +266,10 @@ class Writer:
         number = applier.number + 1
         try:
             leaves, local, tables = applier.own(transaction, number, self._salt)
+            sizes = [sum(map(len, leaves[kind])) for kind in (REGISTRY, DATA)]
+            for size, before_it in zip(sizes, self.group.leaf_bytes, strict=True):
+                if before_it and before_it + size > MAX_BODY_BYTES:
+                    raise GroupFull
             location = self._append(OWN, [*map(b"".join, leaves), pack_local(number, local)])
         except Exception:
             applier.registry, applier.number, applier.gained = before

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from identity.errors import Refused
-from store.database import Applied, Rejected
+from store.database import Applied, Deferred, Rejected
 from store.definitions import ClassDefinition, definition_from_toml
 from store.query import Compare, Question
 from store.records import DATA, DELETE, PUT, REGISTRY, Head, Leaf, Update, head_hash, pack_leaf
@@ -142,7 +142,21 @@ async def test_two_owners_that_extended_a_class_differently(server: Any) -> None
                 "Applied"
             ]
         assert list(database.registry.definition("City").by_name) == ["name", "mayor"]
-        assert kinds(await database.apply([b_data.update((1, first, size.codec.encode(["Rome", 5])))])) == ["Rejected"]
+        outcome = (await database.apply([b_data.update((1, first, size.codec.encode(["Rome", 5])))]))[0]
+        assert isinstance(outcome, Deferred)
+        assert "other fields" in outcome.reason
+        a_data, c_data = Feed("1.7", DATA), Feed("1.6", DATA)
+        assert kinds(await database.apply([a_data.update((1, first, mayor.codec.encode(["Rome", "Ada"])))])) == [
+            "Applied"
+        ]
+        assert kinds(await database.apply([c_data.update((1, first, mayor.codec.encode(["Rome", "Eve"])))])) == [
+            "Deferred"
+        ]
+        assert kinds(await database.apply([c_data.update((1, first, first.codec.encode(["Rome"])))])) == ["Deferred"]
+    server.crash()
+    async with server.open() as database:
+        with database.view() as view:
+            assert [each.fields for each in view.select(Question("City"))] == [{"name": "Rome", "mayor": "Ada"}]
 
 
 async def test_deletions_and_a_newer_incarnation(server: Any) -> None:
