@@ -72,7 +72,13 @@ class CatchUp:
     # -- comparing
 
     def open(self, session: Session, *, window: int = WINDOW_BYTES) -> None:
-        """Tell the peer what is wanted and what of it is held."""
+        """Tell the peer what is wanted and what of it is held.
+
+        Messages overtake each other. Where two of these were under way at once, the older one may be in force there
+        in the end, so it is said once more when both are answered.
+        """
+        session.crossed = session.crossed or session.unanswered > 0
+        session.unanswered += 1
         self._spool.send(session, Feed(self._spool.subscriptions(), window))
 
     def handle_feed(self, session: Session, message: Feed, now: float) -> None:
@@ -86,6 +92,11 @@ class CatchUp:
 
     def handle_feed_ok(self, session: Session, message: FeedOk, now: float) -> None:
         spool = self._spool
+        session.unanswered = max(0, session.unanswered - 1)
+        if session.crossed and not session.unanswered:
+            session.crossed = False
+            self.open(session, window=0)
+            return
         session.feeds_me = message.subscriptions
         for each in message.subscriptions:
             if session.peer in each.pattern and each.digest == spool.coverage.digest(each.kind, each.pattern):

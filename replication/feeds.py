@@ -27,8 +27,9 @@ class Session:
     """One greeted neighbour, from HELLO to the loss of the session."""
 
     __slots__ = (
-        "adverts", "asks", "beat_at", "congested", "credit", "feeds_me", "flush_at", "got", "known",
-        "lazy", "matches", "misbehaved", "must_resync", "owed", "peer", "pruned", "sent", "streams", "told", "wants",
+        "adverts", "asks", "beat_at", "congested", "credit", "crossed", "feeds_me", "flush_at", "got", "known",
+        "lazy", "matches", "misbehaved", "must_resync", "owed", "peer", "pruned", "sent", "streams", "told",
+        "unanswered", "wants",
     )  # fmt: skip
 
     def __init__(self, peer: ServerId) -> None:
@@ -36,6 +37,8 @@ class Session:
         # What the peer wants of us, and what it granted us of our own wishes.
         self.wants: tuple[Subscription, ...] = ()
         self.feeds_me: tuple[Subscription, ...] = ()
+        self.unanswered = 0  # wishes of ours that it has not granted yet
+        self.crossed = False  # two of them were under way at once, and one may have overtaken the other
         self.matches: dict[tuple[int, ServerId], int] = {}  # (kind, owner) -> hop limit, 0: not wanted
         # What it holds by its own word, and what we sent it in this session.
         self.known: dict[FeedId, Ranges] = {}

@@ -153,6 +153,7 @@ class Telling:
                 session.owed += message.budget
             elif isinstance(message, Feed):
                 session.owed += message.window
+                session.unanswered -= 1
         else:
             session.pruned.pop(message.origin, None)
 

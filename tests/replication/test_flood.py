@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from replication.messages import UpdateMessage
 from store.records import DATA, REGISTRY
 from tests.replication.lab import Lab
@@ -52,6 +54,19 @@ def test_a_chain_passes_on_what_matches_and_nothing_else():
     assert not [feed for feed, _ in c.copies if feed == other.feed()]
     assert all(c.applied[a.feed()] == 150 for _ in [0])
     assert c.has_all(a)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_wish_that_overtakes_an_older_one_is_in_force(seed):
+    lab = Lab(seed, jitter=0.02)
+    a, b = lab.servers("1.1", "1.2")
+    lab.connect(a, b)
+    lab.run(0.0105)  # greeted: what was wished then is on its way
+    lab.subscribe(b, "1.1")
+    lab.run(1)
+    a.commit()
+    lab.run(60)
+    assert b.numbers(a) == [1]
 
 
 def ring(lab, names, subscriptions=("*",)):
