@@ -108,7 +108,9 @@ class Telling:
         """Some of what the peer wants, a different part each time where there is much of it; own feeds always."""
         spool = self._spool
         session.beat_at = now + BEAT_S
-        if not session.feeds_me:  # our FEED came before the peer had greeted us, or its answer is slow: say it again
+        if not session.feeds_me or session.crossed:
+            # Our FEED came before the peer had greeted us, or its answer is slow, or one overtook another: say it again.
+            session.crossed, session.unanswered = False, 0
             self._catch_up.open(session)
         entries: dict[FeedId, Entry] = {}
         for kind in (REGISTRY, DATA):
