@@ -51,9 +51,13 @@ class RoundTrip:
 
 
 def without_delay(sample_s: float, minimum_s: float, ack_delay_s: float) -> float:
-    """A sample without the peer's own delay, as far as that leaves a possible round trip (RFC 9002 section 5.3)."""
+    """A sample without the peer's own delay, but never less than a round trip that was measured.
+
+    RFC 9002 section 5.3 takes nothing off where that would be less. But the least one here is the handshake's, which a
+    busy start makes slow, and an idle loopback link would then seem as long as its ACKs may wait: 25 ms.
+    """
     delay = min(ack_delay_s, MAX_ACK_DELAY_S)
-    return sample_s - delay if sample_s >= minimum_s + delay else sample_s
+    return max(sample_s - delay, min(sample_s, minimum_s))
 
 
 def smooth(smoothed_s: float, variance_s: float, sample_s: float) -> tuple[float, float]:

@@ -49,7 +49,9 @@ def test_smoothing(smoothed: float, variance: float, sample: float, expected: tu
     ("sample", "minimum", "delay", "expected"),
     [
         (0.110, 0.100, 0.010, 0.100),
-        (0.105, 0.100, 0.010, 0.105),  # less than the shortest that is possible: the peer's word is not believed
+        (0.105, 0.100, 0.010, 0.100),  # less than the shortest that is possible: the peer's word is believed so far
+        (0.026, 0.006, 0.025, 0.006),  # loopback: the handshake was slow, the ACK waited for company
+        (0.090, 0.100, 0.010, 0.090),  # itself the shortest
         (0.200, 0.100, 0.090, 0.200 - MAX_ACK_DELAY_S),  # it promised never to wait longer
         (0.100, 0.100, 0.000, 0.100),
     ],
