@@ -31,6 +31,18 @@ def test_what_is_written_is_read_and_signs_alike(tmp_path: Path) -> None:
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
 
 
+FROZEN = (
+    "bangpath keys 1\n"
+    "signing f5b165224a58b791df6af1d8303e61cdc4bb86c3d1c427103c344c4189eb2f1e\n"
+    "exchange 7bd5d47e446fcec2a3d811736110e5781bcccea696762e6116c6e9c92d99bf35\n"
+)
+
+
+def test_the_text_of_a_key_file_is_frozen() -> None:
+    assert KEYS.to_text() == FROZEN
+    assert Keys.from_text(FROZEN).signing_public == KEYS.signing_public
+
+
 def test_keys_are_the_generators_and_published_ones() -> None:
     assert Keys.generate(random.Random(1)).to_text() == KEYS.to_text()
     assert Keys.generate(random.Random(2)).signing_public != KEYS.signing_public

@@ -29,6 +29,18 @@ def test_a_ticket_survives_being_written_down() -> None:
     assert Ticket.parse(f"  {text[:50]}\n{text[50:].upper()}\n") == TICKET
 
 
+FROZEN = (
+    "bangpath-ticket1-reauqaaaaaaqaaaaa5caaaaaafmcaaabaibqibiga4eascqlbqgq4dyqcejbgfavcylrqgi2dmob2hq"
+    "7pardci3lgn3ho2ztoz3wwm3wo5vtg5txnmzxm53lgn3ho2ztoz3wwm3wo5igs2ljnfuws2ljnfuws2ljnfuwswbaonzxg43"
+    "tonzxg43tonzxg43tonzxg43tonzxg43tonzxg43tonzrwaaaagrrqxcqacbie2jrgi3s4mbogaxdcgi3lgbggor2gemrwwi"
+    "-tgpqj5nr"
+)  # a change here is a new PREFIX and VERSION
+
+
+def test_the_text_of_a_ticket_is_frozen() -> None:
+    assert TICKET.to_text() == FROZEN
+
+
 @given(st.integers(0, len(TICKET.to_text()) - 1), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567-"))
 def test_a_slip_is_noticed(at: int, letter: str) -> None:
     text = TICKET.to_text()
