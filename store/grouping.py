@@ -18,7 +18,7 @@ from identity.errors import LocalMistake
 from identity.names import Incarnation, Position, ServerId
 from store.applying import Applier
 from store.reading import Servers
-from store.records import DATA, REGISTRY, Seal, Sealer, Update, join_update
+from store.records import DATA, MAX_BODY_BYTES, REGISTRY, Seal, Sealer, Update, join_update
 from store.segments import Location
 from store.transaction import Transaction
 
@@ -58,20 +58,36 @@ class RecentUpdates:
         return self._kept.get((server, incarnation, kind, number))
 
 
+class GroupFull(Exception):
+    """This transaction would make the group's update larger than a message; it is the first of the next group."""
+
+
 class Group:
     """What was appended since the last sync."""
 
     def __init__(self) -> None:
         self.leaves: tuple[list[bytes], list[bytes]] = ([], [])
+        self._leaf_bytes = [0, 0]  # by kind
         self.locations: tuple[list[Location], list[Location]] = ([], [])
         self.waiting: list[tuple[trio.lowlevel.Task, Any]] = []
         self.applied: list[Update] = []
         self._transactions: list[tuple[Transaction, bool, bool]] = []
 
+    def check_room(self, leaves: tuple[list[bytes], list[bytes]]) -> None:
+        """Raises `GroupFull` when an update with these leaves too would not fit into one message of the wire.
+
+        Compression hides it from the drain's bound, which counts what is written. Alone, every transaction fits.
+        """
+        for kind in (REGISTRY, DATA):
+            held = self._leaf_bytes[kind]
+            if held and leaves[kind] and held + sum(map(len, leaves[kind])) > MAX_BODY_BYTES:
+                raise GroupFull
+
     def add(self, transaction: Transaction, leaves: tuple[list[bytes], list[bytes]], location: Location) -> None:
         """An own transaction that was appended at `location`."""
         for kind in (REGISTRY, DATA):
             if leaves[kind]:
+                self._leaf_bytes[kind] += sum(map(len, leaves[kind]))
                 self.leaves[kind].extend(leaves[kind])
                 self.locations[kind].append(location)
         self._transactions.append((transaction, bool(leaves[REGISTRY]), bool(leaves[DATA])))

@@ -35,7 +35,7 @@ from store.fold import Fold
 from store.frame_parts import OWN, pack_local, pack_seals
 from store.generations import Generations
 from store.group_commit import Drain
-from store.grouping import Committed, Group, RecentUpdates
+from store.grouping import Committed, Group, GroupFull, RecentUpdates
 from store.held_feeds import FEEDS
 from store.log import Log
 from store.records import Seal, Sealer
@@ -266,10 +266,7 @@ class Writer:
         number = applier.number + 1
         try:
             leaves, local, tables = applier.own(transaction, number, self._salt)
-            sizes = [sum(map(len, leaves[kind])) for kind in (REGISTRY, DATA)]
-            for size, before_it in zip(sizes, self.group.leaf_bytes, strict=True):
-                if before_it and before_it + size > MAX_BODY_BYTES:
-                    raise GroupFull
+            self.group.check_room(leaves)
             location = self._append(OWN, [*map(b"".join, leaves), pack_local(number, local)])
         except Exception:
             applier.registry, applier.number, applier.gained = before

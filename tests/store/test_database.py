@@ -17,6 +17,7 @@ from store.database import Applied, Copy, Deferred, Rejected, Settings
 from store.definitions import ClassDefinition, definition_from_toml
 from store.query import Compare, Question
 from store.records import DATA, REGISTRY, read_leaves_untrusted
+from transport.wire import MAX_MESSAGE_BYTES
 
 
 async def test_a_shoe_is_made_changed_found_and_there_after_a_crash(server: Any, shoe: ClassDefinition) -> None:
@@ -150,6 +151,29 @@ async def test_sixty_four_tasks_share_few_syncs_and_lose_no_count(server: Any) -
                 nursery.start_soon(count)
         assert sorted(seen) == list(range(1, 641))
         assert database.syncs - syncs <= 25
+
+
+async def test_a_group_s_update_always_fits_into_one_message(server: Any) -> None:
+    """What compresses well is small in the log and large on the wire; the largest transaction begins a group."""
+    page = definition_from_toml('name = "Page"\n[fields]\ntext = "string"\n')
+    async with server.open() as database:
+        await database.define(page)
+        made: list[int] = []
+
+        async def write(size: int) -> None:
+            made.append((await database.transact(lambda t: t.create("Page", {"text": "x" * size}))).object)
+
+        for _ in range(8):  # trio runs the writers in any order, and only a small one before a large one is the case
+            async with trio.open_nursery() as nursery:
+                for size in (1000, 1000, 16_700_000):
+                    nursery.start_soon(write, size)
+        assert len(set(made)) == 24
+        (held,) = [each for each in database.feeds() if each.kind == DATA]
+        sizes = [
+            len(database.read_update(held.server, held.incarnation, DATA, number)) for number in range(1, held.last + 1)
+        ]
+        assert max(sizes) <= MAX_MESSAGE_BYTES - 8192  # room for the longest Path
+        assert sum(sizes) > 8 * 16_700_000
 
 
 async def test_readers_see_only_what_is_durable(server: Any, shoe: ClassDefinition) -> None:
