@@ -19,7 +19,19 @@ from identity.names import ServerId
 from replication.catch_up import CatchUp
 from replication.coverage import EXACT_FEEDS
 from replication.feeds import Session, may_push
-from replication.messages import MAX_ENTRIES, MAX_RANGES, Entry, Feed, FeedId, Got, Lazy, SendMe, UpdateMessage, Vector
+from replication.messages import (
+    MAX_ENTRIES,
+    MAX_RANGES,
+    WINDOW_BYTES,
+    Entry,
+    Feed,
+    FeedId,
+    Got,
+    Lazy,
+    SendMe,
+    UpdateMessage,
+    Vector,
+)
 from replication.spool import Spool
 from store.records import DATA, REGISTRY, Update
 from transport.ranges import Ranges
@@ -109,9 +121,9 @@ class Telling:
         spool = self._spool
         session.beat_at = now + BEAT_S
         if not session.feeds_me or session.crossed:
-            # Our FEED came before the peer had greeted us, or its answer is slow, or one overtook another: say it again.
+            # Our FEED came before the peer had greeted us, or its answer is slow, or one overtook another: again.
             session.crossed, session.unanswered = False, 0
-            self._catch_up.open(session)
+            self._catch_up.open(session, window=0 if session.feeds_me else WINDOW_BYTES)
         entries: dict[FeedId, Entry] = {}
         for kind in (REGISTRY, DATA):
             own = FeedId(spool.own, spool.incarnation, kind)
