@@ -29,7 +29,7 @@ from identity.encoding import decode_value_untrusted, encode_value
 from identity.errors import BangpathError, PeerMisbehaved, Refused, from_json
 from identity.names import Incarnation, ObjectId, Pattern, Position, Reference, ServerId
 from node.asking import Operation
-from store.records import Leaf, pack_leaf, read_leaves_untrusted
+from store.records import PUT, Leaf, pack_leaf, read_leaves_untrusted
 from transport.wire import Message, Number, Priority, decode_untrusted, table_of
 
 PART_BYTES = 64 << 10  # rows are sent on when so much has gathered: a receiver shows them while more come
@@ -211,7 +211,7 @@ def read_answer_untrusted(body: bytes, *expected: type[Message]) -> Message:
 
 def object_leaf(reference: Reference, *, sequence: int, fingerprint: bytes, body: bytes) -> bytes:
     """A row as it travels."""
-    return pack_leaf(Leaf(reference.object, sequence, fingerprint, 1, b"", NO_SALT, body))
+    return pack_leaf(Leaf(reference.object, sequence, fingerprint, PUT, b"", NO_SALT, body))
 
 
 def read_rows_untrusted(leaves: bytes, count: int) -> list[Leaf]:

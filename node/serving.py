@@ -46,6 +46,7 @@ from node.requests import (
 )
 from node.sessions import place_of
 from node.standpoint import Standpoint
+from store.definitions import ClassDefinition
 from store.query import Question
 from store.reading import View
 from store.records import Stored
@@ -161,9 +162,12 @@ class Serving:
                 next_step=f"{self._server}'s operator decides: [rights] {'modify' if changes else 'query'}",
             )
 
-    def _check_class(self, view: View, class_name: str) -> None:
-        if view.definition(class_name).privacy == "private":
+    def _check_class(self, view: View, class_name: str) -> ClassDefinition:
+        """The class, which may leave this server. Raises `Forbidden` when it may not, `Refused` when there is none."""
+        definition = view.definition(class_name)
+        if definition.privacy == "private":
             raise Forbidden(f"class {class_name} of {self._server} is private", **{"class": class_name})
+        return definition
 
     # -- GET
 
@@ -176,8 +180,7 @@ class Serving:
                 if question.server == self._server:
                     raise NotFound(f"there is no object {text}", reference=text)
                 raise Refused(f"{self._server} holds no copy of {text}", reference=text)
-            self._check_class(view, stored.class_name)
-            leaf = _leaf(view, stored)
+            leaf = _leaf(self._check_class(view, stored.class_name), stored)
         return Object(stored.reference.server, stored.reference.incarnation, at_of(holding.position, holding.age), leaf)
 
     def _holding(self, server: ServerId) -> Holding:
@@ -240,14 +243,14 @@ class Serving:
             question = _question_untrusted(query.question)
             holding = self._holding(query.owner)
             with self._standpoint.view() as view:
-                self._check_class(view, question.class_name)
+                definition = self._check_class(view, question.class_name)
                 incarnation = view.incarnation_of(query.owner) or 0
                 at = at_of(holding.position, holding.age)
                 writer = PartWriter(incarnation, at)
                 own = Pattern(str(query.owner))
                 for batch in view.select_batches(question, servers=own, size=BATCH_ROWS):
                     for stored in batch:
-                        part = writer.add(_leaf(view, stored))
+                        part = writer.add(_leaf(definition, stored))
                         if part is not None:
                             if not await self._part(asked, work, part, index):
                                 return
@@ -286,8 +289,7 @@ def _question_untrusted(data: bytes) -> Question:
     return Question.from_plain_untrusted(decode_value_untrusted(data, max_bytes=MAX_QUESTION_BYTES))
 
 
-def _leaf(view: View, stored: Stored) -> bytes:
-    definition = view.definition(stored.class_name)
+def _leaf(definition: ClassDefinition, stored: Stored) -> bytes:
     return object_leaf(
         stored.reference,
         sequence=stored.sequence,

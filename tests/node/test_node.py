@@ -6,7 +6,7 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from node.asking import Operation
 from node.config import Config, read_config, write_config
 from node.node import Node
 from node.requests import Modify, act_of
+from store.query import Question
 from store.registry import ClassDefinition, Field
 from transport.requests import request_id
 
@@ -345,6 +346,35 @@ async def test_a_directory_that_others_may_change_is_refused(mesh: Mesh) -> None
     (mesh.path / "1" / "token").chmod(0o644)
     with pytest.raises(Refused, match="chmod 600"):
         opening.read_token(mesh.path / "1")
+
+
+async def test_an_asker_that_does_not_take_its_rows_holds_up_nobody_but_itself(mesh: Mesh) -> None:
+    async with three(mesh) as (root, a, b):
+        text = "x" * 20_000
+        for _ in range(5):
+            await a.transact([Operation(op="create", class_name="Note", fields={"text": text}) for _ in range(100)])
+        taken = 0
+        async with aclosing(
+            root.parts.standpoint.ask_rows(a.server, Question("Note"), deadline=trio.current_time() + 20)
+        ) as parts:
+            async for part in parts:
+                taken += len(part.rows)
+                break
+            await trio.sleep(0.3)  # 10 MB wait at the owner; 32 parts of 80 KB may be under way
+            assert a.parts.serving.working == 1
+            assert root.parts.endpoint.statistics(root.parts.sessions.connection(a.server)).received_bytes < 5 << 20
+            assert (await b.ping(a.server))["seconds"] < 1
+            assert len((await root.query("Note from 1.1")).rows) == 500
+            async for part in parts:
+                taken += len(part.rows)
+        assert taken == 500
+        await eventually(lambda: a.parts.serving.working == 0)
+        async with aclosing(
+            root.parts.standpoint.ask_rows(a.server, Question("Note"), deadline=trio.current_time() + 20)
+        ) as parts:
+            async for _ in parts:
+                break
+        await eventually(lambda: a.parts.serving.working == 0)  # who leaves cancels
 
 
 async def test_a_clean_end_is_quick_and_words_are_refused_after_it(mesh: Mesh) -> None:
