@@ -285,6 +285,10 @@ def test_an_import_that_was_cut_is_resumed(tmp_path: Path) -> None:
     running.process.wait()
     while running.left_over():
         time.sleep(0.05)
+    running.start("--objects", "600", wait_for="runs, process")
+    assert running.interrupt() == 130
+    assert "all stopped" in running.said
+    assert running.left_over() == []
     running.start("--objects", "600")
     try:
         codes = [row["fields"]["icao"] for row in running.node("1").rows("Airport show icao")]
