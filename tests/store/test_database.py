@@ -180,16 +180,26 @@ async def test_readers_see_only_what_is_durable(server: Any, shoe: ClassDefiniti
     async with server.open() as database:
         await database.define(shoe)
         seen_inside: list[int] = []
+        appended: list[int] = []
+        answered: list[int] = []
 
         def body(t: Any) -> None:
             t.create("Shoe", {"name": f"n{len(seen_inside)}"})
+            appended.append(len(list(t.select(Question("Shoe")))))
             with database.view() as view:
                 seen_inside.append(len(list(view.select(Question("Shoe")))))
 
+        async def write() -> None:
+            await database.transact(body)
+            answered.append(len(appended))
+
         async with trio.open_nursery() as nursery:
             for _ in range(5):
-                nursery.start_soon(database.transact, body)
-        assert seen_inside == [0] * 5  # one group: appended, not yet synced
+                nursery.start_soon(write)
+        assert appended == [1, 2, 3, 4, 5]  # a body sees what was appended before it and is not synced yet
+        assert all(seen < own for seen, own in zip(seen_inside, appended, strict=True))  # a view never does
+        assert seen_inside[0] == 0
+        assert len(answered) == 5
 
 
 async def test_a_cancelled_commit_is_done_and_its_caller_learns_it(server: Any, shoe: ClassDefinition) -> None:
