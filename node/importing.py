@@ -99,13 +99,13 @@ class Import:
         else:
             place = f"one of lines {chunk[0].line} to {chunk[-1].line}"
         stands = f"{self.done} rows, up to line {self.last_line}, are imported" if self.done else "nothing is imported"
-        again = (
-            "mend it and repeat the command: what stands is passed over"
-            if self.key is not None
-            else "repeat with --key FIELD (a unique field), so that what stands is passed over"
-        )
+        again = "mend it and repeat the command"
+        if self.done and self.key is not None:
+            again = "mend it and repeat the command: what stands is passed over"
+        elif self.done:
+            again = "repeat with --key FIELD (a unique field), so that what stands is passed over"
         told = type(error)(
-            f"{place}: {error.cause}; {stands}",
+            f"{place}: {error.cause.removeprefix(f'operation {at}: ')}; {stands}",
             next_step=f"{error.next_step}; {again}" if error.next_step else again,
             **{**error.details, "imported": self.done},
         )
