@@ -231,16 +231,53 @@ def test_a_break_shorter_than_silence_is_survived(make_pair: Pair) -> None:
 
 
 def test_our_own_lag_is_no_silence_of_the_peer(make_pair: Pair) -> None:
-    """The process was stopped for a minute: the peer has answered meanwhile, or gets the time to."""
+    """Five seconds of a broken link, then our process is stopped for a minute: that minute says nothing of the peer."""
     pair = make_pair()
     number, _ = pair.connect()
     pair.run(1.0)
+    pair.set_links(loss=1.0)
     pair.a.endpoint.send(number, b"x", REQUEST, pair.now)
-    pair._flush()
+    pair.run(5.0)
+    assert pair.a.endpoint._connections[number]._tries >= 4
     pair.now += 60.0  # nothing is read, no deadline judged
-    pair.b.endpoint._connections.clear()
+    pair.set_links(loss=0.0)
+    pair.b.endpoint._connections.clear()  # its timers are not what this is about
     pair.a.endpoint.handle_deadline(pair.now)
     assert not pair.a.endpoint.take_outputs()
+    assert pair.run(3.0, until=lambda: pair.b.messages() == [b"x"])
+    pair.run(1.0)
+    assert pair.a.endpoint.connections() == [number]
+
+
+def test_a_process_that_only_slept_first_asks(make_pair: Pair) -> None:
+    """Idle, then stopped for a minute with one packet unanswered: a few probes come before the verdict."""
+    pair = make_pair(settings=Settings(silence_s=0.05))
+    number, _ = pair.connect()
+    pair.run(1.0)
+    pair.a.endpoint.send(number, b"x", REQUEST, pair.now)
+    pair.set_links(loss=1.0)
+    pair.run(0.3)
+    assert not pair.a.closed()  # much longer than silence_s, and only two probes
+    pair.set_links(loss=0.0)
+    assert pair.run(1.0, until=lambda: pair.b.messages() == [b"x"])
+
+
+def test_a_window_that_was_lost_is_granted_again(make_pair: Pair) -> None:
+    pair = make_pair()
+    number, other = pair.connect()
+    pair.run(1.0)
+    receiver, sender = pair.b.endpoint._connections[other], pair.a.endpoint._connections[number]
+    receiver._incoming.take(size=6 << 20, messages=1)
+    receiver.take()
+    pair.b.endpoint._touch(receiver)
+    pair.set_links(loss=1.0)
+    pair.run(0.2)
+    assert receiver._incoming.max_bytes > sender.outgoing.max_bytes
+    pair.set_links(loss=0.0)
+    pair.a.endpoint.send(number, b"x", REQUEST, pair.now)  # its ACK, and then what overtook the lost packet
+    pair.run(0.1)
+    pair.b.endpoint.send(other, b"y", REQUEST, pair.now)
+    assert pair.run(5.0, until=lambda: sender.outgoing.max_bytes == receiver._incoming.max_bytes)
 
 
 def test_keep_alive_holds_an_idle_connection(make_pair: Pair) -> None:

@@ -187,6 +187,30 @@ def test_a_call_keeps_its_number_when_the_peers_session_comes_first(make_pair: P
     assert not pair.a.connected()[0].initiator
 
 
+def test_a_session_that_takes_over_a_number_is_not_dropped_with_the_other(make_pair: Pair) -> None:
+    """Both stand and neither was heard; ours has something to send just when the peer's takes its place."""
+    pair = make_pair(swap_keys=True)  # the peer's key is the smaller
+    pair.b.endpoint.connect(pair.a.address, pair.a.key, pair.now)
+    pair._flush()
+    number = pair.call()
+    third: list[bytes] = []
+
+    def hold(datagram: bytes) -> bool:
+        if datagram[0] == THIRD:
+            third.append(datagram)
+        return datagram[0] in (THIRD, SEALED)
+
+    pair.set_links(drop=hold)
+    pair.run(0.1, until=lambda: len(third) >= 2)
+    pair.a.endpoint.send(number, b"kept", REQUEST, pair.now)
+    for datagram in third:
+        pair.inject(pair.a, datagram)
+    pair.set_links(drop=None)
+    assert pair.run(3.0, until=lambda: pair.b.messages() == [b"kept"])
+    assert pair.a.endpoint.connections() == [number]
+    assert [each.connection for each in pair.a.connected()] == [number]
+
+
 @pytest.mark.parametrize("swap_keys", [False, True])
 @pytest.mark.parametrize("after", [0.3, 5.0, 60.0])
 @pytest.mark.parametrize("caller", ["a", "b"])
