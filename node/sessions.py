@@ -12,6 +12,9 @@ A message of a server whose HELLO is still missing waits for it (`node.greeting`
 transport's queue is full waits here and is said first when it drains, because nobody else would repeat it; replication
 is told, and repeats by itself.
 
+A session that the transport replaces by a newer one with the same peer is no loss: router and waiting requests hear of
+its end when the new one has greeted, or has failed too. Otherwise each of two ends would call again and replace it.
+
 Bounds: `BACKLOG_BYTES` of requests per connection, then the peer is taken for one that does not read. `MAX_NOTED`
 peers that misbehaved.
 
@@ -33,7 +36,8 @@ from identity.names import ServerId
 from node.dispatch import MESSAGES, TAKEN_BY, Unsupported
 from node.greeting import Greeted, Greeting, Hello, Say, Session, State, TurnAway
 from routing.router import Router
-from routing.ways import Dial, Drop, Reached, Unreachable
+from routing.ways import Dial, Direct, Drop, Reached, Unreachable
+from transport.endpoint import BOTH, REPLACED
 from transport.events import Closed, Connected, Drained, MessageReceived
 from transport.outstanding import Outstanding
 from transport.requests import Done
@@ -101,6 +105,7 @@ class Sessions:
         self._done = done
         self._dialled: dict[int, tuple[ServerId, tuple[str, int]]] = {}
         self._current: dict[ServerId, int] = {}
+        self._replaced: dict[ServerId, tuple[int, bytes]] = {}  # whose new session has yet to greet us: old one, key
         self._held: dict[int, tuple[tuple[bytes, int], ...]] = {}
         self._backlog: dict[int, deque[tuple[bytes, int]]] = {}
         self._backlog_bytes: dict[int, int] = {}
@@ -288,6 +293,7 @@ class Sessions:
             return
         self.offsets[output.server] = output.clock_offset_ms
         self._held[output.connection] = output.held
+        self._tell_replaced(output.server, now)
         self._router.handle_connected(
             output.connection, output.server, output.initiator, output.address, now, epoch=output.hello.epoch
         )
@@ -311,6 +317,8 @@ class Sessions:
         self._close(output.connection, output.cause, now)
 
     def _dial(self, output: Dial, now: float) -> None:
+        if isinstance(self._router.route(output.server, now), Direct):
+            return  # it greeted us in this very turn, and a second session would replace that one
         misdeeds = self.misdeeds.get(output.server)
         if misdeeds is not None and misdeeds.until > now:
             self._router.handle_dial_failed(output.server, output.address, f"shunned: {misdeeds.reason}", now)
@@ -343,12 +351,30 @@ class Sessions:
             self._note("parted", peer=str(server), connection=connection, cause=event.reason)
             self._flood.handle_parted(server, now)
             self._outstanding.handle_disconnected(server, now)
-        if dialled is not None:
+        if dialled is not None and event.reason != BOTH:  # then its own session is about to greet us
             self._router.handle_dial_failed(*dialled, event.reason, now)
         elif server is not None and known_to_router:
-            self._router.handle_closed(connection, event.reason, now)
+            if event.reason == REPLACED:
+                self._replaced[server] = (connection, event.peer_key)
+            else:
+                self._router.handle_closed(connection, event.reason, now)
+        elif session is not None and server is None:
+            self._end_replaced(session.peer_key, now)
+
+    def _tell_replaced(self, server: ServerId, now: float) -> None:
+        """The router hears of the end of a replaced session when the new one is known, or has failed too."""
+        replaced = self._replaced.pop(server, None)
+        if replaced is not None:
+            self._router.handle_closed(replaced[0], REPLACED, now)
+
+    def _end_replaced(self, peer_key: bytes, now: float) -> None:
+        """A session ended before its HELLO: if it had replaced another, that peer is not there any more."""
+        for server in [each for each, (_, key) in self._replaced.items() if key == peer_key]:
+            self._tell_replaced(server, now)
 
     def _unreachable(self, output: Unreachable, now: float) -> None:
+        if isinstance(self._router.route(output.server, now), Direct):
+            return  # its old session ended as the new one began
         if output.server not in self.silent:
             self._note("unreachable", peer=str(output.server), cause=output.reason)
         self.silent[output.server] = output

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import random
 
 BOTH = "both called at once; the other session is used"
+REPLACED = "replaced by a newer session"
 INDEX_BYTES = 5  # type and index: what packets for one connection have in common
 MAX_REPLIES = 4096  # handshake packets waiting to leave; what is more is lost like any other
 
@@ -282,7 +283,7 @@ class Endpoint:
         peer = keys.peer_key, keys.psk_id
         older = self._peers.get(peer)
         if older is not None:
-            older.end(CLOSE_DONE, "replaced by a newer session", told=True)
+            older.end(CLOSE_DONE, REPLACED, told=True)
             self._touch(older)
         connection = Connection(
             number=number, keys=keys, parameters=parameters, address=address, settings=self._settings, third=third,
