@@ -15,7 +15,6 @@ appending. Work that fails (refused, conflict) is answered at once and leaves no
 tried again: whoever was held learns `OutcomeUnknown`, later work and the store's `failure` say why; the next start
 recovers (L7). Bounds: the queue holds 4 096; more callers wait for room in order. While both generations are full,
 commits wait for the fold; if that has no room, they are answered `Exhausted`.
-
 A caller that waits here ignores cancellation: its commit is durable or absent, and it learns which (L8).
 """
 
@@ -185,8 +184,10 @@ class Writer:
                 before = self.log.group_bytes
                 try:
                     held = self._carry_out(work)
-                except GroupFull:
+                except BaseException as error:  # the next group's first; or our mistake: `_stop` still has to answer it
                     queue.appendleft(work)
+                    if not isinstance(error, GroupFull):
+                        raise
                     self._full = True
                     return drain
                 drain.note(self.log.group_bytes - before, held=held)
@@ -214,11 +215,10 @@ class Writer:
         """Seal, write, sync; then, and only then, tell everybody."""
         if self.failure is not None:
             return
+        group, self.group = self.group, Group()
         if not self.log.group_frames:
-            group, self.group = self.group, Group()
             self._answer_all(group)
             return
-        group, self.group = self.group, Group()
         try:
             seals = self._seal(group)
             mark = self.log.end_group(pack_seals(seals))
@@ -277,8 +277,7 @@ class Writer:
 
     def append_foreign(self, kind: int, sections: list[bytes], make: Callable[[int, Location], TableChanges]) -> None:
         """Append a frame that is no own transaction; `make` says what it changes, given number and place."""
-        location = self._append(kind, sections)
-        self.take(make(self.applier.number + 1, location))
+        self.take(make(self.applier.number + 1, self._append(kind, sections)))
 
     def _append(self, kind: int, sections: list[bytes]) -> Location:
         """A full disk is its caller's affair; one that fails stops the store."""
@@ -368,16 +367,12 @@ class Writer:
     def _stop(self, error: BaseException) -> None:
         """The store takes no more work; readers go on."""
         if self.failure is None:
-            if isinstance(error, BangpathError):
-                self.failure = error
-            else:
-                self.failure = Damaged(f"the store stopped: {error!r}", next_step="start the server again; it recovers")
+            stopped = Damaged(f"the store stopped: {error!r}", next_step="start the server again; it recovers")
+            self.failure = error if isinstance(error, BangpathError) else stopped
         waiting, self.group.waiting = self.group.waiting, []
+        cause = f"the change was written, but whether it is durable is not known: {self.failure.cause}"
         for task, _ in waiting:
-            unknown = OutcomeUnknown(
-                f"the change was written, but whether it is durable is not known: {self.failure.cause}",
-                next_step="look whether it is there after the next start",
-            )
+            unknown = OutcomeUnknown(cause, next_step="look whether it is there after the next start")
             self.answer(task, outcome.Error(unknown))
         self._refuse_all(self.failure)
 

@@ -129,3 +129,23 @@ async def test_a_sealer_that_counts_otherwise_stops_the_store(server: Any, shoe:
         assert database.failure is not None
     async with server.open() as database:
         assert database.counts()["owned"] == 0
+
+
+async def test_a_mistake_of_ours_while_something_is_carried_out_leaves_nobody_waiting(
+    server: Any, shoe: ClassDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise NameError("a name that is not defined")
+
+    told: list[str] = []
+    monkeypatch.setattr(writing, "_never_abort", lambda _: trio.lowlevel.Abort.SUCCEEDED)  # so that this test can fail
+    with trio.fail_after(5), pytest.raises(BaseExceptionGroup) as raised:  # noqa: PT012 - what is raised ends the store
+        async with server.open() as database:
+            await database.define(shoe)
+            monkeypatch.setattr(writing.Writer, "_carry_out", broken)
+            try:
+                await database.transact(lambda t: t.create("Shoe", {"name": "a"}))
+            except BangpathError as error:
+                told.append(error.cause)
+    assert raised.group_contains(NameError)
+    assert "not defined" in told[0]
