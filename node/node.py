@@ -110,6 +110,8 @@ class Node:
                     await self._run_parts(database, port, task_status)
                 finally:
                     port.close()
+                    if self._parts is not None:
+                        self._parts.requesting.close()
         finally:
             self._parts = None
             self._ended.set()

@@ -23,7 +23,7 @@ from typing import Any
 
 import trio
 
-from identity.errors import BangpathError, PeerMisbehaved, Unreachable
+from identity.errors import BangpathError, OutcomeUnknown, PeerMisbehaved, Unreachable
 from identity.names import ServerId
 from node.requests import read_answer_untrusted
 from routing import ways
@@ -115,6 +115,12 @@ class Requesting:
                 self._touch()
         finally:
             self._end(number)
+
+    def close(self) -> None:
+        """The node has ended: nobody will hear of the answers that are still waited for."""
+        for number, waiting in list(self._waiting.items()):
+            kind = OutcomeUnknown if waiting.changes and waiting.sent else Unreachable
+            self._fail(number, kind(f"{self._own} ended before {waiting.peer} had answered"))
 
     # -- outputs of the machine
 

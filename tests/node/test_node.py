@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import trio
 
-from identity.errors import Conflict, Forbidden, NotFound, OutcomeUnknown, Refused, Unreachable
+from identity.errors import BangpathError, Conflict, Forbidden, NotFound, OutcomeUnknown, Refused, Unreachable
 from identity.names import Pattern, Reference, ServerId
 from node import opening
 from node.asking import Operation
@@ -385,6 +385,25 @@ async def test_a_clean_end_is_quick_and_words_are_refused_after_it(mesh: Mesh) -
         assert trio.current_time() - began < 5
         with pytest.raises(Exception, match="not running"):
             await root.create("Note", {})
+
+
+async def test_who_waits_for_an_answer_is_told_when_the_node_ends(mesh: Mesh) -> None:
+    async with three(mesh) as (root, a, b):
+        errors: list[BangpathError] = []
+
+        async def ask() -> None:
+            try:
+                await b.create("Note", {"text": "x"}, server=a.server)
+            except BangpathError as error:
+                errors.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for node in (root, b):  # nothing of them leaves any more
+                node.parts.port.send_batch = lambda batch: True  # type: ignore[method-assign]
+            nursery.start_soon(ask)
+            await trio.sleep(0.1)
+            await b.stop()
+        assert [type(each) for each in errors] == [OutcomeUnknown]
 
 
 async def test_words_that_make_no_sense_are_refused(mesh: Mesh) -> None:
