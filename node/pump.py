@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from transport.ports import DatagramPort
 
 BUFFER_BYTES = 64 << 10  # one GRO read
-MAX_READS = 64  # buffers in one turn: 4 MiB at most, about 2 ms of parsing
-MAX_BATCHES = 16  # sent in one turn: 1 MiB; then what came meanwhile is looked at, and its senders go on
+MAX_READS = 16  # buffers in one turn: 1 MiB, about 2 ms; more, and the sender waits for an ACK with nothing to do
+MAX_BATCHES = 8  # sent in one turn: 512 KiB; then the ACKs that came meanwhile are read
 MAX_ROUNDS = 64  # a message that causes a message and so on; more than this is a circle in our own code
 IDLE_S = 60.0  # how long the timer sleeps when no machine has a deadline
 
