@@ -3,7 +3,8 @@
     first --> too short, mac1 wrong ............... silence
           --> seen already ........................ the same second packet again, to the same address only
           --> under load, mac2 wrong .............. a cookie; nothing is remembered
-          --> too many from this host ............. silence
+          --> too many from this host, no cookie .. a cookie: whoever writes that host's address is not that host
+          --> too many from this host, a cookie ... the oldest of that host goes
           --> half open: `Responder`, second ------> third within the handshake's time: a session
 
 Bounds: `max_half_open` in all, `max_half_open_per_host`, HALF_OPEN_S each; the oldest goes when there is no room. The
@@ -77,9 +78,10 @@ class Admission:
             known.seconds += 1
             return known.responder.second
         self._expire(now)
-        if self._is_loaded(now) and not self._gate.mac2_is_right(packet, address, now):
+        crowded = self._per_host.get(address[0], 0) >= self._settings.max_half_open_per_host
+        if (crowded or self._is_loaded(now)) and not self._gate.mac2_is_right(packet, address, now):
             return self._gate.cookie_reply(packet, address, now)
-        if full or self._per_host.get(address[0], 0) >= self._settings.max_half_open_per_host:
+        if full:
             return None
         self._recent.append(now)
         index = new_index()
@@ -90,6 +92,8 @@ class Admission:
             )  # fmt: skip
         except PeerMisbehaved:
             return None
+        if crowded:
+            self._forget(next(each for each in self._by_index.values() if each.address[0] == address[0]))
         while len(self._by_index) >= self._settings.max_half_open:
             self._forget(next(iter(self._by_index.values())))
         half_open = HalfOpen(index, responder, address, now, 1)
