@@ -143,6 +143,23 @@ def read_private_file(path: Path, *, max_bytes: int) -> str:
         os.close(descriptor)
 
 
+def read_plain_file(path: Path, *, max_bytes: int) -> bytes:
+    """The bytes of a plain file, or of one that a link leads to: no pipe holds us up, no device fills our memory.
+
+    Raises `Refused`, and `OSError` when it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(f"{path} is no plain file", next_step=f"look at: ls -l {path}")
+        if status.st_size > max_bytes:
+            raise Refused(f"{path} has {status.st_size} bytes, {max_bytes} allowed")
+        return _read_whole(descriptor, max_bytes)
+    finally:
+        os.close(descriptor)
+
+
 def _check_private(path: Path, status: os.stat_result, max_bytes: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise Refused(f"{path} is no plain file", next_step=f"look at: ls -l {path}")

@@ -35,6 +35,7 @@ import msgspec
 import tomli_w
 
 from identity.errors import Refused
+from identity.keys import read_plain_file
 from identity.names import Pattern, ServerId
 from identity.trust import check_root
 
@@ -66,14 +67,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 def read_config(path: Path) -> Config:
     """The checked content of the file. Raises `Refused` with file, line, key and what would be right."""
     try:
-        data = path.read_bytes()
+        data = read_plain_file(path, max_bytes=MAX_FILE_BYTES)
     except OSError as error:
         raise Refused(
             f"{path} cannot be read: {error.strerror}",
             next_step="`bangpath init ID` or `bangpath join TICKET` makes one",
         ) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise Refused(f"{path} has {len(data)} bytes, {MAX_FILE_BYTES} allowed")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

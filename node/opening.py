@@ -38,7 +38,7 @@ import msgspec
 import trio
 
 from identity.errors import BangpathError, Refused
-from identity.keys import Keys, read_keys, read_private_file, write_keys
+from identity.keys import Keys, read_keys, read_plain_file, read_private_file, write_keys
 from identity.names import Pattern, ServerId
 from identity.tickets import Ticket
 from identity.trust import fingerprint, issue_root, verify_chain_untrusted
@@ -249,10 +249,10 @@ def load(directory: Path) -> Loaded:
 def read_chain(path: Path) -> tuple[bytes, ...]:
     """The certificates in the file. Raises `Refused` naming the line."""
     try:
-        data = path.read_bytes()
+        data = read_plain_file(path, max_bytes=MAX_CHAIN_FILE)
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror}", next_step="restore it from a backup") from error
-    lines = data[:MAX_CHAIN_FILE].decode(errors="replace").splitlines()
+    lines = data.decode(errors="replace").splitlines()
     if not lines or lines[0] != CHAIN_HEAD:
         raise Refused(f"{path} does not begin with {CHAIN_HEAD!r}", next_step="restore it from a backup")
     chain = []

@@ -118,12 +118,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         _leave_the_pipe()
         return 0
-    except Exception as error:
+    except (Exception, BaseExceptionGroup) as error:  # a Ctrl-C inside trio comes as a group
         return _tell(error, as_json="--json" in arguments)
     return code if isinstance(code, int) else 0
 
 
-def _tell(error: Exception, *, as_json: bool) -> int:
+def _tell(error: BaseException, *, as_json: bool) -> int:
     """Say what went wrong as it was meant to be read. What is not ours to explain is not hidden."""
     from identity.errors import BangpathError
 
