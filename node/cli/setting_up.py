@@ -29,7 +29,10 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
     host, colon, port = str(value).rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise click.BadParameter(f"{value!r} is no HOST:PORT")
-    return host.strip("[]"), int(port)
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not bare or set(bare) & set("[]") or (":" in bare and bare == host):
+        raise click.BadParameter(f"{value!r} is no HOST:PORT; an IPv6 address stands in brackets, as in [::1]:7001")
+    return bare, int(port)
 
 
 def _listening(function: Any) -> Any:
