@@ -130,7 +130,7 @@ async def _operation(node: Node, forms: Forms, said: object) -> tuple[Operation,
         raise Refused("expect is a sequence, a whole number", field="expect")
     if op == "delete":
         return Operation(op="delete", object=number, expect=expect), server
-    class_name = said["class"] if "class" in said else (await node.get((server, number))).class_name
+    class_name = _text(said, "class") if "class" in said else (await node.get((server, number))).class_name
     fields = forms.fields(class_name, said.get("fields"))
     return Operation(op="update", object=number, fields=fields, expect=expect), server
 
