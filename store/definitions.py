@@ -241,7 +241,11 @@ def definition_from_dict(said: Mapping[str, Any]) -> ClassDefinition:
     major, minor = _version(name, said.get("version", "1.0"))
     fields = said.get("fields")
     if isinstance(fields, list):  # as `as_json` shows them
-        fields = {each.get("name"): each for each in fields if isinstance(each, Mapping)}
+        listed = [each for each in fields if isinstance(each, Mapping)]
+        names = [each.get("name") for each in listed]
+        fields = {named if isinstance(named, str) else "": each for named, each in zip(names, listed, strict=True)}
+        if len(fields) < len(listed):
+            raise Refused(f"class {name} names a field twice", next_step="give each field a name of its own")
     if not isinstance(fields, Mapping) or not fields:
         raise Refused(
             f"class {name} has no fields", next_step='write a table [fields] with lines as in name = "string"'
