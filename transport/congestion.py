@@ -71,6 +71,7 @@ class Congestion:
         self._loss = 0.0  # the share that is lost without a queue
         self._quickest_s = math.inf  # round trip of this round
         self._ceiling = math.inf
+        self._silent = False
         self._credit = float(self.window)
         self._credit_at = now
 
@@ -113,6 +114,7 @@ class Congestion:
     def handle_silence(self) -> None:
         """A second probe timeout in a row: the path may be gone. The next ACK restores the window."""
         self.window = min(self.window, MINIMUM_PACKETS * self._packet)
+        self._silent = True
 
     def handle_packet_bytes(self, size: int) -> None:
         """Packets have another size from now on."""
@@ -129,10 +131,13 @@ class Congestion:
         if ended:
             self._round_end = delivered
             self._rounds += 1
-        if sample is not None and (not limited or sample > self.rate):
-            self._learn(sample)
         if ended:
             self._end_round(in_flight, limited=limited)
+        if sample is not None and (not limited or sample > self.rate):
+            self._learn(sample)
+        elif limited and not self._silent and (self.state is STARTUP or self.state is STEADY):
+            return  # a request now and then: nothing was learned, so nothing changes
+        self._silent = False
         self._step(in_flight, now)
         self._set_window(packets * self._packet, now)
 

@@ -97,7 +97,7 @@ class Filler:
                     packets += run
                     continue
             start = at
-            at = self._fill_mixed(out, at, room, now)
+            at = self._fill_mixed(out, at, room, now, control=control)
             packets += 1
             if at - start < size:
                 break
@@ -149,10 +149,10 @@ class Filler:
         self._congestion.handle_sent(run * size, now)
         return at
 
-    def _fill_mixed(self, out: memoryview, at: int, room: int, now: float) -> int:
+    def _fill_mixed(self, out: memoryview, at: int, room: int, now: float, *, control: bool) -> int:
         """One packet of whatever is due; where it ends, `at` when nothing is."""
         data = (room > 0 or self.probes > 0) and self._outgoing.peek() is not None
-        if not data and not self._control_due(now):
+        if not data and not control:
             return at  # what waits is held back by the peer's window
         plaintext = self._scratch[: self.packet_bytes - OVERHEAD_BYTES]
         end = 0

@@ -141,10 +141,10 @@ class Flights:
         for first, last in ranges:
             if last < floor:
                 break
-            for low, high in self.settled.missing(max(first, floor), last):
+            for low, high in self.settled.missing(first if first > floor else floor, last):
                 flight = self._settle_arrived(low, high)
                 packets += high - low + 1
-                if newest is None:
+                if newest is None or flight.first > newest.first:
                     newest = flight
         if self._given_up:
             self._hear_late(ranges)
@@ -157,7 +157,10 @@ class Flights:
                 self._measure(now - newest.sent_at, ack_delay_s, now)
         self._delivered_at = now
         self._first_sent_at = newest.sent_at
-        self.detect(now)
+        if self.floor > highest:
+            self.loss_at = math.inf
+        else:
+            self.detect(now)
         self._congestion.handle_acked(
             packets=packets,
             sample=self._rate_of(newest, now),
@@ -219,6 +222,8 @@ class Flights:
     def _settle_arrived(self, low: int, high: int) -> Flight:
         """low..high, none of them settled, arrived. The newest flight among them."""
         self.settled.add(low, high)
+        if len(self._flights) == 1 and self._flights[0].count == 1:  # a request, its answer, a request ...
+            return self._settle_only(self._flights[0])
         at = bisect_right(self._firsts, low) - 1
         outgoing = self._outgoing
         while True:
@@ -244,6 +249,17 @@ class Flights:
             self.floor = self.settled.next_missing(low)
             if self.floor > flight.first + flight.count - 1:
                 self._prune()
+        return flight
+
+    def _settle_only(self, flight: Flight) -> Flight:
+        """The one packet that was on the way arrived."""
+        self.in_flight -= flight.size
+        self.delivered += flight.size
+        for part in _parts_of(flight, flight.first, flight.first):
+            self._outgoing.arrived(*part)
+        self.floor = self.next_number
+        self._flights.clear()
+        self._firsts.clear()
         return flight
 
     def _give_up(self, low: int, high: int) -> None:

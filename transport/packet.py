@@ -299,6 +299,9 @@ def write_ack(
     """
     highest = ranges[0][1] if ranges else 0
     age_us = NEVER if direct_age_us is None else min(direct_age_us, NEVER)
+    if len(ranges) == 1 and 0 <= highest - ranges[0][0] < MAX_LENGTH:  # nearly always: nothing was lost
+        head = _ACK.pack(ACK, highest, min(delay_us, MAX_LENGTH), age_us, direct_number, 1)
+        return _append(out, at, head + _RANGE.pack(0, highest - ranges[0][0] + 1))
     lengths = []
     expected = highest
     for first, last in ranges:
