@@ -12,7 +12,7 @@
               [peers.addresses]  "1" = ["127.0.0.1:7001"]
     [mirror]  patterns = ["1.3"]             mirrored from the start, besides what `bangpath mirror` adds
     [rights]  modify = "*"                   whose servers may change our objects by request
-              query = "*"                    whose servers may ask for our distributed objects, and mirror them
+              query = "*"                    whose servers may ask us for our distributed objects; mirrors pass them on
 
 Every key but `server.id` and `mesh.roots` may be left out. A key that is not in this table is an error, for a
 misspelt one would otherwise be silently without effect. An error names the file, the line, the key and what would be
