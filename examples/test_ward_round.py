@@ -43,5 +43,5 @@ async def test_nothing_that_was_answered_is_lost_in_a_power_cut(mesh):
     await island.crash()
     await island.restart()
     assert [island.read(note).written for note in notes] == list(range(20))
-    await mesh.sleep(5)
+    await mesh.eventually(lambda: harbour.up.classes(), within=30)  # it has heard of the island's notes
     assert await newest_note(harbour, "Ada") == ("note 19", True)

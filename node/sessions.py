@@ -351,7 +351,7 @@ class Sessions:
             self._note("parted", peer=str(server), connection=connection, cause=event.reason)
             self._flood.handle_parted(server, now)
             self._outstanding.handle_disconnected(server, now)
-        if dialled is not None and event.reason != BOTH:  # then its own session is about to greet us
+        if dialled is not None and not self._is_calling(event):
             self._router.handle_dial_failed(*dialled, event.reason, now)
         elif server is not None and known_to_router:
             if event.reason == REPLACED:
@@ -360,6 +360,13 @@ class Sessions:
                 self._router.handle_closed(connection, event.reason, now)
         elif session is not None and server is None:
             self._end_replaced(session.peer_key, now)
+
+    def _is_calling(self, event: Closed) -> bool:
+        """Whether a call of ours ended because the peer's own session is about to greet us.
+
+        A peer that says so of a session that is not here speaks of one that our last run had: then we call again.
+        """
+        return event.reason == BOTH and any(each.peer_key == event.peer_key for each in self._greeting.connections())
 
     def _tell_replaced(self, server: ServerId, now: float) -> None:
         """The router hears of the end of a replaced session when the new one is known, or has failed too."""
