@@ -82,7 +82,7 @@ class Flights:
         self._firsts: list[int] = []  # Invariant: _firsts[i] == _flights[i].first, ascending.
         self._delivered_at = now
         self._first_sent_at = now
-        self._limited_until = 0  # in bytes delivered: what is on the way was sent for lack of more
+        self._limited_until = -1  # in bytes delivered: up to there we had not more to send
         self._given_up: dict[int, Flight] = {}
         self._lost = Ranges()  # the numbers in _given_up
         self._skipped: list[int] = []
@@ -97,7 +97,7 @@ class Flights:
         flight.delivered = self.delivered
         flight.delivered_at = self._delivered_at
         flight.first_sent_at = self._first_sent_at
-        flight.limited = self.delivered < self._limited_until
+        flight.limited = self.delivered <= self._limited_until
         self._flights.append(flight)
         self._firsts.append(flight.first)
         self.next_number = flight.first + flight.count

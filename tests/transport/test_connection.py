@@ -118,6 +118,20 @@ def test_small_messages_of_one_tick_leave_together(make_pair: Pair) -> None:
     assert pair.links[pair.b.address].count <= 6  # the answers carry the ACK
 
 
+def test_small_talk_does_not_make_bulk_slow(make_pair: Pair) -> None:
+    """A minute of requests says nothing about how much the path carries."""
+    pair = make_pair()
+    number, _ = pair.connect()
+    pair.set_links(rate=12.5e6, delay=0.025, queue_bytes=400e3)
+    for _ in range(300):
+        pair.a.endpoint.send(number, bytes(100), REQUEST, pair.now)
+        pair.run(0.2)
+    began = pair.now
+    pair.a.endpoint.send(number, bytes(6_000_000), BULK, pair.now)
+    assert pair.run(10.0, until=lambda: len(pair.b.messages()) == 301)
+    assert pair.now - began < 1.1  # half a second is what the link takes
+
+
 def test_few_acks_for_bulk(make_pair: Pair) -> None:
     pair = make_pair()
     number, _ = pair.connect()
