@@ -112,7 +112,12 @@ class Intake:
             return False
         key = self._key_of(feed, chain)
         if key is None and feed.kind == REGISTRY:
-            key = self._introduce_untrusted(update.head, update.leaves)
+            try:
+                key = self._introduce_untrusted(update.head, update.leaves)
+            except PeerMisbehaved:
+                if session.peer == feed.server:
+                    raise
+                # What the owner signed may make no sense; who knew its key passed it on in good faith.
         if key is None:
             if feed not in self._catch_up.unverifiable:
                 spool.report("unverifiable", feed, number=number, peer=str(session.peer))

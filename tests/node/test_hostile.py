@@ -26,8 +26,8 @@ import pytest
 import trio
 
 from identity.encoding import encode_value
-from identity.errors import BangpathError, Refused
-from identity.names import ServerId
+from identity.errors import BangpathError, PeerMisbehaved, Refused
+from identity.names import Pattern, ServerId
 from identity.trust import network_id
 from node import opening
 from node.asking import Operation
@@ -36,6 +36,9 @@ from node.client import connect_blocking
 from node.greeting import Hello
 from node.pump import Pump
 from node.requests import Modify, act_of
+from replication.flood import Flood
+from replication.messages import Report, UpdateMessage
+from store.records import REGISTRY, Head, Update
 from transport.endpoint import Endpoint
 from transport.events import Closed, MessageReceived
 from transport.requests import Request, first_number
@@ -505,3 +508,32 @@ def test_killed_while_it_imports_it_has_every_row_that_was_answered_and_no_half_
     finally:
         assert again.stop() == 0
     assert "Traceback" not in again.log.read_text()
+
+
+# -- what others pass on
+
+
+@pytest.mark.parametrize("relay", ["1.1", "1.9"])
+def test_what_an_owner_signed_wrongly_is_no_misdeed_of_who_passed_it_on(relay: str) -> None:
+    owner, random_ = ServerId.parse("1.9"), Random(1)
+
+    def introduce(head: Head, leaves: bytes) -> bytes | None:
+        raise PeerMisbehaved("a Server object that makes no sense")
+
+    flood = Flood(
+        ServerId.parse("1"),
+        1,
+        signing_key_of=lambda server, incarnation: None,
+        introduce_untrusted=introduce,
+        read_update=lambda *_: None,
+        random=random_,
+    )
+    flood.subscribe(REGISTRY, Pattern("*"), 0.0)
+    peer = ServerId.parse(relay)
+    flood.handle_greeted(peer, 0.0)
+    flood.take_outputs()
+    head = Head(owner, 1, REGISTRY, 1, bytes(16), 1, bytes(32), bytes(32), 1)
+    path = (owner,) if peer == owner else (owner, peer)
+    flood.handle_message(peer, UpdateMessage(path, live=True, update=Update(head, bytes(64), b"x").to_bytes()), 0.1)
+    events = [each.event for each in flood.take_outputs() if isinstance(each, Report)]
+    assert events == (["misbehaved"] if peer == owner else ["unverifiable"])
