@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from store.records import Stored
 
 SLICE = 512  # rows scanned between two checkpoints: some milliseconds
-HELD_ROWS = 16_384  # rows of one source that may wait for the others
-MAX_ASKED = 64  # owners asked at the same time; further ones wait their turn
+HELD_ROWS = 65_536  # rows of all sources that may wait for each other: some 50 MiB
+MAX_ASKED = 64  # owners that have not begun to answer; further ones wait their turn
 
 Give = Callable[[list[Found]], Awaitable[None]]
 
@@ -109,6 +109,7 @@ class _FanOut:
         self._news = trio.Event()  # a source has rows or has ended
         self._room = trio.Event()  # rows were taken
         self._line = trio.CapacityLimiter(MAX_ASKED)
+        self._held_rows = max(SLICE, HELD_ROWS // max(1, len(owners)))
         self._refused: BangpathError | None = None
 
     async def run(self, give: Give) -> dict[str, Any]:
@@ -177,20 +178,19 @@ class _FanOut:
 
     async def _tell_asked(self, owner: ServerId, source: int) -> None:
         """An owner's rows: from itself, else from a carrier, else what we have cached."""
-        async with self._line:
-            nearest = self._consistency != "owner"
-            holders = self._asking.carriers(owner) if nearest else []
-            if await self._ask_one(owner, source, impatient=bool(holders)):
+        nearest = self._consistency != "owner"
+        holders = self._asking.carriers(owner) if nearest else []
+        if await self._ask_one(owner, source, impatient=bool(holders)):
+            return
+        for holder in holders:
+            if await self._ask_one(owner, source, holder=holder):
                 return
-            for holder in holders:
-                if await self._ask_one(owner, source, holder=holder):
-                    return
-            if holders and await self._ask_one(owner, source):  # slow, not silent: now it has all the time there is
-                return
-            if nearest:
-                await self._tell_cached(owner, source)
-            else:
-                self._end(source)
+        if holders and await self._ask_one(owner, source):  # slow, not silent: now it has all the time there is
+            return
+        if nearest:
+            await self._tell_cached(owner, source)
+        else:
+            self._end(source)
 
     async def _ask_one(
         self, owner: ServerId, source: int, *, holder: ServerId | None = None, impatient: bool = False
@@ -210,7 +210,8 @@ class _FanOut:
         ended = False
         try:
             async with aclosing(answer) as parts:
-                part = await self._first(parts, owner, impatient=impatient)
+                async with self._line:  # to its first rows only: the merge moves when everybody has begun
+                    part = await self._first(parts, owner, impatient=impatient)
                 while part is not None:
                     self._check_continues(about, part)
                     about.answered(how, position=part.position, age=part.age, path=path)
@@ -274,7 +275,7 @@ class _FanOut:
         self._merge.add(source, rows)
         self._news.set()
         await trio.lowlevel.checkpoint()
-        while self._merge.waiting(source) > HELD_ROWS:
+        while self._merge.waiting(source) > self._held_rows:
             await self._room.wait()
 
     def _end(self, source: int) -> None:

@@ -113,7 +113,9 @@ class Merge:
         return len(self._sources) - 1
 
     def add(self, source: int, rows: Sequence[Found]) -> None:
-        """More rows of a source, in order."""
+        """More rows of a source, in order. Whoever sends more than the limit asked for sends it in vain."""
+        if self._left == 0:
+            return
         one = self._sources[source]
         keys = list(map(self._key, rows))
         if one.last_taken is not None:  # a second teller of the same rows: what was taken is passed over

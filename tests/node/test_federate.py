@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from identity.errors import BangpathError, Forbidden, Refused, Unreachable
 from identity.names import Incarnation, ObjectId, Pattern, Position, Reference, ServerId
+from node import fan_out
 from node.asking import Found, Holding, RowPart
 from node.fan_out import QueryAnswer, ask
 from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
@@ -358,6 +359,19 @@ async def test_an_owner_that_refuses_is_told_and_nobody_is_asked_behind_its_back
     assert answer.completeness["whole"] is False
     assert [each["how"] for each in answer.completeness["owners"]] == ["owned", "mirrored", "refused", "refused"]
     assert sorted(server for server, _ in world.asked) == ["1.2", "1.3"]
+
+
+async def test_many_owners_wait_their_turn_and_none_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "MAX_ASKED", 2)
+    monkeypatch.setattr(fan_out, "HELD_ROWS", 10)
+    monkeypatch.setattr(fan_out, "SLICE", 5)
+    world.mirrored = set()
+    world.rows = {ServerId.of(1, at + 1): [] for at in range(50)} | {OWN: []}
+    for at, server in enumerate(world.rows):
+        world.rows[server] = [found(server, n + 1, 51 * n + at) for n in range(40)]
+    with trio.fail_after(10):
+        answer = await asked(world, "Note order by n")
+    assert [row.fields["n"] for row in answer.rows] == list(range(51 * 40))
 
 
 async def test_a_class_of_nobody_and_a_word_of_nobody(world: World) -> None:
