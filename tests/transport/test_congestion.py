@@ -91,6 +91,12 @@ def test_random_loss_costs_what_is_lost_and_little_more(loss: float, share: floa
     assert path.run(6.0) > share * 2e6
 
 
+def test_heavy_loss_without_a_queue_lowers_no_ceiling() -> None:
+    path = Path(rate=1e7, round_trip=0.04, queue=5e6, loss=0.3)
+    path.run(4.0)
+    assert path.run(4.0) > 0.4 * 1e7
+
+
 def test_a_short_queue_that_overflows_is_not_filled_for_ever() -> None:
     path = Path(rate=2e6, round_trip=0.04, queue=20e3)
     path.run(3.0)
