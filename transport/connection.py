@@ -33,7 +33,7 @@ from transport.filling import Filler
 from transport.flights import Flights
 from transport.fragments import Incoming, Outgoing
 from transport.loss import probe_timeout
-from transport.mtu import BASE_PACKET_BYTES, NARROW_AFTER, is_loopback, packet_bytes
+from transport.mtu import PacketSize, is_loopback, packet_bytes
 from transport.packet import (
     CLOSE_DONE,
     CLOSE_EXHAUSTED,
@@ -97,7 +97,8 @@ class Connection:
         sealer = self._sealer = keys.sealer()
         outgoing.widen(max_bytes=parameters.window_bytes, max_messages=parameters.window_messages)
         self._incoming = Incoming(window_bytes=settings.window_bytes, window_messages=settings.window_messages)
-        size = packet_bytes(address[0], anywhere=settings.packet_bytes, loopback=settings.loopback_packet_bytes)
+        self._size = self._size_for(address)
+        size = self._size.now_bytes
         self._congestion = Congestion(size, now, local=is_loopback(address[0]))
         self._flights = Flights(outgoing, self._congestion, now)
         if round_trip_s is not None:
@@ -201,6 +202,8 @@ class Connection:
                 if self._flights.handle_ack_untrusted(frame.ranges, frame.delay_us / 1e6, now):
                     self._tries = 0
                     self._probe_from = now
+                if self._size.handle_arrived(self._flights.largest_arrived, now):
+                    self._resize()
                 if frame.direct_age_us is not None:
                     self._heard_us_at = max(self._heard_us_at or 0.0, now - frame.direct_age_us / 1e6)
                 return False
@@ -213,7 +216,8 @@ class Connection:
                 self._paths.handle_challenge(frame.data, address)
             case PathResponse():
                 if self._paths.handle_response(frame.data, address):
-                    self._become_elsewhere()
+                    self._size = self._size_for(address)
+                    self._resize()
             case Hint():
                 if frame.direct_age_us is not None:
                     self._heard_us_at = max(self._heard_us_at or 0.0, now - frame.direct_age_us / 1e6)
@@ -223,12 +227,13 @@ class Connection:
         self._tell(Closed(self.number, frame.reason or "the peer closed the connection", self.keys.peer_key, True))
         self._step(Happening.TOLD)
 
-    def _become_elsewhere(self) -> None:
-        """The peer has proven another address: its round trips and rates are another path's."""
-        host = self._paths.address[0]
-        self._resize(
-            packet_bytes(host, anywhere=self._settings.packet_bytes, loopback=self._settings.loopback_packet_bytes)
-        )
+    def _size_for(self, address: Address) -> PacketSize:
+        anywhere, loopback = self._settings.packet_bytes, self._settings.loopback_packet_bytes
+        return PacketSize(packet_bytes(address[0], anywhere=anywhere, loopback=loopback))
+
+    def _resize(self) -> None:
+        self._filler.resize(self._size.now_bytes)
+        self._congestion.handle_packet_bytes(self._size.now_bytes)
 
     # -- what is wanted
 
@@ -346,12 +351,8 @@ class Connection:
         self.third_due = self.state is State.UNHEARD
         if self._tries > 1:
             self._congestion.handle_silence()
-        if self._tries >= NARROW_AFTER and self._filler.packet_bytes > BASE_PACKET_BYTES:
-            self._resize(BASE_PACKET_BYTES)
-
-    def _resize(self, size: int) -> None:
-        self._filler.packet_bytes = size
-        self._congestion.handle_packet_bytes(size)
+        if self._size.handle_silence(self._tries, now):
+            self._resize()
 
     def _look_around(self, now: float) -> None:
         self._look_around_at = now + LOOK_AROUND_S

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from transport.congestion import Congestion
 from transport.flights import Flight, Flights, Part
 from transport.fragments import Incoming, Outgoing
-from transport.mtu import MAX_PACKET_BYTES
 from transport.packet import (
     CLOSE_DONE,
     OVERHEAD_BYTES,
@@ -72,7 +71,12 @@ class Filler:
         self._receipts = receipts
         self._random = random
         self._skip_at = random.randrange(1, SKIP_EVERY * 2)
-        self._scratch = memoryview(bytearray(MAX_PACKET_BYTES))
+        self._scratch = memoryview(bytearray(packet_bytes))
+
+    def resize(self, packet_bytes: int) -> None:
+        """Packets have another size from now on."""
+        self.packet_bytes = packet_bytes
+        self._scratch = memoryview(bytearray(packet_bytes))
 
     def fill(self, out: memoryview, now: float) -> int:
         """Write packets into `out`, all but the last `packet_bytes` long; where they end, 0 when there is nothing."""

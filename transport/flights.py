@@ -76,6 +76,7 @@ class Flights:
         self.packets_lost = 0
         self.packets_spurious = 0  # given up, and acknowledged after all
         self.delivered = 0
+        self.largest_arrived = 0  # bytes of a packet, of those that the newest ACK made known
         self._outgoing = outgoing
         self._congestion = congestion
         self._flights: list[Flight] = []
@@ -136,7 +137,7 @@ class Flights:
                         raise PeerMisbehaved(f"an ACK of packet {number}, which was never sent")
                     break
         newest: Flight | None = None
-        packets = 0
+        packets = self.largest_arrived = 0
         floor = self.floor
         for first, last in ranges:
             if last < floor:
@@ -146,6 +147,8 @@ class Flights:
                 packets += high - low + 1
                 if newest is None or flight.first > newest.first:
                     newest = flight
+                if flight.size > self.largest_arrived:
+                    self.largest_arrived = flight.size
         if self._given_up:
             self._hear_late(ranges)
         if newest is None:
@@ -288,6 +291,7 @@ class Flights:
         for low, high in self._lost.intersection(Ranges(ranges)):
             for number in range(low, high + 1):
                 flight = self._given_up.pop(number)
+                self.largest_arrived = max(self.largest_arrived, flight.size)
                 for part in _parts_of(flight, number, number):
                     self._outgoing.arrived(*part)
                 self.packets_spurious += 1

@@ -4,15 +4,24 @@
     this machine    16 384 bytes     the loopback's own limit is 65 536; four of these fill one segmented call
     when in doubt     1200 bytes     what every path of the internet carries (RFC 9000, section 14)
 
-Sizes are fixed by address. What disappears by its size alone is noticed by silence: after `NARROW_AFTER` probes in a
-row that nobody answered a connection goes on with BASE_PACKET_BYTES, and stays there.
+Sizes are fixed by address. What disappears by its size alone is noticed by silence:
+
+    WIDE --NARROW_AFTER probes unanswered--> NARROW --a wide packet arrived after all, or a minute passed--> WIDE
+
+It may have been the peer that was silent, and not the size that was wrong: then the wide packets are acknowledged when
+it wakes. Where they are not, a minute later is tried again, then two, then four, up to RETRY_MOST_S.
 """
 
 from __future__ import annotations
 
+import math
+
 BASE_PACKET_BYTES = 1200
 MAX_PACKET_BYTES = 65_507  # the largest payload of UDP over IPv4
 NARROW_AFTER = 3  # probe timeouts in a row; fewer is ordinary loss, more is a stall that people notice
+
+RETRY_FIRST_S = 60.0
+RETRY_MOST_S = 3600.0
 
 
 def packet_bytes(host: str, *, anywhere: int, loopback: int) -> int:
@@ -24,3 +33,31 @@ def packet_bytes(host: str, *, anywhere: int, loopback: int) -> int:
 def is_loopback(host: str) -> bool:
     """Whether an address given as digits never leaves this machine."""
     return host == "::1" or (host.startswith("127.") and host.count(".") == 3) or host.startswith("::ffff:127.")
+
+
+class PacketSize:
+    """How long the packets of one connection are. What returns True has changed `now_bytes`."""
+
+    def __init__(self, wide_bytes: int) -> None:
+        self.now_bytes = self._wide_bytes = wide_bytes
+        self._retry_s = RETRY_FIRST_S
+        self._retry_at = math.inf
+
+    def handle_silence(self, tries: int, now: float) -> bool:
+        """`tries` probes in a row were not answered."""
+        if tries < NARROW_AFTER or self.now_bytes <= BASE_PACKET_BYTES:
+            return False
+        self.now_bytes = BASE_PACKET_BYTES
+        self._retry_at = now + self._retry_s
+        self._retry_s = min(self._retry_s * 2, RETRY_MOST_S)
+        return True
+
+    def handle_arrived(self, size: int, now: float) -> bool:
+        """A packet of this size was acknowledged."""
+        if (now < self._retry_at and size <= BASE_PACKET_BYTES) or self.now_bytes == self._wide_bytes:
+            return False
+        self.now_bytes = self._wide_bytes
+        self._retry_at = math.inf
+        if size > BASE_PACKET_BYTES:
+            self._retry_s = RETRY_FIRST_S
+        return True

@@ -474,6 +474,20 @@ def test_what_vanishes_by_its_size_goes_on_in_smaller_packets(make_pair: Pair) -
     assert not [each for each in pair.a.events if isinstance(each, Closed)]
 
 
+def test_a_peer_that_slept_is_sent_large_packets_again(make_pair: Pair) -> None:
+    pair = make_pair()
+    number, _ = pair.connect()
+    pair.run(1.0)
+    connection = pair.a.endpoint._connections[number]
+    pair.set_links(delay=0.9)  # a pause of all that is on the way, longer than three probes
+    pair.a.endpoint.send(number, data(5000), BULK, pair.now)
+    pair.run(1.0)
+    assert connection._filler.packet_bytes == 1200
+    pair.set_links(delay=0.01)
+    assert pair.run(5.0, until=lambda: pair.a.endpoint.queued_bytes(number) == 0)
+    assert connection._filler.packet_bytes == 1400
+
+
 def test_a_ping_is_answered(make_pair: Pair) -> None:
     pair = make_pair()
     pair.connect()

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from identity.errors import LocalMistake, PeerMisbehaved
 from transport.farewells import LINGER_S, MAX_FAREWELLS, MAX_LINGERING, Farewells
-from transport.mtu import BASE_PACKET_BYTES, MAX_PACKET_BYTES, is_loopback, packet_bytes
+from transport.mtu import (
+    BASE_PACKET_BYTES,
+    MAX_PACKET_BYTES,
+    NARROW_AFTER,
+    RETRY_MOST_S,
+    PacketSize,
+    is_loopback,
+    packet_bytes,
+)
 from transport.packet import PathChallenge, PathResponse
 from transport.parameters import Parameters
 from transport.paths import MAX_RESPONSES, RETRY_S, Paths
@@ -37,6 +45,30 @@ def test_packets_are_as_long_as_the_address_allows() -> None:
     assert packet_bytes("127.0.0.1", anywhere=1400, loopback=16384) == 16384
     assert packet_bytes("10.0.0.1", anywhere=100, loopback=16384) == BASE_PACKET_BYTES
     assert packet_bytes("127.0.0.1", anywhere=1400, loopback=10**6) == MAX_PACKET_BYTES
+
+
+def test_silence_makes_packets_small_and_arrival_large_again() -> None:
+    size = PacketSize(16_384)
+    assert not size.handle_silence(NARROW_AFTER - 1, 10.0)
+    assert size.handle_silence(NARROW_AFTER, 10.0)
+    assert size.now_bytes == BASE_PACKET_BYTES
+    assert not size.handle_silence(NARROW_AFTER + 1, 11.0)
+    assert not size.handle_arrived(BASE_PACKET_BYTES, 11.0)  # the small ones get through: it was the size
+    assert size.handle_arrived(16_384, 12.0)  # a large one did, late: it was the peer that slept
+    assert size.now_bytes == 16_384
+    assert not size.handle_arrived(16_384, 12.0)
+
+
+def test_a_path_that_swallows_large_packets_is_tried_more_and_more_seldom() -> None:
+    size = PacketSize(1400)
+    now, waits = 0.0, []
+    for _ in range(9):
+        assert size.handle_silence(NARROW_AFTER, now)
+        began = now
+        while not size.handle_arrived(100, now):
+            now += 1.0
+        waits.append(now - began)
+    assert waits == [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, RETRY_MOST_S, RETRY_MOST_S, RETRY_MOST_S]
 
 
 @given(st.integers(LEAST_WINDOW_BYTES, 2**63), st.integers(512, 2**63), st.binary(max_size=20))
