@@ -188,17 +188,10 @@ class Opener:
         """
         opened: list[tuple[int, bytes]] = []
         at, length, head = 0, len(buffer), self._head
-        while at < length:
-            one = self.open_untrusted(buffer[at : at + size])
-            at += size
-            if one is None:
-                continue
-            opened.append(one)
-            number = one[0]
-            if number != self._top:
-                continue
+        while at < length and self.forged <= MAX_FORGED:
+            number = self._top
             salt, decrypt = self._keys[self._generation]
-            last = min(number + (length - at) // size + 1, ((self._generation + 1) << KEY_PACKETS_BITS) - 1)
+            last = ((self._generation + 1) << KEY_PACKETS_BITS) - 1
             while number < last and length - at >= OVERHEAD_BYTES:
                 tail = (number + 1).to_bytes(8, "big")
                 header = head + tail
@@ -214,6 +207,11 @@ class Opener:
             if number > self._top:
                 self.received.add(self._top + 1, number)
                 self._top = number
+            if at < length:
+                one = self.open_untrusted(buffer[at : at + size])
+                at += size
+                if one is not None:
+                    opened.append(one)
         return opened
 
     def forget_below(self, number: int) -> None:
