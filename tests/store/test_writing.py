@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from identity.errors import BangpathError, LocalMistake
+from identity.errors import BangpathError, LocalMistake, OutcomeUnknown
 from store import writing
 from store.database import Committed, Settings
 from store.definitions import ClassDefinition, definition_from_toml
@@ -149,3 +149,59 @@ async def test_a_mistake_of_ours_while_something_is_carried_out_leaves_nobody_wa
                 told.append(error.cause)
     assert raised.group_contains(NameError)
     assert "not defined" in told[0]
+
+
+@pytest.mark.parametrize("broken", ["publish", "tell_positions", "on_committed"])
+async def test_whoever_waits_is_told_of_the_sync_whatever_fails_after_it(
+    server: Any, shoe: ClassDefinition, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """The changes are durable, so their callers are told so; the store stops, and says why."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("after the sync")
+
+    monkeypatch.setattr(writing, "_never_abort", lambda _: trio.lowlevel.Abort.SUCCEEDED)  # so that this test can fail
+    told: list[str] = []
+    async with server.open() as database:
+        await database.define(shoe)
+
+        async def commit(name: str) -> None:
+            await database.transact(lambda t: t.create("Shoe", {"name": name}))
+            told.append(name)
+
+        if broken == "publish":
+            monkeypatch.setattr(database._writer.generations, "publish", fail, raising=True)
+        elif broken == "tell_positions":
+            monkeypatch.setattr(writing.Group, "tell_positions", fail)
+        else:
+            database.on_committed = fail
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(commit, "a")
+                nursery.start_soon(commit, "b")
+        assert sorted(told) == ["a", "b"]
+        assert database.failure is not None
+        assert "after the sync" in database.failure.cause
+        with pytest.raises(BangpathError, match="after the sync"):
+            await database.transact(lambda t: t.create("Shoe", {"name": "c"}))
+    monkeypatch.undo()
+    server.crash()
+    async with server.open() as database:
+        assert database.counts()["owned"] == 2
+
+
+async def test_whoever_waits_is_told_when_the_sealer_fails_before_the_sync(
+    server: Any, shoe: ClassDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was synced yet: whether it is there, nobody knows before the next start."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no key to sign with")
+
+    monkeypatch.setattr(writing, "_never_abort", lambda _: trio.lowlevel.Abort.SUCCEEDED)  # so that this test can fail
+    async with server.open() as database:
+        await database.define(shoe)
+        monkeypatch.setattr(database._writer._sealer, "seal", fail)
+        with trio.fail_after(5), pytest.raises(OutcomeUnknown, match="no key to sign with"):
+            await database.transact(lambda t: t.create("Shoe", {"name": "a"}))
+        assert database.failure is not None
