@@ -183,7 +183,7 @@ class Database:
             value = view.get(FEEDS, entry_key(server_key, kind, number))
         if value is None:
             return None
-        recent = self._writer.recent_update(server, incarnation, kind, number)
+        recent = self._writer.recent.get(server, incarnation, kind, number)
         return read_update(value, kind, self._writer.log.read) if recent is None else recent
 
     def feeds(self) -> list[FeedHeld]:

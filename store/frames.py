@@ -183,7 +183,7 @@ class FrameCodec:
         digest = hashlib.sha256(body).digest()
         stored = raw = body + digest
         flags = FLAG_GROUP if kind == GROUP_KIND else 0
-        if len(raw) >= COMPRESS_FROM_BYTES:
+        if len(raw) >= COMPRESS_FROM_BYTES and kind != GROUP_KIND:  # which is hashes and signatures
             packed: bytes = self._compress(raw)
             if len(packed) + ALIGNMENT <= len(raw):
                 stored = packed

@@ -29,7 +29,6 @@ import outcome
 import trio
 
 from identity.errors import BangpathError, Damaged, Exhausted, LocalMistake, OutcomeUnknown
-from identity.names import ServerId
 from store.applying import STATE, Applier, TableChanges
 from store.fold import Fold
 from store.frame_parts import OWN, pack_local, pack_seals
@@ -91,7 +90,7 @@ class Writer:
         self._scope = trio.CancelScope(shield=True)
         self._commit = generations.appended_number
         self.group = Group()
-        self._recent = RecentUpdates()
+        self.recent = RecentUpdates()
         self._fold_wanted = trio.Event()
         self._fold_ended = trio.Event()
         self._fold_trouble: BangpathError | None = None
@@ -242,7 +241,7 @@ class Writer:
             group.tell_positions(self.applier.servers, self.log.epoch, seals)
         finally:  # what raises here stops the store, but the changes are durable, and whoever waits is told so
             self._answer_all(group)
-        self._recent.add_applied(group.applied)
+        self.recent.add_applied(group.applied)
         if self.on_committed is not None and (seals or group.applied):
             self.on_committed(Committed(tuple(seals), tuple(group.applied)))
         if self.generations.fold_due:
@@ -252,7 +251,7 @@ class Writer:
     def _seal(self, group: Group) -> list[Seal]:
         """Each feed's leaves become an own update; where they lie is part of the same group."""
         sealer = self._sealer
-        seals, feeds = group.seal(sealer, self.applier, self._recent) if sealer is not None else ([], {})
+        seals, feeds = group.seal(sealer, self.applier, self.recent) if sealer is not None else ([], {})
         self.take({FEEDS: feeds, STATE: self.applier.ends()})
         return seals
 
@@ -310,10 +309,6 @@ class Writer:
 
     def answer(self, task: trio.lowlevel.Task, result: outcome.Outcome[Any]) -> None:
         trio.lowlevel.reschedule(task, result)
-
-    def recent_update(self, server: ServerId, incarnation: int, kind: int, number: int) -> bytes | None:
-        """An update that was committed or applied lately."""
-        return self._recent.get(server, incarnation, kind, number)
 
     # Folding
 
