@@ -8,8 +8,9 @@ import networkx
 import pytest
 import trio
 
-from identity.errors import BangpathError, LocalMistake, Refused
-from identity.names import Reference
+from identity.errors import BangpathError, LocalMistake, NotFound, OutcomeUnknown, Refused, Unreachable
+from identity.names import ObjectId, Reference
+from node.requests import Get, Object
 from simulations.faulty_disk import PowerCut
 from simulations.network import Link
 from simulations.plugin import simulate
@@ -174,3 +175,57 @@ async def test_who_crashed_in_the_middle_of_calling_is_back_within_seconds(mesh:
     await crashed.crash()
     await crashed.restart()
     await mesh.eventually(lambda: other.up.classes(), within=5)
+
+
+@simulate(nodes=3, seeds=3, link=Link(delay=0.05))
+async def test_a_mirror_that_is_back_asks_its_owner_until_it_is_proven_current(mesh: World) -> None:
+    """It was whole before, and reaches its owner: what it holds is of an age that nobody knows."""
+    _, owner, mirror = mesh.nodes
+    await owner.define(NOTE)
+    note = await owner.create("Note", {"text": "hi"})
+    await mirror.mirror(owner)
+    standpoint = mirror.up.parts.standpoint
+    await mesh.eventually(lambda: standpoint.holding(owner.server).whole, within=30)
+    await mirror.stop()  # where it is written down that it was whole
+    await owner.update(note, {"text": "bye"})
+    await mirror.restart()
+    parts = mirror.up.parts
+    assert parts.standpoint.holding(owner.server).whole  # nobody better is reached yet
+    await mesh.eventually(lambda: parts.sessions.connection(owner.server) is not None, within=30, every=0.001)
+    holding = parts.standpoint.holding(owner.server)
+    assert (holding.kind, holding.age, holding.whole) == ("mirrored", None, False)
+    assert mirror.read(note) == {"text": "hi"}
+    found = await mirror.get(note)
+    assert (found.kind, found.fields["text"]) == ("owner", "bye")
+    await mesh.eventually(lambda: parts.standpoint.holding(owner.server).whole, within=30)
+    assert mirror.read(note) == {"text": "bye"}
+
+
+@simulate(nodes=3, seeds=2)
+async def test_a_mirror_never_says_that_there_is_no_such_object(mesh: World) -> None:
+    """Only an owner may (DESIGN P5): the object may have been born since."""
+    other, owner, mirror = mesh.nodes
+    await owner.define(NOTE)
+    note = await owner.create("Note", {"text": "hi"})
+    await mirror.mirror(owner)
+    await mesh.eventually(lambda: mirror.up.parts.standpoint.holding(owner.server).whole, within=30)
+    await mesh.eventually(lambda: other.up.parts.standpoint.carriers(owner.server) == [mirror.server], within=60)
+    missing = ObjectId(note.object + 1000)
+    with pytest.raises(NotFound):
+        await other.up.get((owner.server, missing))
+    await owner.crash()
+    requesting = other.up.parts.requesting
+    for holder, number, says in ((mirror, missing, "holds no copy"), (mirror, ObjectId(0), "holds no copy")):
+        with pytest.raises(Refused, match=says) as refused:
+            await requesting.ask_one(holder.server, Get(owner.server, number), Object, deadline=mesh.now + 5)
+        assert not isinstance(refused.value, NotFound)
+    with pytest.raises(Refused, match="does not mirror") as refused:
+        await mirror.up.parts.requesting.ask_one(
+            other.server, Get(owner.server, note.object), Object, deadline=mesh.now + 5
+        )
+    assert not isinstance(refused.value, NotFound)
+    for asker in (other, mirror):
+        for consistency in ("nearest", "local", "owner"):
+            with pytest.raises((Unreachable, OutcomeUnknown)):
+                await asker.up.get((owner.server, missing), consistency=consistency, deadline=20)
+    assert (await other.get(note)).kind == "mirrored"
