@@ -140,7 +140,7 @@ def _known(asking: Asking, server: ServerId) -> dict[str, object]:
     holding = asking.holding(server)
     if holding.position is None:
         return {}
-    return {"position": str(holding.position), "age": holding.age}
+    return {"position": str(holding.position), "age": None if holding.age is None else round(holding.age, 3)}
 
 
 def reference_text(reference: Reference | tuple[ServerId, ObjectId]) -> str:

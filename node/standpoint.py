@@ -180,7 +180,11 @@ class Standpoint:
             own = entry.server == self.server
             age = 0.0 if own else self._flood.age(FeedId(entry.server, entry.incarnation, REGISTRY), now)
             report.append(
-                {"server": str(entry.server), "position": None if position is None else str(position), "age": age}
+                {
+                    "server": str(entry.server),
+                    "position": None if position is None else str(position),
+                    "age": None if age is None else round(age, 3),
+                }
             )
         return report
 

@@ -229,3 +229,21 @@ async def test_a_mirror_never_says_that_there_is_no_such_object(mesh: World) -> 
             with pytest.raises((Unreachable, OutcomeUnknown)):
                 await asker.up.get((owner.server, missing), consistency=consistency, deadline=20)
     assert (await other.get(note)).kind == "mirrored"
+
+
+@simulate(nodes=3, seeds=2)
+async def test_every_age_that_is_told_is_in_whole_milliseconds(mesh: World) -> None:
+    asker, owner, _ = mesh.nodes
+    await owner.define(NOTE)
+    await owner.create("Note", {"text": "hi"})
+    await asker.mirror(owner)
+    await mesh.eventually(lambda: asker.up.parts.standpoint.holding(owner.server).whole, within=30)
+    await mesh.sleep(mesh.random.random())
+    report = (await asker.query("Note")).completeness
+    ages = [each["age"] for each in (*report["owners"], *report["directory"])]
+    with pytest.raises(Unreachable) as silence:
+        await asker.up.get((owner.server, ObjectId(999)), consistency="local")
+    ages.append(silence.value.details["age"])
+    known = [age for age in ages if age is not None]
+    assert any(age > 0 for age in known)
+    assert known == [round(age, 3) for age in known]
