@@ -207,6 +207,11 @@ class Pattern:
                 return wanted
         return False
 
+    def named(self) -> list[ServerId]:
+        """The servers that it asks for by their exact name, in the order of their names; none for a wildcard."""
+        exact = {ServerId(base) for wanted, below, base in self._rules if wanted and not below}
+        return sorted(server for server in exact if self.matches(server))
+
     def __contains__(self, server: ServerId) -> bool:
         return self.matches(server)
 

@@ -129,6 +129,9 @@ class Asking(Protocol):
     def owners(self, class_name: str, servers: Pattern | None) -> list[ServerId]:
         """Who has adopted the class, by the directory known here; this server included. Sorted."""
 
+    def knows(self, server: ServerId) -> bool:
+        """Whether the directory known here has this server."""
+
     def carriers(self, owner: ServerId) -> list[ServerId]:
         """Reachable neighbours that are known to hold the owner's whole data feed."""
 

@@ -6,13 +6,14 @@
 
 What is decided stands in `node.federate`; this file only waits. When an owner is silent its carriers are asked, then
 our cached copies are shown as what they are. When the limit is reached the rest is cancelled. A long scan of our own
-tables lets others run after each SLICE rows, on the same view throughout.
+tables lets others run after each SLICE rows, on the same view throughout. A server that the question names and the
+directory does not know is told as unreachable; one that is known and has not the class is left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,6 +89,7 @@ async def stream(
             **{"class": question.class_name},
         )
     work = _FanOut(asking, question, owners, consistency, deadline)
+    work.note_unknown(each for each in (servers.named() if servers else ()) if not asking.knows(each))
     return await work.run(give)
 
 
@@ -111,6 +113,14 @@ class _FanOut:
         self._line = trio.CapacityLimiter(MAX_ASKED)
         self._held_rows = max(SLICE, HELD_ROWS // max(1, len(owners)))
         self._refused: BangpathError | None = None
+
+    def note_unknown(self, servers: Iterable[ServerId]) -> None:
+        """Servers that were asked for by name and that nobody can ask: they may have rows, so the answer says so."""
+        own = self._asking.server
+        for server in servers:
+            error = Unreachable(f"{server} is not known here", next_step=f"bangpath @{own} servers", server=str(server))
+            self._owners[server] = Owner(server)
+            self._owners[server].failed(error)
 
     async def run(self, give: Give) -> dict[str, Any]:
         """Start a task a source, give on what becomes certain, and end them all."""

@@ -12,7 +12,8 @@
 Rules. Filters and the limit travel to the owners (a limit of 10 needs 10 of each). Ties end by reference, so that two
 nodes asked the same give the same rows in the same order. `whole` is true when every matching owner was answered by
 itself, or by a mirror that holds its whole feed up to the position that is told; it is relative to the directory, which
-the report names with its positions. An owner that fell silent after some of its rows had left is told as broken off.
+the report names with its positions. A server asked for by its exact name that the directory does not know matches too,
+and is told as unreachable. An owner that fell silent after some of its rows had left is told as broken off.
 
 Pure: values in, values out. Who waits for whom is `node.fan_out`.
 """
@@ -209,7 +210,7 @@ class Owner:
 
 def completeness(owners: Iterable[Owner], directory: Any) -> dict[str, Any]:
     """The report that ends every answer (DESIGN A3)."""
-    every = list(owners)
+    every = sorted(owners, key=lambda each: each.server)
     return {
         "whole": all(each.whole for each in every),
         "owners": [each.as_json() for each in every],

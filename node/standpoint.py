@@ -169,6 +169,9 @@ class Standpoint:
         definition = self._database.registry.find(class_name)
         return self.directory.owners(class_name, definition.fingerprint if definition else None, servers)
 
+    def knows(self, server: ServerId) -> bool:
+        return server == self.server or self.directory.entry(server) is not None
+
     def carriers(self, owner: ServerId) -> list[ServerId]:
         return [each for each in self._flood.carriers(owner, DATA) if each not in (owner, self.server)]
 

@@ -141,6 +141,23 @@ def test_the_last_rule_that_matches_wins(
     assert Pattern.from_text_untrusted(pattern.text) == pattern
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("9.9", ["9.9"]),
+        ("1.10,1.9,1.10", ["1.9", "1.10"]),
+        ("*", []),
+        ("1.7.*", []),
+        ("*,-9.9", []),
+        ("9.9,-9.*", []),
+        ("9.9,-9.*,*", ["9.9"]),
+        ("-9.9,*", []),
+    ],
+)
+def test_the_servers_that_a_pattern_names(text: str, named: list[str]) -> None:
+    assert [str(each) for each in Pattern(text).named()] == named
+
+
 @pytest.mark.parametrize("text", ["", ",", "1.7,,1", "1.*.7", "1.7*", "--1", "0.*", "-", ".*"])
 def test_what_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(Refused):

@@ -136,6 +136,7 @@ class World:
 
     def __init__(self) -> None:
         self.rows: dict[ServerId, list[Found]] = {each: [] for each in (OWN, A, B, C)}
+        self.without_class: set[ServerId] = set()
         self.mirrored: set[ServerId] = set()
         self.cached: dict[ServerId, list[Found]] = {}
         self.silent: set[ServerId] = set()
@@ -182,6 +183,9 @@ class World:
 
     def owners(self, class_name: str, servers: Pattern | None) -> list[ServerId]:
         return [each for each in self.rows if class_name == "Note" and (servers is None or each in servers)]
+
+    def knows(self, server: ServerId) -> bool:
+        return server in self.rows or server in self.without_class
 
     def carriers(self, owner: ServerId) -> list[ServerId]:
         return self.holders.get(owner, [])
@@ -382,6 +386,27 @@ async def test_a_class_of_nobody_and_a_word_of_nobody(world: World) -> None:
     answer = await asked(world, "Note from 2.*")
     assert answer.rows == []
     assert answer.completeness["whole"] is True
+
+
+async def test_a_server_asked_for_by_name_that_nobody_knows_is_told_as_unreachable(world: World) -> None:
+    answer = await asked(world, "Note from 9.9")
+    assert answer.rows == []
+    assert answer.completeness["whole"] is False
+    (told,) = answer.completeness["owners"]
+    assert (told["server"], told["how"], told["position"], told["rows"]) == ("9.9", "unreachable", None, 0)
+    assert told["error"]["cause"] == "9.9 is not known here"
+    assert told["error"]["next_step"] == "bangpath @1 servers"
+
+
+async def test_among_servers_that_are_known_the_unknown_one_stands_in_its_place(world: World) -> None:
+    world.without_class = {ServerId.parse("1.2.5")}
+    answer = await asked(world, "Note from 9.9, 1.2, 1.2.5, 1.1.7, 7.*, -9.9.9 order by n", "local")
+    assert [each["server"] for each in answer.completeness["owners"]] == ["1.1.7", "1.2", "9.9"]
+    assert answer.completeness["whole"] is False
+    answer = await asked(world, "Note from *, -9.9")
+    assert "9.9" not in [each["server"] for each in answer.completeness["owners"]]
+    answer = await asked(world, "Note from 1.2.5")
+    assert answer.completeness == {"whole": True, "owners": [], "directory": world.registry_report()}
 
 
 async def test_what_the_taker_raises_reaches_the_caller(world: World) -> None:

@@ -247,3 +247,18 @@ async def test_every_age_that_is_told_is_in_whole_milliseconds(mesh: World) -> N
     known = [age for age in ages if age is not None]
     assert any(age > 0 for age in known)
     assert known == [round(age, 3) for age in known]
+
+
+@simulate(nodes=2, seeds=1)
+async def test_a_server_that_was_named_and_is_not_known_makes_an_answer_not_whole(mesh: World) -> None:
+    asker, other = mesh.nodes
+    await asker.define(NOTE)
+    await asker.create("Note", {"text": "hi"})
+    await mesh.eventually(lambda: asker.up.parts.standpoint.knows(other.server), within=10)
+    answer = await asker.query(f"Note from {asker.name}, {other.name}, 9.9")
+    assert len(answer.rows) == 1
+    assert [(each["server"], each["how"]) for each in answer.completeness["owners"]] == [
+        (asker.name, "owned"),
+        ("9.9", "unreachable"),
+    ]
+    assert answer.completeness["whole"] is False
