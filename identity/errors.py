@@ -72,6 +72,16 @@ class NotFound(Refused):
     kind = "not_found"
     http_status = 404
 
+    @classmethod
+    def by_owner(cls, owner: object, reference: object) -> NotFound:
+        """On the word of `owner`, who is named so that the reader knows whose it is."""
+        return cls(
+            f"there is no object {reference}, says its owner {owner}",
+            next_step=f"look what there is: bangpath @{owner} class, then bangpath @{owner} query 'CLASS from {owner}'",
+            reference=str(reference),
+            owner=str(owner),
+        )
+
 
 class Conflict(BangpathError):
     """What was read has changed since; `details["current"]` is the version that stands, where it is known."""

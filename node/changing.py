@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from identity.errors import BangpathError, Conflict, Forbidden, NotFound, Refused
 from identity.names import ObjectId, Reference
 from node.asking import Operation
+from store.fieldtypes import wrong_field
 from store.values import Resolve, from_json
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _one(transaction: Transaction, operation: Operation, resolve: Resolve, reque
     stored = transaction.get((None, ObjectId(operation.object))) if operation.object > 0 else None
     if stored is None:
         server = transaction.servers.server
-        raise NotFound(f"there is no object {server}/{operation.object}", reference=f"{server}/{operation.object}")
+        raise NotFound.by_owner(server, f"{server}/{operation.object}")
     definition = transaction.registry.definition(stored.class_name)
     _check_class(stored.class_name, private=definition.privacy == "private", by_another=by_another)
     if operation.op == "delete":
@@ -86,9 +87,9 @@ def _one(transaction: Transaction, operation: Operation, resolve: Resolve, reque
 def _put(transaction: Transaction, operation: Operation, fields: dict[str, Any], request: bytes) -> Act:
     class_name, key = operation.class_name, operation.key
     if not transaction.registry.definition(class_name).field(key).unique:
-        raise Refused(f"field {key} of {class_name} is not unique, so it is no key", field=key)
+        raise wrong_field(class_name, key, "is not unique, so it is no key")
     if fields.get(key) is None:
-        raise Refused(f"field {key} of {class_name} is the key, and has no value", field=key)
+        raise wrong_field(class_name, key, "is the key, and has no value")
     standing = transaction.find(class_name, key, fields[key])
     if standing is None:
         return Act(transaction.create(class_name, fields, request=request), "created", None)

@@ -71,7 +71,7 @@ async def look_up(
     first = first_source(own=own, held=held, consistency=consistency)
     if first == "here":
         if here is None:
-            raise NotFound(f"there is no object {server}/{object}", reference=f"{server}/{object}")
+            raise NotFound.by_owner(server, f"{server}/{object}")
         return here
     if first == "nobody":
         raise _unknown_here(asking, server, object)

@@ -209,7 +209,12 @@ class Node:
         server, number = self._target(reference)
         async with self._word(deadline) as (parts, until):
             if isinstance(reference, Reference) and 0 < reference.incarnation < parts.standpoint.incarnation_of(server):
-                raise NotFound(f"{reference} is gone: {server} is another incarnation now", reference=str(reference))
+                raise NotFound(
+                    f"{reference} is gone: {server} is another incarnation now",
+                    next_step=f"look what there is: bangpath @{server} class",
+                    reference=str(reference),
+                    owner=str(server),
+                )
             return await look_up(parts.standpoint, server, number, consistency=consistency, deadline=until)
 
     async def query(self, question: Any, *, consistency: str = "nearest", deadline: float | None = None) -> QueryAnswer:

@@ -178,7 +178,7 @@ class Serving:
             text = f"{question.server}/{question.object}"
             if stored is None:
                 if question.server == self._server:
-                    raise NotFound(f"there is no object {text}", reference=text)
+                    raise NotFound.by_owner(self._server, text)
                 raise Refused(f"{self._server} holds no copy of {text}", reference=text)
             leaf = _leaf(self._check_class(view, stored.class_name), stored)
         return Object(stored.reference.server, stored.reference.incarnation, at_of(holding.position, holding.age), leaf)

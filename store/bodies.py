@@ -33,6 +33,7 @@ from store.fieldtypes import (
     check_value,
     read_body_value_untrusted,
     shown,
+    wrong_field,
 )
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Codec:
             try:
                 _dumps(value)
             except (cbor2.CBOREncodeError, UnicodeEncodeError, ValueError):
-                return Refused(f"field {name}: {shown(value)} is no text that UTF-8 can write", field=name)
+                return wrong_field(self.definition.name, name, f"{shown(value)} is no text that UTF-8 can write")
         return Refused(f"an object of {self.definition.name} cannot be written: {error}")
 
 
@@ -273,18 +274,18 @@ def _make_slow(class_name: str, field: Field) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if value is None:
             if field.required:
-                raise Refused(f"field {name} of {class_name} is required", field=name)
+                raise wrong_field(class_name, name, "is missing, and it is required")
             return None
         try:
             value = check_value(of, value)
         except WrongValue as error:
-            raise Refused(f"field {name}: {error}", field=name) from error
+            raise wrong_field(class_name, name, error) from error
         if field.min is not None and value < field.min:
-            raise Refused(f"field {name}: {shown(value)} is below {shown(field.min)}", field=name)
+            raise wrong_field(class_name, name, f"{shown(value)} is below {shown(field.min)}")
         if field.max is not None and value > field.max:
-            raise Refused(f"field {name}: {shown(value)} is above {shown(field.max)}", field=name)
+            raise wrong_field(class_name, name, f"{shown(value)} is above {shown(field.max)}")
         if field.max_length is not None and len(value) > field.max_length:
-            raise Refused(f"field {name}: has length {len(value)}, {field.max_length} allowed", field=name)
+            raise wrong_field(class_name, name, f"has length {len(value)}, {field.max_length} allowed")
         return value
 
     return check

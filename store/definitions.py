@@ -119,6 +119,7 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
                 f"class {self.name} has no field {name!r}",
                 next_step=f"its fields are {', '.join(self.by_name)}",
                 field=str(name),
+                **{"class": self.name},
             )
         return field
 

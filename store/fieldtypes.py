@@ -75,6 +75,16 @@ def is_name(text: object) -> bool:
     return isinstance(text, str) and _NAME.match(text) is not None
 
 
+def wrong_field(class_name: str, field: str, problem: object) -> Refused:
+    """What is said of a field that cannot be taken as it is: whose field, and where its rules stand."""
+    return Refused(
+        f"field {field} of {class_name}: {problem}",
+        next_step=f"bangpath class shows the fields of {class_name}",
+        field=field,
+        **{"class": class_name},
+    )
+
+
 def parse_type(text: str) -> FieldType:
     """`int`, `enum(draft,final)`, `reference(City)`, `list(int)`. Raises `Refused`."""
     base, bracket, rest = text.strip().partition("(")

@@ -334,7 +334,7 @@ class Transaction(Reader):
         record = self.record(object_key)
         entry = None if record is None else self.entry_of(object_key, record)
         if record is None or record.deleted or entry is None or entry.hidden or entry.number == CLASS:
-            raise NotFound(f"{reference} does not exist", reference=str(reference))
+            raise NotFound.by_owner(reference.server, reference)
         if expect is not None and record.sequence != expect:
             raise Conflict(
                 f"{reference} has sequence {record.sequence}, not {expect}",

@@ -25,9 +25,9 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from identity.errors import BangpathError, Refused
+from identity.errors import BangpathError
 from identity.names import Incarnation, Reference, ServerId, parse_reference
-from store.fieldtypes import FieldType, WrongValue, check_value, shown
+from store.fieldtypes import FieldType, WrongValue, check_value, shown, wrong_field
 
 if TYPE_CHECKING:
     from store.registry import ClassDefinition
@@ -59,11 +59,11 @@ def from_json(
         try:
             fields[name] = value_from_json(field.field_type, value, resolve)
         except WrongValue as error:
-            raise Refused(f"field {name}: {error}", field=name) from error
+            raise wrong_field(definition.name, name, error) from error
     if not partial:
         for field in definition.fields:
             if field.required and field.default is None and fields.get(field.name) is None:
-                raise Refused(f"field {field.name} of {definition.name} is required", field=field.name)
+                raise wrong_field(definition.name, field.name, "is missing, and it is required")
     return fields
 
 

@@ -104,8 +104,10 @@ def test_who_is_asked_first(held: str, consistency: str, own: bool) -> None:
 
 
 async def test_only_the_owner_says_that_there_is_none() -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match=r"there is no object 1\.4/7, says its owner 1\.4") as none:
         await ask(Node(), server=OWN)
+    assert none.value.details == {"reference": "1.4/7", "owner": "1.4"}
+    assert "bangpath @1.4 class" in none.value.next_step
     with pytest.raises(NotFound):
         await ask(Node(owner=NotFound("there is no object 1.3/7")))
     with pytest.raises(Unreachable) as silence:

@@ -211,8 +211,10 @@ async def test_a_mirror_never_says_that_there_is_no_such_object(mesh: World) -> 
     await mesh.eventually(lambda: mirror.up.parts.standpoint.holding(owner.server).whole, within=30)
     await mesh.eventually(lambda: other.up.parts.standpoint.carriers(owner.server) == [mirror.server], within=60)
     missing = ObjectId(note.object + 1000)
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match=f"says its owner {owner.name}; .*bangpath @{owner.name} class"):
         await other.up.get((owner.server, missing))
+    with pytest.raises(NotFound, match=f"says its owner {owner.name}"):
+        await other.up.update(Reference(owner.server, note.incarnation, missing), {"text": "x"})
     await owner.crash()
     requesting = other.up.parts.requesting
     for holder, number, says in ((mirror, missing, "holds no copy"), (mirror, ObjectId(0), "holds no copy")):

@@ -198,3 +198,27 @@ def test_frozen_body() -> None:
         "8ef507f93e0082211896" "62c3a9f6" "1b000660c595e68400" "19512a" "5000000000000000000000000000000005"
         "63726564" "820102" "a26161f6616201" "54" "000000010000000200000000" "00000005" "00000009" "f6"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "problem"),
+    [
+        ({}, "name", "is missing, and it is required"),
+        ({"name": 7}, "name", "7 is no string"),
+        ({"name": "long"}, "name", "has length 4, 3 allowed"),
+        ({"name": "x", "size": -1}, "size", "-1 is below 0"),
+        ({"name": "x", "size": 61}, "size", "61 is above 60"),
+    ],
+)
+def test_what_is_refused_names_class_and_field_and_where_its_rules_stand(
+    fields: dict[str, Any], field: str, problem: str
+) -> None:
+    shoe = ClassDefinition(
+        name="Shoe",
+        fields=(Field(name="name", required=True, max_length=3), Field(name="size", type="int", min=0, max=60)),
+    ).checked()
+    with pytest.raises(Refused) as refused:
+        Codec(shoe).check(fields)
+    assert refused.value.cause == f"field {field} of Shoe: {problem}"
+    assert refused.value.next_step == "bangpath class shows the fields of Shoe"
+    assert refused.value.details == {"field": field, "class": "Shoe"}

@@ -189,3 +189,10 @@ async def test_a_transaction_ends(server: Any, shoe: ClassDefinition) -> None:
         await database.transact(kept.append)
         with pytest.raises(LocalMistake, match="after its end"):
             kept[0].create("Shoe", {"name": "late"})
+
+
+async def test_the_owner_that_says_that_there_is_none_is_named(server: Any, shoe: ClassDefinition) -> None:
+    async with server.open() as database:
+        await database.define(shoe)
+        with pytest.raises(NotFound, match=r"there is no object 1\.2/999, says its owner 1\.2; look what there is"):
+            await database.transact(lambda t: t.update(999, {"size": 1}))

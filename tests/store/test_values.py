@@ -94,6 +94,8 @@ def test_required_fields() -> None:
     from store.definitions import definition_from_toml
 
     shoe = definition_from_toml('name = "Shoe"\n[fields]\nname = { type = "string", required = true }\nsize = "int"\n')
-    with pytest.raises(Refused, match="name"):
+    with pytest.raises(Refused, match=r"field name of Shoe: is missing.*; bangpath class shows"):
         from_json(shoe, {"size": 1})
+    with pytest.raises(Refused, match=r"field size of Shoe: 'many' is no int.*; bangpath class shows"):
+        from_json(shoe, {"size": "many"})
     assert from_json(shoe, {"size": 1}, partial=True) == {"size": 1}
