@@ -21,6 +21,7 @@ the simulator uses `MemoryTables`, and one contract suite runs against both.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
@@ -42,6 +43,7 @@ MAX_TABLES = 64
 MAX_READERS = 512  # views of one process; each holds a slot of 64 bytes in the lock file
 MAX_KEY_BYTES = 511  # LMDB's own bound, kept by both
 META_TABLE = ".meta"
+NO_ROOM_BYTES = 1 << 20  # a short write takes what was free; so much may have come back since, by others' doing
 _META_KEY = b"meta"
 
 
@@ -182,6 +184,11 @@ class LmdbTables:
                 next_step="choose a directory that this user may write to",
             ) from error
         except lmdb.Error as error:
+            if isinstance(error, lmdb.DiskError) or _is_short_write(error, self.path):
+                raise Exhausted(
+                    f"no room to open the tables in {self.path}, {_free_bytes(self.path)} bytes are free: {error}",
+                    next_step="make room on that file system, then start again",
+                ) from error
             raise Damaged(
                 f"the tables in {self.path} cannot be opened: {error}",
                 next_step="move that directory away: the log rebuilds it, as far as it reaches; or restore a backup",
@@ -199,12 +206,12 @@ class LmdbTables:
         self._check()
         try:
             await self._worker.run(lambda: self._write(changes, meta))
-        except (lmdb.MapFullError, lmdb.DiskError) as error:
-            raise Exhausted(
-                f"no room for the tables in {self.path}: {error}",
-                next_step="free space on that file system; the store goes on by itself",
-            ) from error
         except lmdb.Error as error:
+            if isinstance(error, (lmdb.MapFullError, lmdb.DiskError)) or _is_short_write(error, self.path):
+                raise Exhausted(
+                    f"no room for the tables in {self.path}, {_free_bytes(self.path)} bytes are free: {error}",
+                    next_step="make room on that file system; the store goes on by itself",
+                ) from error
             self.failure = Damaged(
                 f"the tables in {self.path} cannot be written: {error}",
                 next_step="look at the disk's health (dmesg), then start again",
@@ -352,6 +359,17 @@ def _write_table(transaction: lmdb.Transaction, handle: _Database, changed: Mapp
     for key in keys:
         if changed[key] is None:
             transaction.delete(key, db=handle)
+
+
+def _is_short_write(error: lmdb.Error, path: str) -> bool:
+    """Whether LMDB's EIO means a full disk: it says so of any write that was cut short (mdb_page_flush)."""
+    return os.strerror(errno.EIO) in str(error) and _free_bytes(path) < NO_ROOM_BYTES
+
+
+def _free_bytes(path: str) -> int:
+    """What this user may still write there."""
+    room = os.statvfs(path)
+    return room.f_bavail * room.f_frsize
 
 
 def _sync_names(path: str) -> None:

@@ -90,6 +90,29 @@ async def test_a_disk_that_fails_stops_the_folding(tmp_path: Path, monkeypatch: 
     tables.close()
 
 
+async def test_a_write_cut_short_by_a_full_disk_is_exhausted_and_folded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise lmdb.Error("mdb_txn_commit: Input/output error")
+
+    def full(_: str) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, 1000, 10, 3, 0, 0, 0, 0, 255))
+
+    tables = LmdbTables(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(LmdbTables, "_write", fail)
+        patch.setattr(os, "statvfs", full)
+        with pytest.raises(Exhausted, match=r"12288 bytes are free: .*; make room"):
+            await tables.fold({"t": {b"a": b"1"}}, b"1")
+    assert tables.failure is None
+    await tables.fold({"t": {b"a": b"1"}}, b"1")
+    snapshot = tables.begin_read()
+    assert (list(snapshot.scan("t")), snapshot.meta) == ([(b"a", b"1")], b"1")
+    snapshot.close()
+    tables.close()
+
+
 async def test_a_flipped_byte_in_meta_is_noticed(tmp_path: Path) -> None:
     tables = LmdbTables(tmp_path)
     await tables.fold({"t": {b"a": b"1"}}, b"a mark of the log")
