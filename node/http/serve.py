@@ -15,6 +15,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +33,7 @@ from node.client import short_path
 from node.http.app import App
 
 BACKLOG = 128
+MAX_DESCRIPTORS = 65_536  # a connection of HTTP costs one and about 16 KiB
 KEEP_ALIVE_S = 75.0  # longer than any proxy's idle time in front of us
 GRACE_S = 2.0  # for requests under way when the server ends; the whole has 5 s (DESIGN U5)
 
@@ -121,6 +123,11 @@ def run_server(
     directory: Path, *, ready_fd: int | None = None, life_fd: int | None = None, tell: Callable[[str], None]
 ) -> str:
     """Run the server of a directory until it is told to stop; its id. Raises what made it impossible to start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Idle strangers on the TCP port must not use up what the Unix socket needs; the soft default of 1024 is select's.
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     return trio.run(partial(_run, directory, ready_fd=ready_fd, life_fd=life_fd, tell=tell))
 
 

@@ -23,7 +23,7 @@ from identity.errors import (
 )
 from node.client import Blocking, Client
 from node.http import app as app_module
-from node.http.serve import serve_http, tcp_socket
+from node.http.serve import run_server, serve_http, tcp_socket
 
 TOKEN = "secret"
 
@@ -360,3 +360,13 @@ async def test_a_change_whose_answer_was_lost_is_not_repeated(fake: Any, tmp_pat
             with pytest.raises(Unreachable):
                 await client.get("1.2/1")
     listening.close()
+
+
+def test_a_server_takes_as_many_descriptors_as_it_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The soft bound that a shell hands on is for old programs; the hard one is the administrator's."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr("node.http.serve.resource.getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr("node.http.serve.resource.setrlimit", lambda _, bounds: asked.append(bounds))
+    with pytest.raises((Refused, ExceptionGroup)):
+        run_server(tmp_path / "nothing", tell=print)
+    assert asked == [(4096, 4096)]
