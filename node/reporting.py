@@ -1,8 +1,8 @@
 """What a server says of itself: status, peers, servers, feeds, mirrors, classes, as JSON values.
 
 Read-only, from the running parts, in one tick: the lists of one call agree with each other. Times are seconds before
-now, positions texts as everywhere (`1.2@3:17`); what is not known is null, never zero. The words and their fields
-stand in docs/api.md; a field once there keeps its meaning.
+now, positions texts as everywhere (`1.2@3:17`); what is not known is null, never zero. This file is where the fields
+are told; a field once there keeps its meaning. The words over HTTP are in node/http/__init__.py.
 """
 
 from __future__ import annotations

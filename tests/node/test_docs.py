@@ -108,3 +108,16 @@ def test_every_link_leads_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_every_page_that_a_source_file_names_is_there() -> None:
+    """`docs/decisions/0020` stands for the page whose name begins so."""
+    floors = ("identity", "transport", "store", "routing", "replication", "node", "simulations")
+    files = [ROOT / "bangpath.py", *(path for floor in floors for path in (ROOT / floor).rglob("*.py"))]
+    named = {
+        (file.relative_to(ROOT), page)
+        for file in files
+        for page in re.findall(r"\bdocs/[\w/.-]*\w", file.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert [(str(file), page) for file, page in sorted(named) if not list(ROOT.glob(f"{page}*"))] == []
