@@ -15,7 +15,8 @@ In reading order:
     routes.py    path and method to word
     words.py     what each path does with the node
     forms.py     values as JSON and back, rows as bytes
-    serve.py     sockets, hypercorn, and the life of a server's process
+    listening.py who is let in, how many strangers at once, and for how long
+    serve.py     sockets and the life of a server's process
 
 Left to others: what the words mean (`node.node`), who may say them beyond the token (`identity.rights`).
 """

@@ -135,9 +135,7 @@ class App:
         self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             await self._serve(Request(scope, receive, send), scope["method"])
 
     async def _serve(self, request: Request, method: str) -> None:
@@ -167,12 +165,3 @@ class App:
             raise Exhausted(f"{MAX_ACTIVE} requests are at work", next_step="ask again in a moment")
         word, parameters = find_route(method, request.path)
         await word(self._node, request, *parameters)
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """The lifespan protocol: nothing to start, nothing to stop; the node lives longer than its HTTP."""
-    while True:
-        event = await receive()
-        await send({"type": f"{event['type']}.complete"})
-        if event["type"] == "lifespan.shutdown":
-            return

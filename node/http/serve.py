@@ -26,11 +26,11 @@ from typing import Any
 
 import trio
 from hypercorn.config import Config as HypercornConfig
-from hypercorn.trio import serve as hypercorn_serve
 
 from identity.errors import Refused
 from node.client import short_path
 from node.http.app import App
+from node.http.listening import Door, most_strangers
 
 BACKLOG = 128
 MAX_DESCRIPTORS = 65_536  # a connection of HTTP costs one and about 16 KiB
@@ -46,20 +46,20 @@ async def serve_http(
 
     `address` needs a `token`. Raises `Refused` when an address is in use.
     """
-    sockets: list[tuple[socket.socket, str | None]] = [(unix_socket(directory / "socket"), None)]
+    config = hypercorn_config()
+    doors = [Door(App(node), config, unix_socket(directory / "socket"))]
     bound: tuple[str, int] | None = None
     if address is not None:
         if not token:
             raise Refused("HTTP over TCP needs the node's token", next_step="bangpath keeps it in the file `token`")
         listening = tcp_socket(address)
         bound = listening.getsockname()[:2]
-        sockets.append((listening, token))
+        most = most_strangers(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        doors.append(Door(App(node, token=token), config, listening, most=most))
     ended = trio.Event()
     async with trio.open_nursery() as nursery:
-        for listening, wanted in sockets:
-            config = hypercorn_config(listening)
-            app: Any = App(node, token=wanted)
-            await nursery.start(partial(hypercorn_serve, app, config, shutdown_trigger=ended.wait, mode="asgi"))
+        for door in doors:
+            nursery.start_soon(door.serve, ended)
         try:
             yield bound
         finally:
@@ -69,10 +69,9 @@ async def serve_http(
                 os.unlink(path)
 
 
-def hypercorn_config(listening: socket.socket) -> HypercornConfig:
-    """hypercorn on a socket that listens already; its own log stays silent, ours tells what matters."""
+def hypercorn_config() -> HypercornConfig:
+    """hypercorn's own log stays silent, ours tells what matters."""
     config = HypercornConfig()
-    config.bind = [f"fd://{listening.detach()}"]
     config.accesslog = None
     config.errorlog = logging.getLogger("bangpath.http")
     config.loglevel = "WARNING"
@@ -80,7 +79,6 @@ def hypercorn_config(listening: socket.socket) -> HypercornConfig:
     config.keep_alive_max_requests = 10_000_000  # closing after the default 1 000 would surprise a client mid-work
     config.graceful_timeout = GRACE_S
     config.include_server_header = False
-    config.backlog = BACKLOG
     return config
 
 
