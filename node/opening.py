@@ -233,6 +233,12 @@ def load(directory: Path) -> Loaded:
             f"{directory} may be changed by others (mode {directory.stat().st_mode & 0o777:o})",
             next_step=f"chmod 700 {directory}",
         )
+    pid = directory / PID
+    if pid.exists() and not pid.is_file():
+        raise Refused(
+            f"{pid} is no plain file, and its place is needed for one",
+            next_step=f"look at it and move it away: ls -ld {pid}",
+        )
     config = read_config(directory / CONFIG)
     keys = read_keys(directory / KEYS)
     chain = read_chain(directory / CHAIN)

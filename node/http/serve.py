@@ -5,8 +5,9 @@
              a second signal: at once
 
 Promised: the Unix socket is ours alone (0600, made before it listens; a stale one is replaced, which is safe because
-the directory's lock is held by then); over TCP nothing is answered without the token; a port in use is an error that
-names it. A path longer than a Unix socket's address allows is bound by a short one (`node.client.short_path`).
+the directory's lock is held by then; anything else in its place is left alone, and refused); over TCP nothing is
+answered without the token; a port in use is an error that names it. A path longer than a Unix socket's address allows
+is bound by a short one (`node.client.short_path`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import resource
 import signal
 import socket
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -88,6 +90,12 @@ def unix_socket(path: Path) -> socket.socket:
     try:
         with short_path(str(path)) as short:
             with suppress(FileNotFoundError):
+                if not stat.S_ISSOCK(os.lstat(short).st_mode):
+                    made.close()
+                    raise Refused(
+                        f"{path} is no socket, and its place is needed for one",
+                        next_step=f"look at it and move it away: ls -ld {path}",
+                    )
                 os.unlink(short)
             before = os.umask(0o177)
             try:

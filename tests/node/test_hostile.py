@@ -480,6 +480,23 @@ def test_a_second_process_and_a_port_in_use_are_named(site: Site, tmp_path: Path
     site.check()
 
 
+@pytest.mark.parametrize(("name", "folder"), [("socket", False), ("socket", True), ("pid", True)])
+def test_what_stands_where_the_server_writes_is_left_alone_and_named(tmp_path: Path, name: str, folder: bool) -> None:
+    opening.create_root(tmp_path / "1", ServerId.parse("1"))
+    standing = tmp_path / "1" / name
+    if folder:
+        standing.mkdir()
+    else:
+        standing.write_text("a precious note")
+    started = subprocess.run((*RUN, "-C", str(tmp_path / "1"), "run"), cwd=ROOT, capture_output=True, timeout=10)
+    assert started.returncode == 1
+    assert f"{standing} is no ".encode() in started.stderr
+    assert f"ls -ld {standing}".encode() in started.stderr
+    assert b"is ready" not in started.stderr
+    assert b"Traceback" not in started.stderr
+    assert standing.is_dir() if folder else standing.read_text() == "a precious note"
+
+
 def test_killed_while_it_imports_it_has_every_row_that_was_answered_and_no_half_chunk(tmp_path: Path) -> None:
     opening.create_root(tmp_path / "1", ServerId.parse("1"))
     server = Server(tmp_path / "1")

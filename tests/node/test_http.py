@@ -276,7 +276,8 @@ async def test_too_many_at_once_are_told_so(client: Client, monkeypatch: pytest.
 
 
 async def test_the_socket_is_ours_alone_and_goes_with_us(fake: Any, tmp_path: Path) -> None:
-    (tmp_path / "socket").write_text("a stale one")
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(tmp_path / "socket"))
     async with serve_http(fake, tmp_path):
         assert stat.S_IMODE((tmp_path / "socket").stat().st_mode) == 0o600
     assert not (tmp_path / "socket").exists()
