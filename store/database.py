@@ -25,7 +25,7 @@ The work itself is done by one task (`store.writing`). Left to others: who may d
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,7 +47,7 @@ from store.held_feeds import FEEDS, FeedHeld, entry_key, read_update
 from store.log import SEGMENT_BYTES, STEP_BYTES
 from store.reading import OBJECTS, View
 from store.records import CACHED, DELETE, KIND_NAMES, MIRRORED, OWNED, PUT, Sealer, Update, unpack_record
-from store.recovery import begin_run, recover
+from store.recovery import Opened, begin_run, recover
 from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
 from store.tables import Tables
 from store.transaction import Transaction
@@ -294,11 +294,11 @@ async def open_database(
     left_by: BaseException | None = None
     opened = None
     try:
-        opened = recover(
+        opened = await _in_steps(recover(
             disk, tables, server=server, incarnation=incarnation, clock=trio.current_time,
             generation_bytes=settings.generation_bytes, segment_bytes=settings.segment_bytes,
             step_bytes=settings.step_bytes,
-        )  # fmt: skip
+        ))  # fmt: skip
         epoch = begin_run(opened, sealer)
         fold = Fold(opened.generations, tables)
         writer = Writer(opened.log, opened.generations, opened.applier, fold, sealer, random)
@@ -328,6 +328,17 @@ async def open_database(
         disk.close()
     if left_by is not None:
         raise left_by
+
+
+async def _in_steps(recovery: Generator[None, None, Opened]) -> Opened:
+    """What it returns, with signals and cancellation heard between its steps."""
+    while True:
+        try:
+            next(recovery)
+        except StopIteration as finished:
+            opened: Opened = finished.value
+            return opened
+        await trio.lowlevel.checkpoint()
 
 
 def _standing(writer: Writer, object_key: bytes) -> Any:

@@ -10,7 +10,7 @@ Classes are known before the first frame is replayed, and whatever frames define
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from identity.errors import Damaged
@@ -26,6 +26,8 @@ from store.log import Log
 from store.records import DATA, REGISTRY, Sealer, Update, read_own_leaves
 from store.segments import Frame, Group, Location
 from store.tables import Tables
+
+STEP_GROUPS = 16  # some milliseconds of single commits
 
 
 class Opened(NamedTuple):
@@ -46,8 +48,11 @@ def recover(
     generation_bytes: int,
     segment_bytes: int,
     step_bytes: int,
-) -> Opened:
-    """Read everything; the log is not started yet. Raises `Damaged`, `Refused`."""
+) -> Generator[None, None, Opened]:
+    """Read everything and return it; the log is not started yet. Raises `Damaged`, `Refused`.
+
+    Gives way after every few groups, so that whoever drives it can be told to stop half-way: nothing was written.
+    """
     snapshot = tables.begin_read()
     mark = read_mark(snapshot)
     generations = Generations(snapshot, clock=clock, max_bytes=generation_bytes)
@@ -55,9 +60,11 @@ def recover(
     applier.load()
     log = Log(disk, server=server, incarnation=incarnation, segment_bytes=segment_bytes, step_bytes=step_bytes)
     number = 0
-    for group in log.replay(mark):
+    for count, group in enumerate(log.replay(mark), start=1):
         number = _replay(group, applier, generations, number)
         generations.publish(number)
+        if count % STEP_GROUPS == 0:
+            yield
     return Opened(log, generations, applier)
 
 

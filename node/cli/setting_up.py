@@ -138,7 +138,8 @@ def run_command(meant: dict[str, str | None], ready_fd: int | None, life_fd: int
 
     directory = directory_of(meant["directory"], meant["server"])
     server = run_server(directory, ready_fd=ready_fd, life_fd=life_fd, tell=lambda text: click.echo(text, err=True))
-    note(server, directory)
+    if server is not None:
+        note(server, directory)
     return 0
 
 

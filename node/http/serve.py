@@ -2,7 +2,7 @@
 
     start    open the directory -> the node -> DIR/socket (0600), TCP on loopback if configured -> ready
     stop     SIGTERM or Ctrl-C, or the supervisor has gone: refuse, drain, CLOSE, unlock within 5 s
-             a second signal: at once
+             a second signal: at once; a first one before it is ready: the start is given up
 
 Promised: the Unix socket is ours alone (0600, made before it listens; a stale one is replaced, which is safe because
 the directory's lock is held by then; anything else in its place is left alone, and refused); over TCP nothing is
@@ -127,8 +127,11 @@ def tcp_socket(address: tuple[str, int]) -> socket.socket:
 
 def run_server(
     directory: Path, *, ready_fd: int | None = None, life_fd: int | None = None, tell: Callable[[str], None]
-) -> str:
-    """Run the server of a directory until it is told to stop; its id. Raises what made it impossible to start."""
+) -> str | None:
+    """Run the server of a directory until it is told to stop; its id, or None if that was before it was ready.
+
+    Raises what made it impossible to start.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Idle strangers on the TCP port must not use up what the Unix socket needs; the soft default of 1024 is select's.
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
@@ -137,29 +140,39 @@ def run_server(
     return trio.run(partial(_run, directory, ready_fd=ready_fd, life_fd=life_fd, tell=tell))
 
 
-async def _run(directory: Path, *, ready_fd: int | None, life_fd: int | None, tell: Callable[[str], None]) -> str:
+async def _run(
+    directory: Path, *, ready_fd: int | None, life_fd: int | None, tell: Callable[[str], None]
+) -> str | None:
     from node.opening import open_node, read_token
 
-    ended = trio.Event()
+    ended, ready = trio.Event(), trio.Event()
+    server: str | None = None
     async with trio.open_nursery() as watchers:
-        watchers.start_soon(_watch_signals, ended)
+        await watchers.start(_watch_signals, ended)
         if life_fd is not None:
             watchers.start_soon(_watch_supervisor, life_fd, ended)
-        async with open_node(directory) as node:
-            address = node.config.http
-            token = read_token(directory) if address is not None else None
-            async with serve_http(node, directory, address=address, token=token) as bound:
-                host, port = node.config.listen
-                http = f", HTTP {bound[0]}:{bound[1]}" if bound else ""
-                if ready_fd is not None:
-                    os.write(ready_fd, b"1")
-                    os.close(ready_fd)
-                else:
-                    tell(f"server {node.server} is ready: UDP {host}:{port}{http}, Ctrl-C stops it")
-                _forget_the_beginning()
-                await ended.wait()
+        with trio.CancelScope() as starting:
+            watchers.start_soon(_give_up_the_start, starting, ended, ready)
+            await trio.lowlevel.checkpoint()  # so that the watchers watch before anything is opened
+            async with open_node(directory) as node:
+                address = node.config.http
+                token = read_token(directory) if address is not None else None
+                async with serve_http(node, directory, address=address, token=token) as bound:
+                    host, port = node.config.listen
+                    http = f", HTTP {bound[0]}:{bound[1]}" if bound else ""
+                    ready.set()  # from here on the end is an orderly one
+                    server = str(node.server)
+                    if ready_fd is not None:
+                        os.write(ready_fd, b"1")
+                        os.close(ready_fd)
+                    else:
+                        tell(f"server {server} is ready: UDP {host}:{port}{http}, Ctrl-C stops it")
+                    _forget_the_beginning()
+                    await ended.wait()
+        if starting.cancelled_caught:
+            tell(f"the server in {directory} was told to stop before it was ready")
         watchers.cancel_scope.cancel()
-    return str(node.server)
+    return server
 
 
 def _forget_the_beginning() -> None:
@@ -172,9 +185,17 @@ def _forget_the_beginning() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-async def _watch_signals(ended: trio.Event) -> None:
+async def _give_up_the_start(starting: trio.CancelScope, ended: trio.Event, ready: trio.Event) -> None:
+    """Told to stop while it opens, a server stops opening, which is a crash that loses nothing answered."""
+    await ended.wait()
+    if not ready.is_set():
+        starting.cancel()
+
+
+async def _watch_signals(ended: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """The first signal asks, the second one ends the process where it stands (what was answered is durable)."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for number in signals:
             if ended.is_set():
                 os._exit(128 + number)

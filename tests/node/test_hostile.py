@@ -497,6 +497,44 @@ def test_what_stands_where_the_server_writes_is_left_alone_and_named(tmp_path: P
     assert standing.is_dir() if folder else standing.read_text() == "a precious note"
 
 
+def test_told_to_stop_while_it_opens_a_server_ends_soon_and_in_order(tmp_path: Path) -> None:
+    """The log is so long, and each step made so slow, that the signal comes in the middle of its replay."""
+    opening.create_root(tmp_path / "1", ServerId.parse("1"))
+    server = Server(tmp_path / "1")
+    with connect_blocking(tmp_path / "1") as node:
+        node.define(NOTE)
+        for number in range(200):
+            node.create("Note", {"text": f"t{number}"})
+    server.stop(signal.SIGKILL)
+    slow = (
+        "import sys, time; from store import recovery; replay = recovery._replay\n"
+        "def slowly(*words):\n    print('replays', flush=True); time.sleep(0.05); return replay(*words)\n"
+        "recovery._replay = slowly\n"
+        "from node.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        opens = subprocess.Popen(
+            (sys.executable, "-c", slow, "-C", str(tmp_path / "1"), "run"),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert opens.stdout is not None
+        assert opens.stdout.readline() == b"replays\n"
+        opens.send_signal(number)
+        began = time.monotonic()
+        _, told = opens.communicate(timeout=20)
+        assert time.monotonic() - began < 4
+        assert opens.returncode == 0, told
+        assert b"was told to stop before it was ready" in told
+        assert b"Traceback" not in told
+        assert b"is ready" not in told
+    again = Server(tmp_path / "1")
+    with connect_blocking(tmp_path / "1") as node:
+        assert len(node.query("Note")["rows"]) == 200
+    assert again.stop() == 0
+
+
 def test_killed_while_it_imports_it_has_every_row_that_was_answered_and_no_half_chunk(tmp_path: Path) -> None:
     opening.create_root(tmp_path / "1", ServerId.parse("1"))
     server = Server(tmp_path / "1")
