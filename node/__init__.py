@@ -13,6 +13,7 @@
 In reading order:
 
     config.py       the file bangpath.toml, checked in one place
+    switches.py     what only tests switch off
     opening.py      a server's directory: made, checked, opened in order, closed in the other
     node.py         (heart) one nursery, one pump, and the words people say to a server
     parts.py        the machines of a running node, wired
@@ -36,6 +37,7 @@ In reading order:
     recorded.py     answers kept until their asker has them
     standpoint.py   what this server sees of the mesh, and how it asks the others
     watching.py     once a second, a look at how everything goes
+    saying.py       the same as words of the node
     reporting.py    status, peers, servers, feeds, mirrors, classes: what a server says of itself
     asking.py       what a question sees of the node (vocabulary)
     lookup.py       one question about one object

@@ -62,6 +62,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mirrors: tuple[Pattern, ...] = ()
     modify: Pattern | None = EVERYBODY
     query: Pattern | None = EVERYBODY
+    without: frozenset[str] = frozenset()  # what tests switch off (`node.switches`); stands in no file
 
 
 def read_config(path: Path) -> Config:

@@ -27,7 +27,7 @@ import trio
 from identity.errors import Exhausted, LocalMistake, NotFound, Refused
 from identity.keys import Keys
 from identity.names import ObjectId, Pattern, Reference, ServerId, parse_reference
-from node import announcing, reporting
+from node import announcing
 from node.asking import Changed, Found, Operation
 from node.config import Config
 from node.fan_out import QueryAnswer
@@ -36,6 +36,7 @@ from node.fan_out import stream as stream_all
 from node.lookup import check_consistency, look_up
 from node.parts import Parts
 from node.requests import ChangedAll, Modify, Ping, Pong, act_of, reference_of
+from node.saying import Saying
 from replication.leaves import FeedSealer
 from store.database import open_database
 from store.definitions import ClassDefinition
@@ -52,7 +53,7 @@ AnyReference = Reference | tuple[ServerId | None, ObjectId] | str
 Log = Callable[[dict[str, Any]], None]
 
 
-class Node:
+class Node(Saying):
     """A server. `log` takes one event as a dictionary; `settings` are the transport's."""
 
     def __init__(
@@ -348,32 +349,6 @@ class Node:
             ticket = await parts.inviting.invite(newcomer, valid_s=valid_s)
             self.note("invited", peer=str(newcomer))
             return {"ticket": ticket.to_text(), "server": str(newcomer), "expires_ms": ticket.expires_ms}
-
-    # -- what it says of itself
-
-    def status(self) -> dict[str, Any]:
-        return reporting.status(
-            self.parts,
-            now=trio.current_time(),
-            started=self._started,
-            started_ms=self._started_ms,
-            stopping=self._stop_asked.is_set(),
-        )
-
-    def peers(self) -> list[dict[str, Any]]:
-        return reporting.peers(self.parts, trio.current_time())
-
-    def servers(self) -> list[dict[str, Any]]:
-        return reporting.servers(self.parts, trio.current_time())
-
-    def feeds(self) -> list[dict[str, Any]]:
-        return reporting.feeds(self.parts, trio.current_time())
-
-    def mirrors(self) -> list[dict[str, Any]]:
-        return reporting.mirrors(self.parts, trio.current_time())
-
-    def classes(self) -> list[dict[str, Any]]:
-        return reporting.classes(self.parts)
 
     # -- helpers
 

@@ -47,6 +47,7 @@ from node.config import Address, Config, parse_address, read_config, write_confi
 from node.joining import Joined
 from node.newcomer import ask_to_join
 from node.node import Node
+from node.switches import switched_off
 from store.disk import RealDisk
 from store.tables import LmdbTables
 from transport.ports import Network
@@ -316,7 +317,7 @@ def _node_of(loaded: Loaded, log: Callable[[dict[str, Any]], None]) -> Node:
         return Node(
             keys=loaded.keys,
             chain=loaded.chain,
-            config=loaded.config,
+            config=msgspec.structs.replace(loaded.config, without=switched_off(os.environ)),
             disk=disk,
             tables=LmdbTables(loaded.directory / TABLES),
             network=UdpNetwork(),

@@ -49,6 +49,7 @@ def status(parts: Parts, *, now: float, started: float, started_ms: int, stoppin
         "replication": parts.flood.statistics(),
         "failure": None if parts.database.failure is None else str(parts.database.failure),
         "stopping": stopping,
+        "without": sorted(parts.config.without),
     }
 
 

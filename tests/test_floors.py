@@ -60,6 +60,7 @@ SHELLS = {
     "node.opening": "where the real seams are chosen",
     "node.pump": "the one loop",
     "node.requesting": "waits for answers",
+    "node.saying": "reads the clock for the lists",
     "node.serving": "tasks that answer",
     "node.standpoint": "awaits on behalf of lookup and federate",
     "node.watching": "a task of the node",

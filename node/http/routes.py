@@ -29,6 +29,12 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/feeds": {"GET": words.feeds},
 }
 
+# The paths with a `*` in them, split, by the number of their parts.
+_WITH_PARAMETERS: dict[int, list[tuple[list[str], dict[str, Word]]]] = {}
+for _path, _methods in ROUTES.items():
+    if "*" in _path:
+        _WITH_PARAMETERS.setdefault(_path.count("/") + 1, []).append((_path.split("/"), _methods))
+
 
 class NoSuchPath(Refused):
     http_status: ClassVar[int] = 404
@@ -44,8 +50,11 @@ def find_route(method: str, path: str) -> tuple[Word, tuple[Any, ...]]:
     methods = ROUTES.get(path)
     if methods is None:
         parts = path.split("/")
-        if len(parts) == 5 and parts[:3] == ["", "v1", "objects"]:
-            methods, parameters = ROUTES["/v1/objects/*/*"], (parts[3], parts[4])
+        for pattern, found in _WITH_PARAMETERS.get(len(parts), ()):
+            if all(wanted in ("*", part) for wanted, part in zip(pattern, parts, strict=True)):
+                methods = found
+                parameters = tuple(part for wanted, part in zip(pattern, parts, strict=True) if wanted == "*")
+                break
     if methods is None:
         raise NoSuchPath(f"there is no path {path[:100]}", next_step=f"the paths are {', '.join(ROUTES)}")
     word = methods.get(method)
