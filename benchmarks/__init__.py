@@ -3,6 +3,8 @@
     store        commits against SQLite, with the number of syncs told
     transport    packets against aioquic and a bare socket
 
+    netlab         a laboratory of network namespaces, whose links the kernel cuts
+
     kill_loop      kill -9 of a committing process, again and again: nothing answered may be missing
     crash_states   the same on a simulated disk that forgets what was not synced
 
