@@ -4,6 +4,8 @@
     transport    packets against aioquic and a bare socket
 
     netlab         a laboratory of network namespaces, whose links the kernel cuts
+    diamond        four real servers in it; driver: the one that has a load beside it
+    cuts           requests at 200/s while the link that they use is cut and healed
 
     kill_loop      kill -9 of a committing process, again and again: nothing answered may be missing
     crash_states   the same on a simulated disk that forgets what was not synced
