@@ -39,6 +39,7 @@ Output = (
     | requests.Asked
     | requests.Cancelled
     | requests.MaySend
+    | requests.Met
 )
 
 
@@ -51,6 +52,7 @@ class Outstanding:
         self._incarnation = incarnation
         self._outputs: list[Output] = []
         self._connected: dict[ServerId, None] = {}
+        self._watched: dict[ServerId, None] = {}
         self._questions = Questions(incarnation, epoch, self._connected, self._put_out)
         self._answers = Answers(self._connected, self._put_out)
         self._handlers: dict[type[Message], Callable[[ServerId, Any, float], None]] = {
@@ -77,8 +79,9 @@ class Outstanding:
     ) -> int:
         """Ask `peer`, now or when it connects within `deadline_s` seconds (None: for ever). Returns the number.
 
-        `again` is the number of a request of an earlier run, asked again under it; ask so before the peer connects,
-        since at that moment it is told what is done. Exactly one ending comes: an `Answered` with `last`, or `Failed`.
+        `again` is the number of a request of an earlier run, asked again under it, or one that was reserved; ask the
+        former before the peer connects, since at that moment it is told what is done. Exactly one ending comes: an
+        `Answered` with `last`, or `Failed`.
         Raises `Exhausted` when MAX_OUTSTANDING requests to this peer are outstanding, `LocalMistake` for a body that
         is too long.
         """
@@ -92,6 +95,31 @@ class Outstanding:
     def cancel(self, number: int, now: float) -> bool:
         """Nobody waits for this answer any more; no output comes for it. False: it had ended already."""
         return self._questions.cancel(number, now)
+
+    def reserve(self, peer: ServerId) -> int:
+        """A number for a request to `peer` that will be asked with `again`, once it is written down. It is kept."""
+        return self._questions.reserve(peer)
+
+    def keep(self, number: int) -> None:
+        """The outcome of this outstanding request will be written down: until `release` it is not declared done."""
+        self._questions.keep(number)
+
+    def release(self, number: int, now: float) -> None:
+        """It was written down, or is not wanted: the peer may forget a request that was kept."""
+        self._questions.release(number, now)
+
+    def was_sent(self, number: int) -> bool:
+        """Whether the peer may have this request: False only while it certainly has not."""
+        return self._questions.was_sent(number)
+
+    def replace(self, number: int, body: bytes) -> None:
+        """Ask this instead, should the request have to be sent again. Nothing is sent by this."""
+        self._questions.replace(number, body)
+
+    def watch(self, peer: ServerId) -> bool:
+        """Tell by `Met` whenever a session with `peer` begins. Returns whether there is one now."""
+        self._watched[peer] = None
+        return peer in self._connected
 
     def taken(self, number: int, *, parts: int = 1) -> None:
         """The consumer of a stream has used up so many more parts, and the answerer may send as many."""
@@ -126,6 +154,8 @@ class Outstanding:
         """A session with `peer` begins, the first or after another, which need not have been told as ended."""
         self._connected[peer] = None
         self._questions.handle_connected(peer, now)
+        if peer in self._watched:
+            self._put_out(requests.Met(peer))
 
     def handle_disconnected(self, peer: ServerId, now: float) -> None:
         """There is no session with `peer` any more. Its questions and ours stay."""

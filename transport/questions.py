@@ -9,7 +9,9 @@
 Rules: parts of a stream are told in order of their index, each once, and at most MAX_PARTS_AHEAD beyond what the
 consumer has taken; a question has one ending and is forgotten with it; DONE is told together for what ended within
 DONE_DELAY_S, in ranges as wide as they can be (`transport.requests`). All state is memory: what must outlive a restart
-waits in the outbox, which asks it again under its old number.
+waits in the outbox, which asks it again under its old number. Such a number is *kept*: before it is written down
+(`reserve`) and until its outcome is (`release`) no DONE speaks of it, so that its answer stays at the answerer, however
+often either side ends in between.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class _Question(msgspec.Struct):
 
 
 class _Peer(msgspec.Struct):
-    numbers: Ranges = msgspec.field(default_factory=Ranges)  # outstanding
+    numbers: Ranges = msgspec.field(default_factory=Ranges)  # outstanding or kept: not done
     outstanding: int = 0
     early_bytes: int = 0
     ended: list[int] = msgspec.field(default_factory=list)  # and not told by DONE
@@ -83,6 +85,7 @@ class Questions:
         self._put_out = put_out
         self._questions: dict[int, _Question] = {}
         self._peers: dict[ServerId, _Peer] = {}
+        self._kept: dict[int, ServerId] = {}  # numbers that are not done when their question ends
         self._heap: list[tuple[float, int]] = []  # deadlines; those of ended questions are skipped
         self._tell_done: dict[ServerId, float] = {}  # when; all wait equally long, so the first is the earliest
 
@@ -92,13 +95,15 @@ class Questions:
         if len(body) > MAX_BODY_BYTES:
             raise LocalMistake(f"a request of {len(body)} bytes, {MAX_BODY_BYTES} allowed; ask in pieces")
         number = self._next if again is None else again
-        if again is not None and (number in self._questions or not 0 <= number < self._first):
-            raise LocalMistake(f"request {number} is outstanding already, or of no earlier run")
+        kept = self._kept.get(number) == peer
+        if again is not None and (number in self._questions or not (kept or 0 <= number < self._first)):
+            raise LocalMistake(f"request {number} is outstanding already, or neither of an earlier run nor reserved")
         state = self._peers.get(peer) or self._peers.setdefault(peer, _Peer())
         if state.outstanding >= MAX_OUTSTANDING:
             raise Exhausted(f"{MAX_OUTSTANDING} requests to {peer} are outstanding", next_step="wait for an answer")
         self._next = max(self._next, number + 1)
-        question = _Question(number, peer, body, deadline, priority, attempt=0 if again is None else 1)
+        known = again is not None and again < self._first  # it may have been sent in that run
+        question = _Question(number, peer, body, deadline, priority, attempt=1 if known else 0)
         self._questions[number] = question
         state.numbers.add(number)
         state.outstanding += 1
@@ -115,6 +120,30 @@ class Questions:
         self._withdraw(question)
         self._end(question, now)
         return True
+
+    def reserve(self, peer: ServerId) -> int:
+        number = self._next
+        self._next += 1
+        self._kept[number] = peer
+        (self._peers.get(peer) or self._peers.setdefault(peer, _Peer())).numbers.add(number)
+        return number
+
+    def keep(self, number: int) -> None:
+        self._kept[number] = self._questions[number].peer
+
+    def release(self, number: int, now: float) -> None:
+        peer = self._kept.pop(number, None)
+        if peer is not None and number not in self._questions:
+            self._done(peer, number, now)
+
+    def was_sent(self, number: int) -> bool:
+        question = self._questions.get(number)
+        return question is None or question.attempt > 0
+
+    def replace(self, number: int, body: bytes) -> None:
+        question = self._questions.get(number)
+        if question is not None:
+            question.body = body
 
     def taken(self, number: int, parts: int) -> None:
         question = self._questions.get(number)
@@ -140,14 +169,16 @@ class Questions:
         self._send_done(peer, state, state.numbers.missing(0, self._next - 1))
         for first, last in state.numbers.as_list():
             for number in range(first, last + 1):
-                self._send(self._questions[number], now)
+                question = self._questions.get(number)
+                if question is not None:
+                    self._send(question, now)
 
     def handle_disconnected(self, peer: ServerId) -> None:
         self._tell_done.pop(peer, None)
         state = self._peers.get(peer)
         if state is not None:
             state.ended.clear()  # when it connects it is told everything
-            if not state.outstanding:
+            if not state.numbers:
                 del self._peers[peer]
 
     def handle_receipt(self, peer: ServerId, message: Receipt) -> None:
@@ -243,17 +274,22 @@ class Questions:
             self._heap = [each for each in self._heap if each[1] in self._questions]
             heapq.heapify(self._heap)
         state = self._peers[question.peer]
-        state.numbers.subtract(question.number)
         state.outstanding -= 1
         state.early_bytes -= sum(len(part.body) for part in question.early.values())
-        if question.peer not in self._connected:
-            if not state.outstanding:
-                del self._peers[question.peer]
+        if question.number not in self._kept:
+            self._done(question.peer, question.number, now)
+
+    def _done(self, peer: ServerId, number: int, now: float) -> None:
+        state = self._peers[peer]
+        state.numbers.subtract(number)
+        if peer not in self._connected:
+            if not state.numbers:
+                del self._peers[peer]
             return
-        state.ended.append(question.number)
-        self._tell_done.setdefault(question.peer, now + DONE_DELAY_S)
+        state.ended.append(number)
+        self._tell_done.setdefault(peer, now + DONE_DELAY_S)
         if len(state.ended) >= MAX_NOT_TOLD:
-            self._flush_done(question.peer)
+            self._flush_done(peer)
 
     def _flush_done(self, peer: ServerId) -> None:
         del self._tell_done[peer]

@@ -190,6 +190,12 @@ class MaySend(msgspec.Struct, frozen=True, gc=False):
     request_id: bytes
 
 
+class Met(msgspec.Struct, frozen=True, gc=False):
+    """A session begins with a peer that is watched."""
+
+    peer: ServerId
+
+
 def first_number(epoch: int) -> int:
     """The first request number of a run. Raises `LocalMistake` for an epoch beyond 2^23 - 1."""
     if not 0 <= epoch <= MAX_EPOCH:

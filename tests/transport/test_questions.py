@@ -11,8 +11,11 @@ from transport.requests import (
     EXHAUSTED,
     MAX_OUTSTANDING,
     Answer,
+    Answered,
     Asked,
+    Done,
     Failed,
+    Met,
     Refuse,
 )
 
@@ -92,3 +95,105 @@ def test_done_tells_numbers_that_went_to_others(pair: Pair) -> None:
     pair.settle(1.0)
     assert asker.seen.as_list() == [(0, rest[0]), (rest[0] + 1, rest[-1] + 1)] or len(asker.seen) == 1
     assert asker.held.as_list() == [(rest[0], rest[0])]
+
+
+# -- numbers that are kept, for what must outlive a restart
+
+
+def declared(pair: Pair, number: int) -> bool:
+    """Whether a DONE that leaves now says that this request will not be asked again."""
+    pair.collect()
+    told = [sent.message for sender, sent in pair.wire if sender == ONE and isinstance(sent.message, Done)]
+    return any(number < done.floor or any(first <= number <= last for first, last in done.ranges) for done in told)
+
+
+def answer(pair: Pair) -> None:
+    """All arrives, the one question is answered, and the moment for DONE passes."""
+    pair.settle()
+    asked = pair.asked()
+    pair.two.answer(ONE, asked.request_id, b"answer")
+    while pair.wire or not pair.take(ONE, Answered):
+        pair.collect()
+        pair.deliver()
+    pair.now += questions.DONE_DELAY_S * 2
+    pair.one.handle_deadline(pair.now)
+
+
+def test_a_reserved_number_is_not_done_before_it_is_released(pair: Pair) -> None:
+    number = pair.one.reserve(TWO)
+    pair.one.cancel(pair.one.ask(TWO, b"another", pair.now, deadline_s=None), pair.now)
+    pair.now += questions.DONE_DELAY_S * 2
+    pair.one.handle_deadline(pair.now)
+    assert not declared(pair, number)
+    pair.connect()
+    assert not declared(pair, number)
+    pair.settle()
+    pair.take(TWO)
+    assert pair.one.ask(TWO, b"question", pair.now, deadline_s=None, again=number) == number
+    answer(pair)
+    assert not declared(pair, number)
+    pair.connect()
+    assert not declared(pair, number)
+    pair.one.release(number, pair.now)
+    pair.now += questions.DONE_DELAY_S * 2
+    pair.one.handle_deadline(pair.now)
+    assert declared(pair, number)
+
+
+def test_an_outstanding_question_that_is_kept_is_not_done_when_it_ends(pair: Pair) -> None:
+    number = pair.one.ask(TWO, b"question", pair.now, deadline_s=None)
+    pair.one.keep(number)
+    answer(pair)
+    assert not declared(pair, number)
+    pair.cut()
+    pair.connect()
+    assert not declared(pair, number)
+    pair.cut()
+    pair.one.release(number, pair.now)
+    pair.connect()
+    assert declared(pair, number)
+
+
+def test_a_kept_number_of_an_earlier_run_survives_the_next_sessions() -> None:
+    pair = Pair(epoch=6)
+    pair.one.ask(TWO, b"question", pair.now, deadline_s=None, again=5 << 40)
+    pair.one.keep(5 << 40)
+    pair.connect()
+    assert not declared(pair, 5 << 40)
+    answer(pair)
+    pair.connect()
+    assert not declared(pair, 5 << 40)
+    pair.one.release(5 << 40, pair.now)
+    pair.connect()
+    assert declared(pair, 5 << 40)
+
+
+def test_only_reserved_numbers_of_this_run_are_asked_again(pair: Pair) -> None:
+    number = pair.one.reserve(TWO)
+    with pytest.raises(LocalMistake, match="nor reserved"):
+        pair.one.ask(THREE, b"", pair.now, deadline_s=None, again=number)
+    with pytest.raises(LocalMistake, match="nor reserved"):
+        pair.one.ask(TWO, b"", pair.now, deadline_s=None, again=number + 1)
+
+
+def test_whether_a_question_was_sent_and_what_is_asked_instead(pair: Pair) -> None:
+    pair.cut()
+    number = pair.one.ask(TWO, b"do it", pair.now, deadline_s=None)
+    assert not pair.one.was_sent(number)
+    pair.connect()
+    assert pair.one.was_sent(number)
+    pair.cut()
+    pair.one.replace(number, b"what became of it?")
+    pair.connect()
+    pair.settle()
+    assert pair.asked().body == b"what became of it?"
+
+
+def test_a_watched_peer_is_told_of_at_each_session(pair: Pair) -> None:
+    assert pair.one.watch(TWO)
+    assert not pair.one.watch(THREE)
+    pair.connect()
+    pair.cut()
+    assert pair.take(ONE, Met) == [Met(TWO)]
+    pair.one.handle_connected(THREE, pair.now)
+    assert Met(THREE) in pair.one.take_outputs()
