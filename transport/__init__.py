@@ -26,8 +26,11 @@ Files, in reading order:
     filling      what leaves next, many packets to one system call
     mtu          how large a packet may be
     paths        a peer whose address changes
+    directness   whether the peer hears us directly
+    ways         directly or by gateways, and how large packets are there
     figures      how a connection does
 
+    departures   what leaves a port, by the way it goes
     endpoint     one port's connections: found by index, called, admitted, taking turns
     admission    strangers who have called
     calling      our own calls

@@ -23,17 +23,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from identity.errors import PeerMisbehaved
 from transport.congestion import Congestion
 from transport.events import Closed, Connected, Drained, Event, MessageReceived
-from transport.figures import Statistics
+from transport.figures import Statistics, figures_of
 from transport.filling import Filler
 from transport.flights import Flights
 from transport.fragments import Incoming, Outgoing
 from transport.loss import probe_timeout
-from transport.mtu import PacketSize, is_loopback, packet_bytes
+from transport.mtu import is_loopback
 from transport.packet import (
     CLOSE_DONE,
     CLOSE_EXHAUSTED,
@@ -57,6 +57,7 @@ from transport.receipts import Receipts
 from transport.sealing import RENEW_AFTER_S, SessionKeys
 from transport.settings import Settings
 from transport.states import NEXT, Happening, State
+from transport.ways import Ways, first_size
 
 if TYPE_CHECKING:
     import random
@@ -97,8 +98,7 @@ class Connection:
         sealer = self._sealer = keys.sealer()
         outgoing.widen(max_bytes=parameters.window_bytes, max_messages=parameters.window_messages)
         self._incoming = Incoming(window_bytes=settings.window_bytes, window_messages=settings.window_messages)
-        self._size = self._size_for(address)
-        size = self._size.now_bytes
+        size = first_size(address, settings)
         self._congestion = Congestion(size, now, local=is_loopback(address[0]))
         self._flights = Flights(outgoing, self._congestion, now)
         if round_trip_s is not None:
@@ -110,12 +110,15 @@ class Connection:
             incoming=self._incoming, receipts=self._receipts, packet_bytes=size, random=random,
         )  # fmt: skip
         self._paths = Paths(address, random)
+        self.ways = Ways(
+            number=number, address=address, settings=settings, tell=tell, sealer=sealer, opener=self._opener,
+            flights=self._flights, receipts=self._receipts, congestion=self._congestion, filler=self._filler, now=now,
+        )  # fmt: skip
         self._tries = 0  # probe timeouts since the last ACK that was news
         self._probe_from = now
         self._waiting_since: float | None = None  # the first packet that asked for an ACK since we heard the peer
         self._quiet_since = now  # for keep-alive: heard nothing, or asked last
         self._look_around_at = now + LOOK_AROUND_S
-        self._heard_us_at: float | None = None
         self._due = math.inf  # the deadline that was last told
         self._filler.ping_due = True  # the first packet of the session tells the other side that it stands
         if not third:
@@ -139,6 +142,7 @@ class Connection:
             return
         opened = self._opener.open_all_untrusted(buffer, size)
         if not opened:
+            self.ways.hear_twin_untrusted(buffer[:size], address, now)
             return
         if self.state is State.UNHEARD:
             self._become_open()
@@ -187,10 +191,11 @@ class Connection:
         self._waiting_since = None
         self._quiet_since = now
         self._receipts.note(asking, now)
-        if address != self._paths.address:
-            self._paths.handle_other_address(address, highest, now)
-        elif self._paths.newest < highest:
-            self._paths.newest = highest
+        if self.ways.handle_came(address, highest, now):
+            if address != self._paths.address:
+                self._paths.handle_other_address(address, highest, now)
+            elif self._paths.newest < highest:
+                self._paths.newest = highest
         if self.outgoing.drained:
             self.outgoing.drained = False
             self._tell(Drained(self.number))
@@ -202,10 +207,9 @@ class Connection:
                 if self._flights.handle_ack_untrusted(frame.ranges, frame.delay_us / 1e6, now):
                     self._tries = 0
                     self._probe_from = now
-                if self._size.handle_arrived(self._flights.largest_arrived, now):
-                    self._resize()
-                if frame.direct_age_us is not None:
-                    self._heard_us_at = max(self._heard_us_at or 0.0, now - frame.direct_age_us / 1e6)
+                    self.ways.handle_news(now)
+                self.ways.handle_arrived(self._flights.largest_arrived, now)
+                self.ways.handle_told(frame.direct_age_us, frame.direct_number, now)
                 return False
             case Nak():
                 self._flights.handle_nak_untrusted(frame.ranges, now)
@@ -216,24 +220,30 @@ class Connection:
                 self._paths.handle_challenge(frame.data, address)
             case PathResponse():
                 if self._paths.handle_response(frame.data, address):
-                    self._size = self._size_for(address)
-                    self._resize()
+                    self.ways.handle_moved(address)
             case Hint():
-                if frame.direct_age_us is not None:
-                    self._heard_us_at = max(self._heard_us_at or 0.0, now - frame.direct_age_us / 1e6)
+                self.ways.handle_told(frame.direct_age_us, frame.direct_number, now)
         return True
 
     def _handle_close(self, frame: Close) -> None:
         self._tell(Closed(self.number, frame.reason or "the peer closed the connection", self.keys.peer_key, True))
         self._step(Happening.TOLD)
 
-    def _size_for(self, address: Address) -> PacketSize:
-        anywhere, loopback = self._settings.packet_bytes, self._settings.loopback_packet_bytes
-        return PacketSize(packet_bytes(address[0], anywhere=anywhere, loopback=loopback))
+    # -- ways
 
-    def _resize(self) -> None:
-        self._filler.resize(self._size.now_bytes)
-        self._congestion.handle_packet_bytes(self._size.now_bytes)
+    def take_route(self, detour: Address, round_trip_s: float, now: float) -> None:
+        """Everything goes by gateways from now on (`transport.ways`)."""
+        self.ways.take_route(detour, round_trip_s, now)
+        self._start_anew(now)
+
+    def take_direct(self, now: float) -> None:
+        """Everything goes directly from now on."""
+        if self.ways.take_direct(now):
+            self._start_anew(now)
+
+    def _start_anew(self, now: float) -> None:
+        self._tries = 0
+        self._probe_from = now
 
     # -- what is wanted
 
@@ -308,6 +318,8 @@ class Connection:
         )
         if not flights.idle:
             due = min(due, flights.loss_at, self._probe_at())
+            if self.established:
+                due = min(due, self.ways.doubt_at())
         self._due = due
         return due
 
@@ -321,6 +333,8 @@ class Connection:
         if not flights.idle:
             if flights.loss_at <= now:
                 flights.detect(now)
+            if self.established:
+                self.ways.judge(lag, now)
             if self._probe_at() <= now:
                 self._probe(now)
         if now >= self._quiet_since + self._settings.keep_alive_s:
@@ -351,8 +365,7 @@ class Connection:
         self.third_due = self.state is State.UNHEARD
         if self._tries > 1:
             self._congestion.handle_silence()
-        if self._size.handle_silence(self._tries, now):
-            self._resize()
+        self.ways.handle_silence(self._tries, now)
 
     def _look_around(self, now: float) -> None:
         self._look_around_at = now + LOOK_AROUND_S
@@ -365,28 +378,20 @@ class Connection:
     # -- what others want to know
 
     def statistics(self) -> Statistics:
-        trip = self._flights.round_trip
+        figures: dict[str, Any] = figures_of(
+            self._flights, self._congestion, self.outgoing, self._receipts, self.ways.directness
+        )
         return Statistics(
             address=self._paths.address,
             peer_key=self.keys.peer_key,
             established=self.established,
             since=self.since,
-            srtt_s=trip.smoothed,
-            variance_s=trip.variance,
-            minimum_rtt_s=trip.minimum,
             sent_bytes=self.sent_bytes,
             received_bytes=self.received_bytes,
             sent_packets=self._sealer.next_number,
             received_packets=self.received_packets,
-            lost_packets=self._flights.packets_lost,
-            spurious_packets=self._flights.packets_spurious,
-            resent_bytes=self.outgoing.repeated_bytes,
-            queued_bytes=self.outgoing.queued_bytes,
-            in_flight_bytes=self._flights.in_flight,
-            window_bytes=self._congestion.window,
-            delivery_rate=self._congestion.rate,
             heard_at=self.heard_at,
-            heard_us_at=self._heard_us_at,
+            **figures,
         )
 
     def _step(self, happening: Happening) -> None:

@@ -6,7 +6,7 @@
                      +----> second   --> call      --> connection, Connected, third
                             cookie   --> call      --> first, again
 
-    ready list    [c7, c2, c9]      who was touched; each in turn fills the one buffer, until it has nothing to send
+    departures    who was touched fills the one buffer, in turn, until nobody has anything to send
     turns         (when, number)    the earliest deadline of each connection and call
 
 Rules:
@@ -22,7 +22,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,12 +31,12 @@ from transport import noise
 from transport.admission import Admission, HalfOpen
 from transport.calling import Call, Calls, ours_stays
 from transport.connection import Connection
+from transport.departures import Departures
 from transport.events import Closed, Event
 from transport.farewells import Farewells, refusal
 from transport.figures import Statistics
 from transport.fragments import Outgoing
 from transport.handshake import ZERO_ID
-from transport.mtu import MAX_PACKET_BYTES
 from transport.packet import CLOSE_DONE, COOKIE, FIRST_XK, FIRST_XX, SEALED, SECOND, THIRD
 from transport.parameters import Parameters
 from transport.ports import Address
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 BOTH = "both called at once; the other session is used"
 REPLACED = "replaced by a newer session"
 INDEX_BYTES = 5  # type and index: what packets for one connection have in common
-MAX_REPLIES = 4096  # handshake packets waiting to leave; what is more is lost like any other
 
 
 class Endpoint:
@@ -66,9 +64,11 @@ class Endpoint:
         random: random.Random,
         settings: Settings | None = None,
         now: float = 0.0,
+        *,
+        copies: bool = True,
     ) -> None:
         """`exchange_key` is our private X25519 key, `network` the mesh's id, `find_psk` gives the secret of a 16-byte
-        id (zeros: the mesh's own), or None for one we do not know."""
+        id (zeros: the mesh's own), or None for one we do not know; `copies`: of what goes by gateways (tests only)."""
         self._exchange_key = exchange_key
         self._public_key = noise.public_key(exchange_key)
         self._network = network
@@ -86,12 +86,12 @@ class Endpoint:
         self._peers: dict[tuple[bytes, bytes], Connection] = {}  # by peer key and psk id
         self._calls = Calls()
         self._farewells = Farewells()
-        self._ready: deque[Connection] = deque()
         self._to_take: list[Connection] = []  # told messages that nobody has taken yet
         self._turns = Turns()
         self._outputs: list[Event] = []
-        self._replies: deque[tuple[bytes, Address]] = deque()
-        self._out = memoryview(bytearray(MAX_PACKET_BYTES))
+        self._departures = Departures(
+            turns=self._turns, farewells=self._farewells, drop=self._drop, tell=self._outputs.append, copies=copies
+        )
 
     # -- what is wanted
 
@@ -156,6 +156,34 @@ class Endpoint:
             self._forget_peer(found)
             self._touch(found)
 
+    # -- ways (what the router wants)
+
+    def route(self, connection: int, detour: Address, round_trip_s: float, now: float) -> None:
+        """Send everything of this connection by gateways to a routed address, over which a round trip takes so long."""
+        found = self._connections.get(connection)
+        if found is not None and found.alive:
+            found.take_route(detour, round_trip_s, now)
+            self._touch(found)
+
+    def unroute(self, connection: int, now: float) -> None:
+        """Send everything of this connection directly again."""
+        found = self._connections.get(connection)
+        if found is not None and found.alive:
+            found.take_direct(now)
+            self._touch(found)
+
+    def try_directly(self, connection: int, address: Address) -> None:
+        """Of a connection that was begun by gateways: its peer may be heard at this address."""
+        found = self._connections.get(connection)
+        if found is not None:
+            found.ways.try_directly(address)
+
+    def handle_detoured(self, packet: bytes, source: Address, now: float) -> None:
+        """A packet that came by gateways, from whom they say that it is. Raises nothing."""
+        self.handle_datagrams(memoryview(packet), len(packet), source, now)
+
+    # -- questions
+
     def connections(self) -> list[int]:
         """The numbers of the connections that stand, oldest first."""
         return [number for number, each in self._connections.items() if each.established]
@@ -188,7 +216,7 @@ class Endpoint:
                     self._to_take.append(connection)
                 self._touch(connection)
             elif (farewell := self._farewells.answer(index, address, now)) is not None:
-                self._reply(farewell, address)
+                self._departures.reply(farewell, address)
             at = end
 
     def _handle_handshake_untrusted(self, packet: bytes, address: Address, now: float) -> None:
@@ -200,7 +228,7 @@ class Endpoint:
             full = len(self._connections) >= self._settings.max_connections
             answer = self._admission.handle_first(packet, address, now, full=full, new_index=self._new_index)
             if answer is not None:
-                self._reply(answer, address)
+                self._departures.reply(answer, address)
         elif kind == THIRD:
             half_open = self._admission.find(index)
             if half_open is not None:
@@ -212,7 +240,7 @@ class Endpoint:
             elif call is not None:
                 first = call.handle_cookie(index, packet, now)
                 if first is not None:
-                    self._reply(first, call.address)
+                    self._departures.reply(first, call.address)
 
     def _handle_second_untrusted(self, call: Call, index: int, packet: bytes, now: float) -> None:
         made = call.handle_second(index, packet, now)
@@ -256,7 +284,7 @@ class Endpoint:
                 now=now,
             )
         ):
-            self._reply(refusal(keys, BOTH), address)
+            self._departures.reply(refusal(keys, BOTH), address)
             return
         number, outgoing = self._number_for(keys)
         round_trip_s = now - half_open.since if half_open.seconds == 1 else None
@@ -295,33 +323,8 @@ class Endpoint:
     # -- datagrams out
 
     def transmit(self, now: float) -> Batch | None:
-        """The next batch; None when nobody has anything to send now."""
-        if self._replies:
-            packet, address = self._replies.popleft()
-            return Batch(memoryview(packet), len(packet), address)
-        ready = self._ready
-        while ready:
-            connection = ready[0]
-            if connection.third_due:
-                connection.third_due = False
-                return Batch(memoryview(connection.third), len(connection.third), connection.address)
-            filled = connection.fill(self._out, now)
-            if filled is None or connection.exhausted:
-                ready.popleft()
-                connection.ready = False
-                if connection.state is State.OVER:
-                    self._drop(connection)
-                else:
-                    self._turns.arm(connection.number, connection.deadline())
-            if filled is None:
-                continue
-            length, size, to = filled
-            if connection.state is State.OVER:
-                self._farewells.remember(connection.keys.receive_index, bytes(self._out[:length]), to, now)
-            elif len(ready) > 1 and connection.ready:
-                ready.rotate(-1)
-            return Batch(self._out[:length], size, to)
-        return None
+        """The next batch; None when nobody has anything to send now. What goes by gateways is told as `Detour`."""
+        return self._departures.transmit(now)
 
     # -- time and outputs
 
@@ -360,21 +363,16 @@ class Endpoint:
             reason = f"no answer from {host}:{port} in {self._settings.handshake_timeout_s:.0f} s, {call.tries} tries"
             self._outputs.append(Closed(call.number, reason, call.peer_key, False))
             return
-        self._reply(call.next_first(now), call.address)
+        self._departures.reply(call.next_first(now), call.address)
         self._calls.add(call)
         self._turns.arm(call.number, call.next_at)
-
-    def _reply(self, packet: bytes, address: Address) -> None:
-        if len(self._replies) < MAX_REPLIES:
-            self._replies.append((packet, address))
 
     def _touch(self, connection: Connection) -> None:
         """Something happened to it: it may have something to send."""
         if connection.state is State.OVER and not connection.ready:
             self._drop(connection)
-        elif not connection.ready:
-            connection.ready = True
-            self._ready.append(connection)
+        else:
+            self._departures.touch(connection)
         if not connection.alive:
             self._forget_peer(connection)
 

@@ -41,4 +41,40 @@ class Closed(msgspec.Struct, frozen=True, gc=False):
     established: bool = True
 
 
-Event = Connected | MessageReceived | Drained | Closed
+class Doubted(msgspec.Struct, frozen=True, gc=False):
+    """Nothing was acknowledged for longer than the path takes; `since` is when the oldest of it was sent.
+
+    Told again, ever more rarely, while it lasts. `tries` counts the tellings from 1.
+    """
+
+    connection: int
+    since: float
+    tries: int
+
+
+class Trusted(msgspec.Struct, frozen=True, gc=False):
+    """A doubt has ended: something was acknowledged."""
+
+    connection: int
+
+
+class DirectAgain(msgspec.Struct, frozen=True, gc=False):
+    """A routed connection's peer hears us directly, confirmed twice."""
+
+    connection: int
+
+
+class CameAside(msgspec.Struct, frozen=True, gc=False):
+    """The peer's packets begin to come by gateways, and nothing says that it hears us directly."""
+
+    connection: int
+
+
+class Detour(msgspec.Struct, frozen=True, gc=False):
+    """This sealed packet is to go by gateways to the server of a routed address (`transport.ports`)."""
+
+    address: tuple[str, int]
+    packet: bytes
+
+
+Event = Connected | MessageReceived | Drained | Closed | Doubted | Trusted | DirectAgain | CameAside | Detour

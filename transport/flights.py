@@ -119,6 +119,19 @@ class Flights:
         """Everything we had has been sent: rates of what is on the way now say nothing about the path."""
         self._limited_until = self.delivered + self.in_flight
 
+    def oldest_sent_at(self) -> float:
+        """When the oldest left that is not settled; infinity when nothing is on the way."""
+        return math.inf if self.idle else self._flights[0].sent_at
+
+    def start_over(self) -> None:
+        """What is on the way may never arrive: all of it is to be sent again, by another way; nothing is blamed."""
+        if self.idle:
+            return
+        for low, high in self.settled.missing(self.floor, self.next_number - 1):
+            self._give_up(low, high, blame=False)
+        self.loss_at = math.inf
+        self._prune()
+
     @property
     def idle(self) -> bool:
         return self.floor == self.next_number
@@ -265,11 +278,12 @@ class Flights:
         self._firsts.clear()
         return flight
 
-    def _give_up(self, low: int, high: int) -> None:
-        """low..high, none of them settled, are lost: their bytes wait to be sent again."""
+    def _give_up(self, low: int, high: int, *, blame: bool = True) -> None:
+        """low..high, none of them settled, are lost: their bytes wait to be sent again. `blame`: the path lost them."""
         self.settled.add(low, high)
-        self.packets_lost += high - low + 1
-        self._congestion.handle_lost(high - low + 1)
+        if blame:
+            self.packets_lost += high - low + 1
+            self._congestion.handle_lost(high - low + 1)
         while low <= high:
             flight = self._flight_of(low)
             last = min(high, flight.first + flight.count - 1)

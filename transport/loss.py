@@ -12,7 +12,7 @@ is missing `transport.receipts`'.
 from __future__ import annotations
 
 GRANULARITY_S = 0.001  # of the timers, RFC 9002 section 6.1.2
-MAX_ACK_DELAY_S = 0.025  # how long an ACK may wait for company
+MAX_ACK_DELAY_S = 0.010  # how long an ACK may wait for company: whoever waits for it must doubt the way so much later
 INITIAL_S = 0.333  # a round trip nobody has measured yet, RFC 9002 section 6.2.2
 PACKET_THRESHOLD = 3  # RFC 9002 section 6.1.1
 TIME_THRESHOLD = 9 / 8
@@ -32,6 +32,12 @@ class RoundTrip:
         self.minimum = INITIAL_S
         self.latest = INITIAL_S
         self.samples = 0
+
+    def restart(self, sample_s: float) -> None:
+        """The packets go another way from now on, on which a round trip takes about so long."""
+        self.smoothed = self.minimum = self.latest = max(sample_s, 1e-6)
+        self.variance = self.smoothed / 2
+        self.samples = 1
 
     def update(self, sample_s: float, *, ack_delay_s: float = 0.0) -> None:
         """A packet sent `sample_s` ago was acknowledged, by a peer that says it waited `ack_delay_s` with it."""
@@ -54,7 +60,7 @@ def without_delay(sample_s: float, minimum_s: float, ack_delay_s: float) -> floa
     """A sample without the peer's own delay, but never less than a round trip that was measured.
 
     RFC 9002 section 5.3 takes nothing off where that would be less. But the least one here is the handshake's, which a
-    busy start makes slow, and an idle loopback link would then seem as long as its ACKs may wait: 25 ms.
+    busy start makes slow, and an idle loopback link would then seem as long as its ACKs may wait.
     """
     delay = min(ack_delay_s, MAX_ACK_DELAY_S)
     return max(sample_s - delay, min(sample_s, minimum_s))

@@ -1,5 +1,7 @@
 """How large a packet may be.
 
+    by gateways       200 bytes less than directly, and never above 1200 where there is no direct address: each
+                      packet travels within another one
     any address       1400 bytes     fits Ethernet (1500) through one or two tunnels
     this machine    16 384 bytes     the loopback's own limit is 65 536; four of these fill one segmented call
     when in doubt     1200 bytes     what every path of the internet carries (RFC 9000, section 14)
@@ -19,6 +21,8 @@ import math
 BASE_PACKET_BYTES = 1200
 MAX_PACKET_BYTES = 65_507  # the largest payload of UDP over IPv4
 NARROW_AFTER = 3  # probe timeouts in a row; fewer is ordinary loss, more is a stall that people notice
+
+DETOUR_BYTES = 200  # what a packet by gateways leaves free: the path of 8 servers, and the outer packet's own head
 
 RETRY_FIRST_S = 60.0
 RETRY_MOST_S = 3600.0
@@ -41,6 +45,11 @@ class PacketSize:
     def __init__(self, wide_bytes: int) -> None:
         self.now_bytes = self._wide_bytes = wide_bytes
         self._retry_s = RETRY_FIRST_S
+        self._retry_at = math.inf
+
+    def resize(self, wide_bytes: int) -> None:
+        """Packets go another way now."""
+        self.now_bytes = self._wide_bytes = max(wide_bytes, BASE_PACKET_BYTES)
         self._retry_at = math.inf
 
     def handle_silence(self, tries: int, now: float) -> bool:

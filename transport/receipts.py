@@ -3,7 +3,7 @@
     received    0-40 . . 43-90          (the opener's set: read here, never written)
     gap         41-42, noticed at t     told from t + reordering delay on, in three ACKs, then left to the sender
 
-    ACK         at once after ACK_PACKETS packets; an eighth of a round trip after two; 25 ms after one;
+    ACK         at once after ACK_PACKETS packets; an eighth of a round trip after two; 10 ms after one;
                 with whatever leaves before
 
 A gap that closes by itself shows how late packets are on this path, and the next gaps wait that long. Two numbers are
@@ -41,7 +41,9 @@ class Receipts:
         self.waiting = 0  # packets that ask for an ACK and have had none
         self.ack_at = math.inf  # when they must have it
         self.nak_at = math.inf  # when a gap becomes old enough to be told
-        self.direct_at: float | None = None  # when the newest packet came
+        self.came_at: float | None = None  # when the newest packet came, whichever way
+        self.direct_at: float | None = None  # when the newest of those came that came directly
+        self.direct_number = 0  # and the highest number among these
         self._received = received
         self._round_trip = round_trip
         self._top = -1  # the highest number looked at
@@ -50,7 +52,7 @@ class Receipts:
 
     def note(self, asking: int, now: float) -> None:
         """Packets came, `asking` of them for an ACK; their numbers are in the set already."""
-        self.direct_at = now
+        self.came_at = now
         if asking:
             self.waiting += asking
             if self.waiting >= ACK_PACKETS:
@@ -68,6 +70,12 @@ class Receipts:
                 self._notice(self._top + 1, top, now)
             self._top = top
 
+    def note_direct(self, number: int, now: float) -> None:
+        """Packets up to `number` came, and came directly: the ACKs tell how long ago (DESIGN G1)."""
+        self.direct_at = now
+        if number > self.direct_number:
+            self.direct_number = number
+
     def due(self, now: float) -> bool:
         """Whether an ACK must leave now."""
         return self.ack_at <= now or self.nak_at <= now
@@ -79,9 +87,15 @@ class Receipts:
         ranges = self._received.newest(count)
         if not ranges:
             return at
-        direct_at = self.direct_at
-        age_us = None if direct_at is None else int((now - direct_at) * 1e6)
-        at = write_ack(out, at, ranges=ranges, delay_us=age_us or 0, direct_age_us=age_us, direct_number=ranges[0][1])
+        came_at, direct_at = self.came_at, self.direct_at
+        at = write_ack(
+            out,
+            at,
+            ranges=ranges,
+            delay_us=0 if came_at is None else int((now - came_at) * 1e6),
+            direct_age_us=None if direct_at is None else int((now - direct_at) * 1e6),
+            direct_number=self.direct_number,
+        )
         self.waiting = 0
         self.ack_at = math.inf
         if self._gaps:

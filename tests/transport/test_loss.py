@@ -50,7 +50,7 @@ def test_smoothing(smoothed: float, variance: float, sample: float, expected: tu
     [
         (0.110, 0.100, 0.010, 0.100),
         (0.105, 0.100, 0.010, 0.100),  # less than the shortest that is possible: the peer's word is believed so far
-        (0.026, 0.006, 0.025, 0.006),  # loopback: the handshake was slow, the ACK waited for company
+        (0.016, 0.006, 0.010, 0.006),  # loopback: the handshake was slow, the ACK waited for company
         (0.090, 0.100, 0.010, 0.090),  # itself the shortest
         (0.200, 0.100, 0.090, 0.200 - MAX_ACK_DELAY_S),  # it promised never to wait longer
         (0.100, 0.100, 0.000, 0.100),
@@ -63,13 +63,13 @@ def test_the_peers_delay_is_taken_off(sample: float, minimum: float, delay: floa
 @pytest.mark.parametrize(
     ("smoothed", "variance", "tries", "expected"),
     [
-        (0.100, 0.010, 0, 0.165),
-        (0.100, 0.010, 1, 0.330),
-        (0.100, 0.010, 3, 1.320),
+        (0.100, 0.010, 0, 0.150),
+        (0.100, 0.010, 1, 0.300),
+        (0.100, 0.010, 3, 1.200),
         (0.100, 0.010, 9, MAX_PROBE_S),
-        (0.0001, 0.0, 0, 0.0261),
-        (3.0, 0.5, 0, 5.025),
-        (3.0, 0.5, 5, 5.025),  # never earlier than an answer can come
+        (0.0001, 0.0, 0, 0.0111),
+        (3.0, 0.5, 0, 5.010),
+        (3.0, 0.5, 5, 5.010),  # never earlier than an answer can come
     ],
 )
 def test_probe_timeout(smoothed: float, variance: float, tries: int, expected: float) -> None:

@@ -28,12 +28,12 @@ def told(receipts: Receipts, now: float, room: int = 1300) -> tuple[Ack, list[tu
 
 
 def test_one_packet_waits_for_company_several_wait_less_many_do_not_wait() -> None:
-    receipts, received = made((0, 0))
+    receipts, received = made((0, 0), round_trip_s=0.04)
     receipts.note(1, 1.0)
     assert receipts.ack_at == pytest.approx(1.0 + MAX_ACK_DELAY_S)
     received.add(1)
     receipts.note(1, 1.001)
-    assert receipts.ack_at == pytest.approx(1.001 + 0.01)  # an eighth of 80 ms
+    assert receipts.ack_at == pytest.approx(1.001 + 0.005)  # an eighth of 40 ms
     assert not receipts.due(1.002)
     received.add(2, 80)
     receipts.note(ACK_PACKETS, 1.002)
@@ -114,7 +114,11 @@ def test_a_small_packet_has_room_for_some_of_it() -> None:
 
 def test_how_long_ago_the_peer_was_heard_is_told() -> None:
     receipts, _ = made((0, 2))
-    receipts.note(3, 5.0)
+    receipts.note(3, 4.0)
+    ack, _ = told(receipts, 4.5)
+    assert (ack.direct_age_us, ack.direct_number) == (None, 0)  # whatever came, came by gateways
+    receipts.note_direct(2, 5.0)
+    receipts.note(3, 5.125)
     ack, _ = told(receipts, 5.25)
-    assert ack.direct_age_us == 250_000
-    assert ack.direct_number == 2
+    assert ack.delay_us == 125_000
+    assert (ack.direct_age_us, ack.direct_number) == (250_000, 2)

@@ -1,0 +1,136 @@
+"""Whether the peer hears us directly, and which packets go which way because of it (DESIGN G1, G2, G4).
+
+    direct    every packet to the peer's address
+              nothing acknowledged for srtt + 2 var ......... Doubted, told again ever more rarely while it lasts
+    routed    every packet by gateways, and some directly too:
+                two round trips long all, then of each batch the last, at most once in two round trips
+              ACK "your newest direct packet was 4711" ...... a PING, both ways
+              ACK "your newest direct packet was 4713" ...... DirectAgain: two in a row, so no stray packet decides
+
+The two directions of a link are told apart: this is ours to the peer, known from what the peer says in every ACK. What
+comes from the peer, directly or by gateways, decides nothing here but one thing: a peer whose packets begin to come by
+gateways may not hear us either, so if its word does not say that it heard us since, we answer the same way (`Answered
+the same way` costs a few packets; its next ACK tells us whether that was needed).
+
+A doubt that proves wrong makes the next one slower (a peer that stalls is not a link that died), up to PATIENCE_MOST.
+"""
+
+from __future__ import annotations
+
+import math
+
+FLOOR_S = 0.010  # of the doubt, beside the round trip: two processes on one machine wake as late as that
+PATIENCE_MOST = 16.0
+PATIENCE_S = 10.0  # so long without a wrong doubt, and the patience halves
+REPEAT_MOST_S = 1.0  # between two tellings of one doubt
+COPY_ALL_TRIPS = 2.0  # round trips for which everything goes directly too
+COPY_TRIPS = 2.0  # then one packet in so many
+LEAST_COPY_S = 0.002
+ASIDE_S = 2.0  # a peer whose packets came by gateways this long ago does so no more
+
+
+class Directness:
+    """The direction from us to one peer. Times are monotonic seconds, numbers those of our packets."""
+
+    def __init__(self, *, direct: bool, ack_delay_s: float, now: float) -> None:
+        self.routed = not direct
+        self.forwarded_at = -math.inf  # when the newest packet of the peer came by gateways
+        self.heard_us_at: float | None = None  # by the peer's word: when it heard us directly
+        self.doubts = 0  # tellings of the doubt that lasts
+        self._ack_delay_s = ack_delay_s
+        self._base = now  # no doubt reaches back further: the newest news or telling, or the start of a route
+        self._patience = 1.0
+        self._patience_at = now
+        self._since = now  # of the route
+        self._copied_at = -math.inf
+        self._copy_due = True
+        self._expected = 0  # the lowest number that, heard directly, is news
+        self._seen_once = False
+
+    # -- doubts
+
+    def doubt_at(self, oldest_sent_at: float, smoothed_s: float, variance_s: float) -> float:
+        """When the peer's silence becomes a doubt, the next one if it was told."""
+        wait = smoothed_s + max(2 * variance_s, FLOOR_S) + self._ack_delay_s
+        wait = min(wait * self._patience, max(wait, REPEAT_MOST_S))
+        if self.doubts:
+            wait = max(wait, min(wait * (1 << min(self.doubts, 16)), REPEAT_MOST_S))
+        return max(oldest_sent_at, self._base) + wait
+
+    def doubt(self, now: float) -> None:
+        """It was told."""
+        self.doubts += 1
+        self._base = now
+
+    def forgive(self, now: float) -> None:
+        """The silence so far was our own."""
+        self._base = now
+
+    def handle_news(self, now: float) -> bool:
+        """Something of ours was acknowledged. Whether that ends a doubt."""
+        self._base = now
+        ended = self.doubts > 0
+        if ended and not self.routed:
+            self._patience = min(self._patience * 2, PATIENCE_MOST)
+            self._patience_at = now
+        elif self._patience > 1.0 and now - self._patience_at > PATIENCE_S:
+            self._patience = max(1.0, self._patience / 2)
+            self._patience_at = now
+        self.doubts = 0
+        return ended
+
+    # -- ways
+
+    def take_route(self, next_number: int, now: float) -> None:
+        """From packet `next_number` on everything goes by gateways."""
+        if not self.routed:
+            self.routed = True
+            self._expected = next_number
+            self._seen_once = False
+        self._base = self._since = now
+        self.doubts = 0
+        self._copy_due = True
+
+    def take_direct(self, now: float) -> None:
+        """From now on everything goes directly only."""
+        self.routed = False
+        self._base = now
+        self.doubts = 0
+
+    def handle_told(self, age_s: float | None, number: int, next_number: int, now: float) -> tuple[bool, bool]:
+        """The peer's word on our newest direct packet. Says (ask once more, the direct way works again)."""
+        if age_s is None:
+            return False, False
+        self.heard_us_at = max(self.heard_us_at or 0.0, now - age_s)
+        if not self.routed or number < self._expected:
+            return False, False
+        if self._seen_once:
+            return False, True
+        self._seen_once = True
+        self._expected = next_number
+        self._copy_due = True
+        return True, False
+
+    def answers_aside(self, smoothed_s: float, now: float) -> bool:
+        """A packet of the peer came by gateways: whether we take the same way, for all we know of the direct one."""
+        first = now - self.forwarded_at > ASIDE_S
+        self.forwarded_at = now
+        if self.routed or not first:
+            return False
+        return self.heard_us_at is None or now - self.heard_us_at > 2 * smoothed_s
+
+    def expects_twins(self, now: float) -> bool:
+        """Whether a direct packet may have been overtaken by its copy that came by gateways."""
+        return now - self.forwarded_at < ASIDE_S
+
+    def copies(self, smoothed_s: float, now: float) -> tuple[bool, bool]:
+        """Of a batch that goes by gateways: (all go directly too, the last one does)."""
+        if now - self._since < COPY_ALL_TRIPS * smoothed_s:
+            self._copied_at = now
+            self._copy_due = False
+            return True, True
+        if self._copy_due or now - self._copied_at >= max(COPY_TRIPS * smoothed_s, LEAST_COPY_S):
+            self._copied_at = now
+            self._copy_due = False
+            return False, True
+        return False, False

@@ -1,0 +1,175 @@
+"""Which way the packets of one connection go, how large they are there, and what the router is told of it.
+
+    direct    the peer's address                          router: route(connection) ..> routed
+    routed    a routed address, and a copy now and then   router: unroute(connection) ..> direct
+              to the direct one (`transport.directness`)
+
+    tells     Doubted, Trusted, CameAside, DirectAgain    what to do about them is for `routing.router` to say
+
+When the way changes, what is under way is sent once more, the round trip is what the router measured, and packets get
+the size of that way. A session that was begun by gateways has no direct address until the router names one that may
+be tried, or the peer's packets come directly from one that proves itself (`transport.paths`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from transport.congestion import Congestion
+from transport.directness import Directness
+from transport.events import CameAside, DirectAgain, Doubted, Event, Trusted
+from transport.filling import Filler
+from transport.flights import Flights
+from transport.loss import MAX_ACK_DELAY_S
+from transport.mtu import BASE_PACKET_BYTES, DETOUR_BYTES, PacketSize, packet_bytes
+from transport.ports import Address, is_routed
+from transport.settings import Settings
+
+if TYPE_CHECKING:
+    from transport.receipts import Receipts
+    from transport.sealing import Opener, Sealer
+
+
+OWN_LAG_S = 0.02  # a deadline judged that late shows that we were slow: what the peer said may still wait to be read
+
+
+def first_size(address: Address, settings: Settings) -> int:
+    """How long packets to this address may be, before anything is known of the path."""
+    if is_routed(address):
+        return BASE_PACKET_BYTES
+    return packet_bytes(address[0], anywhere=settings.packet_bytes, loopback=settings.loopback_packet_bytes)
+
+
+class Ways:
+    """The direction from us to the peer of one connection."""
+
+    def __init__(
+        self, *, number: int, address: Address, settings: Settings, tell: Callable[[Event], None], sealer: Sealer,
+        opener: Opener, flights: Flights, receipts: Receipts, congestion: Congestion, filler: Filler, now: float,
+    ) -> None:  # fmt: skip
+        routed = is_routed(address)
+        self.detour: Address | None = address if routed else None  # where packets go while `routed`
+        self.direct: Address | None = None if routed else address  # where the peer may be heard directly
+        self.directness = Directness(direct=not routed, ack_delay_s=MAX_ACK_DELAY_S, now=now)
+        self._number = number
+        self._settings = settings
+        self._tell = tell
+        self._sealer = sealer
+        self._opener = opener
+        self._flights = flights
+        self._receipts = receipts
+        self._congestion = congestion
+        self._filler = filler
+        self._size = PacketSize(first_size(address, settings))
+
+    @property
+    def routed(self) -> bool:
+        """Whether packets go by gateways."""
+        return self.directness.routed
+
+    # -- what the router wants
+
+    def take_route(self, detour: Address, round_trip_s: float, now: float) -> None:
+        """Everything goes by gateways to this routed address from now on, what is under way once more."""
+        self.detour = detour
+        self.directness.take_route(self._sealer.next_number, now)
+        self._resize_for_way()
+        self._flights.round_trip.restart(round_trip_s)
+        self._flights.start_over()
+        self._filler.ping_due = True
+
+    def take_direct(self, now: float) -> bool:
+        """Everything goes directly from now on. Says whether anything changed."""
+        if self.direct is None or not self.routed:
+            return False
+        self.directness.take_direct(now)
+        self._resize_for_way()
+        self._filler.ping_due = True
+        return True
+
+    def try_directly(self, address: Address) -> None:
+        """Copies may go to this address, until one is known at which the peer is heard."""
+        if self.direct is None or is_routed(self.direct):
+            self.direct = address
+
+    def handle_moved(self, address: Address) -> None:
+        """The peer has proven that it is at this address."""
+        self.direct = address
+        self._resize_for_way()
+
+    def copies(self, now: float) -> tuple[bool, bool]:
+        """Of a batch that goes by gateways: (all go directly too, the last one does)."""
+        return self.directness.copies(self._flights.round_trip.smoothed, now)
+
+    # -- what happens
+
+    def handle_came(self, address: Address, highest: int, now: float) -> bool:
+        """Packets up to `highest` came from this address. Whether that was directly."""
+        if not is_routed(address):
+            self._receipts.note_direct(highest, now)
+            return True
+        if self.directness.answers_aside(self._flights.round_trip.smoothed, now):
+            self._tell(CameAside(self._number))
+        return False
+
+    def hear_twin_untrusted(self, packet: memoryview, address: Address, now: float) -> None:
+        """A packet that brings nothing: perhaps its copy came by gateways before it, and this one came directly."""
+        if not is_routed(address) and self.directness.expects_twins(now):
+            number = self._opener.check_untrusted(packet)
+            if number is not None:
+                self._receipts.note_direct(number, now)
+
+    def handle_told(self, age_us: int | None, number: int, now: float) -> None:
+        """The peer's word on how long ago it heard us directly, and which packet that was."""
+        age_s = None if age_us is None else age_us / 1e6
+        ask, works = self.directness.handle_told(age_s, number, self._sealer.next_number, now)
+        if ask:
+            self._filler.ping_due = True
+        if works:
+            self._tell(DirectAgain(self._number))
+
+    def handle_news(self, now: float) -> None:
+        """Something of ours was acknowledged."""
+        if self.directness.handle_news(now):
+            self._tell(Trusted(self._number))
+
+    # -- time
+
+    def doubt_at(self) -> float:
+        """When silence becomes a doubt."""
+        trip = self._flights.round_trip
+        return self.directness.doubt_at(self._flights.oldest_sent_at(), trip.smoothed, trip.variance)
+
+    def judge(self, lag_s: float, now: float) -> None:
+        """A deadline came, so much later than it should: whether silence has become a doubt (DESIGN X7)."""
+        if lag_s > OWN_LAG_S:
+            self.directness.forgive(now)
+        if self.doubt_at() > now:
+            return
+        self.directness.doubt(now)
+        self._tell(Doubted(self._number, self._flights.oldest_sent_at(), self.directness.doubts))
+
+    # -- sizes
+
+    def handle_arrived(self, size: int, now: float) -> None:
+        """A packet of this size was acknowledged."""
+        if self._size.handle_arrived(size, now):
+            self._resize()
+
+    def handle_silence(self, tries: int, now: float) -> None:
+        """So many probes in a row were not answered."""
+        if self._size.handle_silence(tries, now):
+            self._resize()
+
+    def _resize_for_way(self) -> None:
+        if self.direct is None:
+            wide = BASE_PACKET_BYTES
+        else:
+            wide = first_size(self.direct, self._settings) - (DETOUR_BYTES if self.routed else 0)
+        self._size.resize(wide)
+        self._resize()
+
+    def _resize(self) -> None:
+        self._filler.resize(self._size.now_bytes)
+        self._congestion.handle_packet_bytes(self._size.now_bytes)
