@@ -19,6 +19,8 @@ In reading order:
     parts.py        the machines of a running node, wired
     dispatch.py     which machine takes which message: the one table
     pump.py         the loop: sockets, deadlines, outputs, datagrams
+    blocking.py     links that are cut at our port, unknown to everything above it
+    links.py        the same as words of the node
     sessions.py     connections become sessions with servers
     greeting.py     who is on which connection
     joining.py      how a stranger becomes a server: tickets

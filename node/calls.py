@@ -8,6 +8,7 @@
     delete      DELETE /v1/objects/1.2/42               If-Match: 17    the same
     transact    POST   /v1/transactions       [{op, ...}]               {results, position}
     query       POST   /v1/query              {query, consistency}      rows, and the completeness at their end
+    block       POST   /v1/peers/1.2/block    {direction}               {server, blocked}; unblock: DELETE
     status ...  GET    /v1/status, /v1/peers ...                        a map or a list
 
 Pure: a `Call` is a value, and `Wire` turns it into bytes and the bytes that come back into an answer (h11 does the
@@ -93,6 +94,15 @@ def unmirror(pattern: str) -> Call:
 
 def invite(server: str, *, valid_s: int = 86_400) -> Call:
     return Call("POST", "/v1/tickets", _body({"server": server, "valid_s": valid_s}), changes=True)
+
+
+def block(server: str, direction: str = "both") -> Call:
+    return Call("POST", f"/v1/peers/{quote(server, safe='.')}/block", _body({"direction": direction}), changes=True)
+
+
+def unblock(server: str, direction: str | None = None) -> Call:
+    path = f"/v1/peers/{quote(server, safe='.')}/block"
+    return Call("DELETE", path + _parameters(direction=direction), changes=True)
 
 
 class Wire:

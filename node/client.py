@@ -149,6 +149,15 @@ class Words:
         return self.call(calls.invite(server, valid_s=valid_s))
 
 
+    def block(self, server: str, direction: str = "both") -> Any:
+        """Drop another server's packets at this one's port, until it restarts: `in`, `out` or `both`."""
+        return self.call(calls.block(server, direction))
+
+    def unblock(self, server: str, direction: str | None = None) -> Any:
+        """Let them pass again; `all` for every server."""
+        return self.call(calls.unblock(server, direction))
+
+
 class Blocking(Words):
     """One node, without trio. Every word returns when it was answered, or raises a `BangpathError`."""
 

@@ -62,6 +62,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mirrors: tuple[Pattern, ...] = ()
     modify: Pattern | None = EVERYBODY
     query: Pattern | None = EVERYBODY
+    # Told at the start, in no file: links that are cut at our port (`node.blocking`), what tests switch off.
+    blocked: dict[ServerId, str] = msgspec.field(default_factory=dict)
     without: frozenset[str] = frozenset()  # what tests switch off (`node.switches`); stands in no file
 
 

@@ -33,6 +33,7 @@ from node.config import Config
 from node.fan_out import QueryAnswer
 from node.fan_out import ask as ask_all
 from node.fan_out import stream as stream_all
+from node.links import Links
 from node.lookup import check_consistency, look_up
 from node.parts import Parts
 from node.requests import ChangedAll, Modify, Ping, Pong, act_of, reference_of
@@ -53,7 +54,7 @@ AnyReference = Reference | tuple[ServerId | None, ObjectId] | str
 Log = Callable[[dict[str, Any]], None]
 
 
-class Node(Saying):
+class Node(Saying, Links):
     """A server. `log` takes one event as a dictionary; `settings` are the transport's."""
 
     def __init__(

@@ -28,7 +28,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -283,12 +283,19 @@ def read_token(directory: Path) -> str:
 
 
 @asynccontextmanager
-async def open_node(directory: Path, *, log: Callable[[dict[str, Any]], None] | None = None) -> AsyncIterator[Node]:
+async def open_node(
+    directory: Path,
+    *,
+    log: Callable[[dict[str, Any]], None] | None = None,
+    blocked: Mapping[ServerId, str] | None = None,
+) -> AsyncIterator[Node]:
     """The server of this directory, running and ready inside the block, closed within 5 s after it.
+
+    `blocked`: links that are cut from its first packet on (`node.blocking`).
 
     Raises what made it impossible, as one kind of `identity.errors`.
     """
-    node = _node_of(load(directory), log or log_to_stderr)
+    node = _node_of(load(directory), log or log_to_stderr, blocked or {})
     failed: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -309,7 +316,7 @@ async def open_node(directory: Path, *, log: Callable[[dict[str, Any]], None] | 
         raise failed
 
 
-def _node_of(loaded: Loaded, log: Callable[[dict[str, Any]], None]) -> Node:
+def _node_of(loaded: Loaded, log: Callable[[dict[str, Any]], None], blocked: Mapping[ServerId, str]) -> Node:
     """The node of a checked directory, on the real ground. The lock is taken here; `Node.run` gives it back."""
     own_certificate(loaded.keys, loaded.chain, loaded.config)  # before anything is opened
     disk = RealDisk(loaded.directory / LOG)
@@ -317,7 +324,7 @@ def _node_of(loaded: Loaded, log: Callable[[dict[str, Any]], None]) -> Node:
         return Node(
             keys=loaded.keys,
             chain=loaded.chain,
-            config=msgspec.structs.replace(loaded.config, without=switched_off(os.environ)),
+            config=msgspec.structs.replace(loaded.config, without=switched_off(os.environ), blocked=dict(blocked)),
             disk=disk,
             tables=LmdbTables(loaded.directory / TABLES),
             network=UdpNetwork(),

@@ -21,6 +21,7 @@ from identity.keys import Keys
 from identity.names import ServerId
 from identity.trust import network_id
 from node.applying import Applier
+from node.blocking import Blocking
 from node.config import Config
 from node.dialling import dial_rule
 from node.directory import Directory, Entry
@@ -40,6 +41,7 @@ from node.watching import Watch
 from replication.flood import Flood
 from replication.messages import Apply, Report
 from routing.router import Router
+from routing.ways import Direct
 from store.database import Committed, Database
 from store.records import REGISTRY, Update
 from transport.endpoint import Endpoint
@@ -75,6 +77,7 @@ class Parts:
         self.config = config
         self.database = database
         self.port = port
+        self.blocking = Blocking(port, self.is_at, config.blocked)
         self._chain = tuple(chain)
         self._wall_ms = wall_ms
         self._note = note
@@ -165,7 +168,7 @@ class Parts:
             Report: self._report,
         }
         machines = (self.outstanding, self.greeting, self.router, self.flood)
-        self.pump = Pump(port, self.endpoint, machines, self._carry_out)
+        self.pump = Pump(self.blocking, self.endpoint, machines, self._carry_out)
 
     # -- opening
 
@@ -210,6 +213,27 @@ class Parts:
             return self.config.announce
         host, port = self.port.address
         return () if host in ("0.0.0.0", "::") else ((host, port),)  # noqa: S104  # it is compared, not bound
+
+    def is_known(self, server: ServerId) -> bool:
+        """Whether this server could tell a packet of that one."""
+        return self.directory.entry(server) is not None or server in self.config.addresses
+
+    def is_at(self, server: ServerId, address: tuple[str, int]) -> bool:
+        """Whether that server's direct session stands there, or it says, or is configured, to be there.
+
+        Its word does not count where the session of another stands: a wrong claim harms nobody.
+        """
+        if self._direct_address(server) == address:
+            return True
+        entry = self.directory.entry(server)
+        if address not in self.config.addresses.get(server, ()) and (entry is None or address not in entry.addresses):
+            return False
+        return all(self._direct_address(each) != address for each in self.sessions.peers())
+
+    def _direct_address(self, server: ServerId) -> tuple[str, int] | None:
+        way = self.router.route(server, self.standpoint.now())
+        statistics = self.endpoint.statistics(way.connection) if isinstance(way, Direct) else None
+        return None if statistics is None else statistics.address
 
     def tell_router(self, now: float) -> None:
         """Whom the directory has come to know: its keys and addresses, and whether it is to be a neighbour."""

@@ -70,6 +70,7 @@ def peers(parts: Parts, now: float) -> list[dict[str, Any]]:
                 "rtt_ms": None if each.srtt_s is None else _round(each.srtt_s * 1000),
                 "since_s": _round(each.since_s),
                 "reason": each.reason,
+                "blocked": parts.blocking.blocked(each.server),
                 "clock_offset_ms": parts.sessions.offsets.get(each.server),
                 "queued_bytes": 0 if statistics is None else statistics.queued_bytes,
                 "sent_bytes": 0 if statistics is None else statistics.sent_bytes,

@@ -130,14 +130,29 @@ def join_command(meant: dict[str, str | None], /, ticket: str, as_json: bool, **
 @click.command("run")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--life-fd", type=int, hidden=True)
+@click.option(
+    "--blocked",
+    multiple=True,
+    metavar="ID[=in|out|both]",
+    help="A server whose packets are dropped from the first one on, as by peers block.",
+)
 @click.pass_obj
-def run_command(meant: dict[str, str | None], ready_fd: int | None, life_fd: int | None) -> int:
+def run_command(
+    meant: dict[str, str | None], ready_fd: int | None, life_fd: int | None, blocked: tuple[str, ...]
+) -> int:
     """Run a server until SIGTERM or Ctrl-C; a second signal ends it at once."""
+    from node.blocking import read_blocked
     from node.cli.where import directory_of, note
     from node.http.serve import run_server
 
     directory = directory_of(meant["directory"], meant["server"])
-    server = run_server(directory, ready_fd=ready_fd, life_fd=life_fd, tell=lambda text: click.echo(text, err=True))
+    server = run_server(
+        directory,
+        ready_fd=ready_fd,
+        life_fd=life_fd,
+        blocked=read_blocked(blocked),
+        tell=lambda text: click.echo(text, err=True),
+    )
     if server is not None:
         note(server, directory)
     return 0

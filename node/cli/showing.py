@@ -1,6 +1,6 @@
-"""`status`, `peers`, `servers`, `feeds`: what a node says of itself and of those it knows.
+"""`status`, `peers`, `servers`, `feeds`: what a node says of itself and of those it knows; links cut and mended.
 
-Each is one GET; the columns are the operator's questions (who is heard, by whom are we heard, how far behind).
+Each list is one GET; the columns are the operator's questions (who is heard, by whom are we heard, how far behind).
 """
 
 from __future__ import annotations
@@ -30,22 +30,25 @@ def status_command(meant: dict[str, str | None], as_json: bool) -> None:
             click.echo(f"{label:<24} {shown}")
 
 
-@click.command("peers")
+@click.group("peers", invoke_without_command=True)
 @json_option
-@click.pass_obj
-def peers_command(meant: dict[str, str | None], as_json: bool) -> None:
-    """Whom it hears, and who hears it: the two directions are told apart."""
-    with node_of(meant) as node:
+@click.pass_context
+def peers_command(ctx: click.Context, as_json: bool) -> None:
+    """Whom it hears, and who hears it: the two directions are told apart. Or cut a link, and mend it."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with node_of(ctx.obj) as node:
         said = node.peers()
     if as_json:
         print_rows(said)
         return
     print_table(
-        ("server", "state", "address", "heard", "hears us", "round trip", "sent", "received", "why"),
+        ("server", "state", "blocked", "address", "heard", "hears us", "round trip", "sent", "received", "why"),
         (
             (
                 each["server"],
                 each["state"],
+                each.get("blocked"),
                 each.get("address"),
                 seconds(each.get("heard_s")),
                 seconds(each.get("hears_us_s")),
@@ -58,6 +61,54 @@ def peers_command(meant: dict[str, str | None], as_json: bool) -> None:
         ),
         empty="no peers",
     )
+
+
+@peers_command.command("block")
+@click.argument("server", metavar="ID")
+@click.option("--in", "direction", flag_value="in", help="Only what the other server sends to this one.")
+@click.option("--out", "direction", flag_value="out", help="Only what this server sends to the other.")
+@json_option
+@click.pass_obj
+def block_command(meant: dict[str, str | None], server: str, direction: str | None, as_json: bool) -> None:
+    """Cut the link to the server ID at this server's port; the node is not told, and a restart forgets it."""
+    with node_of(meant) as node:
+        _tell_block(node.block(server, direction or "both"), as_json)
+
+
+@peers_command.command("unblock")
+@click.argument("server", metavar="ID", required=False)
+@click.option("--in", "direction", flag_value="in", help="Only what the other server sends to this one.")
+@click.option("--out", "direction", flag_value="out", help="Only what this server sends to the other.")
+@click.option("--all", "every", is_flag=True, help="Every link of this server.")
+@json_option
+@click.pass_obj
+def unblock_command(
+    meant: dict[str, str | None], server: str | None, direction: str | None, every: bool, as_json: bool
+) -> None:
+    """Mend the link to the server ID, or with --all every one."""
+    if every == bool(server) or (every and direction):
+        raise click.UsageError("Name one server, as in peers unblock 1.2, or say peers unblock --all.")
+    with node_of(meant) as node:
+        if server:
+            _tell_block(node.unblock(server, direction), as_json)
+            return
+        opened = node.unblock("all")
+    if as_json:
+        print_rows(opened)
+    elif not opened:
+        click.echo("no link was blocked")
+    else:
+        for each in opened:
+            _tell_block(each, as_json)
+
+
+def _tell_block(said: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(said)
+        return
+    what = {"in": "what it sends to us is dropped", "out": "what we send to it is dropped", "both": "both directions"}
+    blocked = said["blocked"]
+    click.echo(f"{said['server']} is blocked: {what[blocked]}" if blocked else f"{said['server']} is not blocked")
 
 
 @click.command("servers")

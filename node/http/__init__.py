@@ -14,6 +14,7 @@ In reading order:
     app.py       one request: token, route, a body within bounds, errors as JSON
     routes.py    path and method to word
     words.py     what each path does with the node
+    links.py     /v1/peers/*/block: links cut and mended at our port
     forms.py     values as JSON and back, rows as bytes
     listening.py who is let in, how many strangers at once, and for how long
     serve.py     sockets and the life of a server's process

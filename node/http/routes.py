@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from identity.errors import Refused
-from node.http import words
+from node.http import links, words
 
 Word = Callable[..., Awaitable[None]]
 
@@ -25,6 +25,7 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/tickets": {"POST": words.invite},
     "/v1/status": {"GET": words.status},
     "/v1/peers": {"GET": words.peers},
+    "/v1/peers/*/block": {"POST": links.block, "DELETE": links.unblock},
     "/v1/servers": {"GET": words.servers},
     "/v1/feeds": {"GET": words.feeds},
 }

@@ -20,7 +20,7 @@ import resource
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ import trio
 from hypercorn.config import Config as HypercornConfig
 
 from identity.errors import Refused
+from identity.names import ServerId
 from node.client import short_path
 from node.http.app import App
 from node.http.listening import Door, most_strangers
@@ -126,10 +127,16 @@ def tcp_socket(address: tuple[str, int]) -> socket.socket:
 
 
 def run_server(
-    directory: Path, *, ready_fd: int | None = None, life_fd: int | None = None, tell: Callable[[str], None]
+    directory: Path,
+    *,
+    ready_fd: int | None = None,
+    life_fd: int | None = None,
+    blocked: Mapping[ServerId, str] | None = None,
+    tell: Callable[[str], None],
 ) -> str | None:
     """Run the server of a directory until it is told to stop; its id, or None if that was before it was ready.
 
+    `blocked`: links that are cut from its first packet on.
     Raises what made it impossible to start.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -137,11 +144,16 @@ def run_server(
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    return trio.run(partial(_run, directory, ready_fd=ready_fd, life_fd=life_fd, tell=tell))
+    return trio.run(partial(_run, directory, ready_fd=ready_fd, life_fd=life_fd, blocked=blocked or {}, tell=tell))
 
 
 async def _run(
-    directory: Path, *, ready_fd: int | None, life_fd: int | None, tell: Callable[[str], None]
+    directory: Path,
+    *,
+    ready_fd: int | None,
+    life_fd: int | None,
+    blocked: Mapping[ServerId, str],
+    tell: Callable[[str], None],
 ) -> str | None:
     from node.opening import open_node, read_token
 
@@ -154,7 +166,7 @@ async def _run(
         with trio.CancelScope() as starting:
             watchers.start_soon(_give_up_the_start, starting, ended, ready)
             await trio.lowlevel.checkpoint()  # so that the watchers watch before anything is opened
-            async with open_node(directory) as node:
+            async with open_node(directory, blocked=blocked) as node:
                 address = node.config.http
                 token = read_token(directory) if address is not None else None
                 async with serve_http(node, directory, address=address, token=token) as bound:

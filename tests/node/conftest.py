@@ -33,6 +33,7 @@ class FakeNode:
         }
         self.objects: dict[int, tuple[str, int, dict[str, Any]]] = {}
         self.patterns: list[str] = []
+        self.blocked: dict[str, str] = {}
         self.sequence = 0
         self.trouble: BaseException | None = None
         self.trouble_after: int | None = None
@@ -167,6 +168,20 @@ class FakeNode:
 
     def peers(self) -> list[dict[str, Any]]:
         return [{"server": "1", "state": "direct", "address": "127.0.0.1:7001", "heard_s": 0.1, "rtt_ms": 0.4}]
+
+    def block(self, server: str, direction: str = "both") -> dict[str, Any]:
+        if server != "1.1":
+            raise Refused(f"{server} is not known to 1.2", next_step="see which are: bangpath @1.2 servers")
+        self.blocked[server] = direction
+        return {"server": server, "blocked": direction}
+
+    def unblock(self, server: str, direction: str = "both") -> dict[str, Any]:
+        left = None if direction == "both" else {"in": "out", "out": "in"}[direction]
+        self.blocked.pop(server, None)
+        return {"server": server, "blocked": left}
+
+    def unblock_all(self) -> list[dict[str, Any]]:
+        return [self.unblock(server) for server in list(self.blocked)]
 
     def servers(self) -> list[dict[str, Any]]:
         return [{"server": "1.2", "name": "Europe", "addresses": ["127.0.0.1:7002"], "classes": ["Note"], "age": 0.0}]
