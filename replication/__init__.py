@@ -19,6 +19,9 @@ Files, in reading order:
     forks       proofs of lying, kept and passed on
     status      what people are told
 
+    entries     vocabulary of the outbox: a change that waits, and every step it can take
+    outbox      changes to others' objects, in order, until their owner has answered
+
 What it leaves to others: whose key it is and what a chain of certificates proves (`node`'s directory, as callables),
 what leaves mean (`store`), how messages travel (`transport`), who is greeted (`routing`, `node`).
 """
