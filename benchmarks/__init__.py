@@ -2,10 +2,12 @@
 
     store        commits against SQLite, with the number of syncs told
     transport    packets against aioquic and a bare socket
+    routing      requests while a link is cut, in network namespaces (root, `ip`, `nft`); without them the rest of it
 
     netlab         a laboratory of network namespaces, whose links the kernel cuts
     diamond        four real servers in it; driver: the one that has a load beside it
     cuts           requests at 200/s while the link that they use is cut and healed
+    moments        the gateway dies, hangs, goes blind; a link flaps; no way is left
 
     kill_loop      kill -9 of a committing process, again and again: nothing answered may be missing
     crash_states   the same on a simulated disk that forgets what was not synced

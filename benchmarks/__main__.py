@@ -11,16 +11,17 @@ import json
 import sys
 from typing import Any
 
-AREAS = ("store", "transport")
+AREAS = ("store", "transport", "routing")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure one area beside its peers.")
     parser.add_argument("area", choices=AREAS)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds in turn; the median counts")
+    parser.add_argument("--rounds", type=int, help="rounds in turn, the median counts; in routing: cuts of each kind")
     chosen = parser.parse_args()
-    rows: dict[str, dict[str, Any]] = importlib.import_module(f"benchmarks.{chosen.area}").measure(rounds=chosen.rounds)
+    area = importlib.import_module(f"benchmarks.{chosen.area}")
+    rows: dict[str, dict[str, Any]] = area.measure(**({"rounds": chosen.rounds} if chosen.rounds else {}))
     if chosen.json:
         print(json.dumps({"area": chosen.area, "rows": rows}))
         return 0
@@ -28,6 +29,8 @@ def main() -> int:
     for name, row in rows.items():
         theirs = "-" if row["theirs"] is None else f"{row['theirs']:,}"
         print(f"{name:30} {row['value']:>10} {row['ours']:>14,} {theirs:>14}  {row['rounds']}   {row['unit']}")
+    if hasattr(area, "explain"):
+        print(area.explain(rows))
     return 0
 
 

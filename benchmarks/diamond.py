@@ -97,6 +97,9 @@ class Diamond:
         process.terminate()
         process.wait()
 
+    def pid(self, node: str) -> int:
+        return self._processes[node].pid
+
     def kill(self, node: str) -> float:
         """kill -9; the moment, monotonic."""
         process = self._processes.pop(node)
@@ -199,6 +202,9 @@ class Driver:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
                 self._process.kill()
+                self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def _read(self) -> Any:
         assert self._process.stdout is not None

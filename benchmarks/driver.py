@@ -8,6 +8,7 @@
                                                  error]], "ways": [[at, way, way_back, gateway]], "events": [{...}]}
     {"do": "bulk", "peer": "1.3", "count": 100, "size": 16384}       so many objects made at that server, one by one
     {"do": "peers"}                              what this server says of the others
+    {"do": "classes"}                            the names of the classes that it knows
 
 Times are monotonic seconds of this machine, so those of several processes compare. A request's delay counts from the
 moment at which it was said; `late` is how much later that was than its turn, which is this process's own slowness and
@@ -112,6 +113,9 @@ class Driver:
             operation = Operation(op="create", class_name="Blob", fields={"filling": os.urandom(size)})
             await self._node.transact([operation], server=self._node.server.parse(peer), deadline=DEADLINE_S)
         return {"seconds": time.monotonic() - begun}
+
+    async def do_classes(self) -> dict[str, Any]:
+        return {"classes": [each["name"] for each in self._node.classes()]}
 
     async def do_peers(self) -> dict[str, Any]:
         return {"peers": self._node.peers()}

@@ -18,6 +18,7 @@ ended first. It needs root, `ip`, and `nft` or `iptables`: `missing()` says what
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -32,6 +33,7 @@ PREFIX = "bplab"
 KINDS = ("silent", "forward", "backward", "down")
 DIAMOND = (("S", "D"), ("S", "G1"), ("S", "G2"), ("G1", "D"), ("G2", "D"))
 STOP_S = 8.0  # a server has 5 s to end
+_numbers = itertools.count(1)  # of the laboratories of this process
 
 
 class Cut(NamedTuple):
@@ -85,6 +87,7 @@ class Lab:
     """Namespaces and links, made on entering and removed on leaving."""
 
     def __init__(self, links: Sequence[tuple[str, str]] = DIAMOND) -> None:
+        self._number = next(_numbers)
         self.links = tuple(links)
         self.nodes = tuple(dict.fromkeys(end for link in self.links for end in link))
         self._processes: list[subprocess.Popen[Any]] = []
@@ -139,7 +142,7 @@ class Lab:
     # -- places
 
     def namespace(self, node: str) -> str:
-        return f"{PREFIX}-{os.getpid()}-{node}"
+        return f"{PREFIX}-{os.getpid()}-{self._number}-{node}"
 
     def inside(self, node: str) -> tuple[str, ...]:
         """The words before a command that make it run at that node; the process keeps its number."""
@@ -251,7 +254,7 @@ def _remove_abandoned() -> None:
     for line in run("ip", "netns", "list").splitlines():
         name = line.split()[0] if line.split() else ""
         parts = name.split("-")
-        if len(parts) != 3 or parts[0] != PREFIX or not parts[1].isdigit() or os.path.exists(f"/proc/{parts[1]}"):
+        if len(parts) < 3 or parts[0] != PREFIX or not parts[1].isdigit() or os.path.exists(f"/proc/{parts[1]}"):
             continue
         with suppress(LabError):
             for pid in run("ip", "netns", "pids", name).split():
