@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from identity.errors import NotFound
 from identity.names import Position, ServerId
 from node.asking import Changed, Operation
 from node.changing import Act, carry_out
@@ -48,6 +49,13 @@ class Owner:
     async def modify_for(self, peer: ServerId, request_id: bytes, question: Modify) -> ChangedAll:
         """Carry out another server's MODIFY, once, however often and after whatever restart it comes."""
         operations = [operation_untrusted(act) for act in question.acts]
+        if question.incarnation not in (0, self._database.incarnation):
+            raise NotFound(
+                f"{peer} means {self._database.server} of incarnation {question.incarnation}, and that is gone: this "
+                f"is another server under its id",
+                next_step=f"look what there is: bangpath @{self._database.server} class",
+                gone=True,
+            )
 
         def body(transaction: Transaction) -> tuple[Transaction, list[Act] | None, bytes]:
             record = transaction.answered(request_id)
@@ -66,6 +74,12 @@ class Owner:
         self._note("modified", peer=str(peer), number=transaction.sequence)
         outcomes = tuple(Outcome(each.reference.object, _sequence(each, transaction), each.done) for each in acts)
         return ChangedAll(self._database.incarnation, at, outcomes)
+
+    def answered(self, request_id: bytes) -> ChangedAll | None:
+        """The answer to another server's MODIFY that was carried out and not declared done; None: it was not."""
+        with self._database.view() as view:
+            record = self._database.answered(request_id)
+            return None if record is None else answer_again(record, view, at=at_of(self._position(), 0.0))
 
     def _position(self) -> Position | None:
         position = self._database.last_position(DATA)

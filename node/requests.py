@@ -5,6 +5,7 @@
                                                                               84 DONE     how far the rows reach
     85 MODIFY   a transaction on objects of the asked server                  86 CHANGED  what became of each operation
     87 PING                                                                   88 PONG
+    93 WITHDRAW the MODIFY of that number is wanted no more                   86 CHANGED if it was carried out, else 89
                                                                               89 FAILED   an error, raised again there
 
 An object travels as a packed leaf (`store.records`) with the wire form of its fields as body; its class is named by
@@ -122,11 +123,22 @@ class Act(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Modify(Message, frozen=True):
-    """MODIFY: all of these or none, at their owner, which is the asked server."""
+    """MODIFY: all of these or none, at their owner, which is the asked server.
+
+    `incarnation` is the owner's that is meant, 0: any. Numbers of another one's objects are not this one's (DESIGN N5).
+    """
 
     TYPE: ClassVar[int] = 85
     PRIORITY: ClassVar[Priority] = Priority.REQUEST
     acts: Annotated[tuple[Act, ...], msgspec.Meta(min_length=1, max_length=MAX_OPERATIONS)]
+    incarnation: Number = 0
+
+
+class Withdraw(Message, frozen=True):
+    """WITHDRAW: asked under the number of a MODIFY: what became of that, if it came; else it is never carried out."""
+
+    TYPE: ClassVar[int] = 93
+    PRIORITY: ClassVar[Priority] = Priority.REQUEST
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
@@ -190,7 +202,7 @@ class Failed(Message, frozen=True):
         return from_json(said)
 
 
-REQUESTS: dict[int, type[Message]] = table_of((Get, Query, Modify, Ping))
+REQUESTS: dict[int, type[Message]] = table_of((Get, Query, Modify, Ping, Withdraw))
 ANSWERS: dict[int, type[Message]] = table_of((Object, Rows, Done, ChangedAll, Pong, Failed))
 
 

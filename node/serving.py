@@ -3,6 +3,7 @@
     Asked --> read --> right? --> PING, GET      answered in the same tick, which is its own receipt
                                   QUERY          a task: rows in parts, as fast as the asker takes them
                                   MODIFY         a task: one transaction, its answer recorded beside it
+                    WITHDRAW       the record of that MODIFY, or that it will not be carried out
 
 Rules. Any server of the mesh may read what is distributed, if `[rights] query` matches it; to change something it must
 match `[rights] modify`. Private classes never leave. Only for own objects is *no such object* said. A MODIFY that comes
@@ -39,6 +40,7 @@ from node.requests import (
     Ping,
     Pong,
     Query,
+    Withdraw,
     at_of,
     matches,
     object_leaf,
@@ -123,6 +125,13 @@ class Serving:
     def _asked(self, asked: Asked, now: float) -> None:
         try:
             question = read_request_untrusted(asked.body)
+            if isinstance(question, Withdraw) or (asked.again and isinstance(question, Modify)):
+                known = self._owner.answered(asked.request_id)  # before any refusal, which would say that it is not
+                if known is not None:
+                    self._answer(asked, known)
+                    return
+            if isinstance(question, Withdraw):
+                raise Refused(f"{self._server} has not carried it out, and will not", withdrawn=True)
             if self._refusing:
                 raise Exhausted(self._refusing, next_step="ask again when it is back")
             if isinstance(question, Ping):
