@@ -54,6 +54,7 @@ In reading order:
     importing.py    rows into a node, in chunks: resumable, never half in silence
     airports.py     the real data of the mesh, and which server owns which
     children.py     one child process: started, awaited, watched, stopped
+    mesh_control.py servers killed and revived, links cut and mended, of a mesh that runs
     mesh.py         six servers on one machine: the supervisor
     mesh_view.py    what the supervisor shows
     http/  cli/     the same words over HTTP, and the command; each has its own map

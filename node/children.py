@@ -70,15 +70,18 @@ class Child:
             self._life = -1
 
 
-async def start(server: str, directory: Path) -> Child:
-    """Start the server of a directory and wait until it serves. Raises `Refused` with its last words."""
+async def start(server: str, directory: Path, *words: str) -> Child:
+    """Start the server of a directory and wait until it serves; `words` are more of `run`'s options.
+
+    Raises `Refused` with its last words.
+    """
     life_end, life = os.pipe()
     ready, ready_end = os.pipe()
     log = (directory / LOG).open("ab")
     log_size = log.tell()
     try:
         process = await trio.lowlevel.open_process(
-            command(directory, "run", "--ready-fd", str(ready_end), "--life-fd", str(life_end)),
+            command(directory, "run", "--ready-fd", str(ready_end), "--life-fd", str(life_end), *words),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -54,6 +54,7 @@ SHELLS = {
     "node.fan_out": "one task for each owner asked",
     "node.http": "the node's HTTP",
     "node.mesh": "the mesh's supervisor",
+    "node.mesh_control": "kills and revives its servers",
     "node.mesh_view": "what it shows",
     "node.newcomer": "the task that joins",
     "node.node": "one nursery",
