@@ -107,6 +107,13 @@ class Unreachable(BangpathError):
     exit_code = 4
 
 
+class Stale(Unreachable):
+    """Who was reached holds a copy, but an older one than was asked for; `details` say which."""
+
+    kind = "stale"
+    exit_code = 3
+
+
 class OutcomeUnknown(BangpathError):
     """The request was sent and may have been carried out; ask before repeating it."""
 
@@ -134,8 +141,8 @@ class Exhausted(BangpathError):
 KINDS: dict[str, type[BangpathError]] = {
     each.kind: each
     for each in (
-        LocalMistake, Refused, Forbidden, NotFound, Conflict, PeerMisbehaved, Unreachable, OutcomeUnknown, Damaged,
-        Exhausted,
+        LocalMistake, Refused, Forbidden, NotFound, Conflict, PeerMisbehaved, Unreachable, Stale, OutcomeUnknown,
+        Damaged, Exhausted,
     )
 }  # fmt: skip
 

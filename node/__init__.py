@@ -40,12 +40,16 @@ In reading order:
     standpoint.py   what this server sees of the mesh, and how it asks the others
     watching.py     once a second, a look at how everything goes
     saying.py       the same as words of the node
+    answering.py    get and query as words of the node
     reporting.py    status, peers, servers, feeds, mirrors, classes: what a server says of itself
     asking.py       what a question sees of the node (vocabulary)
+    wanted.py       how good an answer must be: consistency, max_age, after
+    racing.py       several who may answer, one after another: the first good answer wins
     lookup.py       one question about one object
     language.py     the text form of a question, and the Python builder
     sentences.py    from the grammar's pieces (language.lark) to a question
     federate.py     a query over all owners, merged in order, with the completeness report
+    tellers.py      who may tell one owner's rows, and in which order
     fan_out.py      its shell: one task a source, rows given on as they become certain
     calls.py        what a client says to a node, word by word, and how answers are read
     client.py       what people import: a connection to a node; trio and blocking twins

@@ -1,6 +1,7 @@
 """What this server tells the mesh of itself in its registry feed: its `Server` object, and the classes it adopted.
 
     at each start   chain, name, addresses as they are now --> the one own Server object, if that says otherwise
+    mirror, unmirror   its mirrors: whom others may ask in an owner's place
     certificate     the last link of our own chain, which must be ours
     define, adopt   the class --> an own Class object (the store makes it) --> directory, replication
 
@@ -19,6 +20,7 @@ from identity.errors import BangpathError, Refused
 from identity.keys import Keys
 from identity.trust import Certificate, check_validity
 from node.config import Config
+from node.directory import MAX_MIRRORS, MAX_MIRRORS_TEXT
 from store.definitions import ClassDefinition
 from store.reading import View
 
@@ -37,6 +39,7 @@ async def announce(parts: Parts, certificate: Certificate, chain: Sequence[bytes
         "name": parts.config.name,
         "chain": list(chain),
         "addresses": [list(each) for each in parts.addresses()],
+        "mirrors": announced_mirrors(parts) or None,
     }
     with parts.database.view() as view:
         standing = _own_object(view, certificate)
@@ -53,6 +56,19 @@ async def announce(parts: Parts, certificate: Certificate, chain: Sequence[bytes
         _learn(parts, reference)
     else:
         parts.directory.learn_object(standing.reference.server, standing.reference.object, standing)
+
+
+def announced_mirrors(parts: Parts) -> list[str]:
+    """The patterns that others may ask us for in their owner's place: the first that fit into the bounds.
+
+    A feed that everybody carries must stay small; who mirrors more than that is asked for less.
+    """
+    if "mirrors" in parts.config.without:
+        return []
+    texts = [pattern.text for pattern, _ in parts.mirroring.patterns()][:MAX_MIRRORS]
+    while sum(map(len, texts)) > MAX_MIRRORS_TEXT:
+        texts.pop()
+    return texts
 
 
 async def define(parts: Parts, definition: ClassDefinition) -> dict[str, Any]:

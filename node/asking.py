@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from store.reading import View
     from store.records import Stored
 
+MAX_HOLDERS = 8  # asked in an owner's place: further ones would hardly be luckier
+
 Kind = Literal["owned", "mirrored", "cached", "owner"]
 Done = Literal["created", "updated", "unchanged", "deleted"]
 
@@ -33,9 +35,11 @@ Done = Literal["created", "updated", "unchanged", "deleted"]
 class Found(NamedTuple):
     """An object, and what this answer is worth.
 
-    `kind`: "owned" here, "mirrored" here, "cached" here, or from the "owner" just now (a carrier's rows are
-    "mirrored"). `position` is the owner's, up to which the answer is known to be true; `age` is seconds since that
-    was proven current; `path` is who handed it on, the owner first and this server last.
+    `kind`: "owned" here, from the "owner" just now, "mirrored" here or by another server, or "cached": kept by chance.
+    `position` is the owner's, up to which the answer is known to be true; `age` is seconds since that was proven
+    current; `path` is who handed it on, the owner first and this server last. `owner_unreachable_since`: for how many
+    seconds the owner has not been reached, where that is why another one answered; None: it is reached, or not asked.
+    `by`: who answered, where that is not the owner.
     """
 
     reference: Reference
@@ -46,6 +50,8 @@ class Found(NamedTuple):
     position: Position | None
     age: float | None
     path: tuple[ServerId, ...]
+    owner_unreachable_since: float | None = None
+    by: ServerId | None = None
 
 
 class Changed(NamedTuple):
@@ -77,13 +83,16 @@ class Holding(NamedTuple):
 class RowPart(NamedTuple):
     """Rows of one answer, in the order that was asked for. `last`: nothing follows.
 
-    `position` and `age` are those of the owner's feed at whoever answered; `rows` may be empty.
+    `position` and `age` are those of the owner's feed at whoever answered, `path` and `by` as in `Found`;
+    `rows` may be empty.
     """
 
     rows: list[Found]
     last: bool
     position: Position | None
     age: float | None
+    path: tuple[ServerId, ...]
+    by: ServerId | None = None
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +133,10 @@ class Asking(Protocol):
         """By whom the updates of `server` come here: the owner first, this server last."""
 
     def silent_since(self, server: ServerId) -> float | None:
-        """Since when nothing reaches `server`; None when it is reached, or was not yet tried."""
+        """Since when nothing reaches `server`, by `now()`; None when it is reached, or was not yet tried."""
+
+    def shows(self, stored: Stored) -> bool:
+        """Whether a copy of another owner's object may be answered with; not with the mirrors switched off."""
 
     def owners(self, class_name: str, servers: Pattern | None) -> list[ServerId]:
         """Who has adopted the class, by the directory known here; this server included. Sorted."""
@@ -132,16 +144,28 @@ class Asking(Protocol):
     def knows(self, server: ServerId) -> bool:
         """Whether the directory known here has this server."""
 
-    def carriers(self, owner: ServerId) -> list[ServerId]:
-        """Reachable neighbours that are known to hold the owner's whole data feed."""
+    def holders(self, owner: ServerId) -> list[ServerId]:
+        """Who may answer in the owner's place, best first, at most `MAX_HOLDERS`; neighbours of ours or not."""
+
+    def neighbours(self) -> list[ServerId]:
+        """Who is reached now, nearest in the name tree first."""
 
     def registry_report(self) -> list[dict[str, Any]]:
         """What the directory is worth: `{server, position, age}` of each registry feed known here."""
 
     async def ask_object(
-        self, server: ServerId, object: ObjectId, *, holder: ServerId | None = None, deadline: float
+        self,
+        server: ServerId,
+        object: ObjectId,
+        *,
+        holder: ServerId | None = None,
+        cached: bool = False,
+        deadline: float,
     ) -> Found:
-        """The object from its owner, or as `holder` mirrors it. `NotFound` only on the owner's word."""
+        """The object from its owner, or as `holder` mirrors it. `NotFound` only on the owner's word.
+
+        `cached`: a copy that the holder keeps by chance will do.
+        """
 
     def ask_rows(
         self, server: ServerId, question: Question, *, owner: ServerId | None = None, deadline: float

@@ -1,13 +1,13 @@
 """What a client says to a node, word by word, before any socket: the one list that both twins of `node.client` speak.
 
     word        call                                                    answer, as the client gives it
-    get         GET    /v1/objects/1.2/42?consistency=nearest           {reference, class, sequence, fields, kind, ...}
+    get         GET    /v1/objects/1.2/42?consistency=local&max_age=5   {reference, class, sequence, fields, kind, ...}
     create      POST   /v1/objects            {class, fields}           {reference, sequence, position}
     update      PATCH  /v1/objects/1.2/42     {fields}  If-Match: 17    the same
     replace     PUT    /v1/objects/1.2/42     {fields}  If-Match: 17    the same
     delete      DELETE /v1/objects/1.2/42               If-Match: 17    the same
     transact    POST   /v1/transactions       [{op, ...}]               {results, position}
-    query       POST   /v1/query              {query, consistency}      rows, and the completeness at their end
+    query       POST   /v1/query              {query, max_age, ...}     rows, and the completeness at their end
     block       POST   /v1/peers/1.2/block    {direction}               {server, blocked}; unblock: DELETE
     status ...  GET    /v1/status, /v1/peers ...                        a map or a list
 
@@ -41,8 +41,12 @@ class Call(NamedTuple):
     changes: bool = False
 
 
-def get(reference: str, *, consistency: str = "nearest", deadline: float | None = None) -> Call:
-    return Call("GET", _object_path(reference) + _parameters(consistency=consistency, deadline=deadline))
+def get(reference: str, **wanted: Any) -> Call:
+    """`wanted`: consistency, max_age, after (a position or several), deadline."""
+    said = _said(wanted)
+    if not isinstance(said.get("after", ""), str):
+        said["after"] = ",".join(map(str, said["after"]))
+    return Call("GET", _object_path(reference) + _parameters(**said))
 
 
 def create(class_name: str, fields: Mapping[str, Any], *, server: str | None = None) -> Call:
@@ -66,9 +70,14 @@ def transact(operations: Sequence[Mapping[str, Any]]) -> Call:
     return Call("POST", "/v1/transactions", _body(operations), changes=True)
 
 
-def query(text: str, *, consistency: str = "nearest", deadline: float | None = None) -> Call:
-    said = {"query": text, "consistency": consistency, **({"deadline": deadline} if deadline else {})}
-    return Call("POST", "/v1/query", _body(said), accept=NDJSON)
+def query(text: str, **wanted: Any) -> Call:
+    """`wanted` as for `get`."""
+    return Call("POST", "/v1/query", _body({"query": text, **_said(wanted)}), accept=NDJSON)
+
+
+def _said(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said of it: a `max_age` of 0 is, an `after` without positions is not."""
+    return {name: value for name, value in wanted.items() if value is not None and value != () and value != []}
 
 
 def show(what: str) -> Call:

@@ -20,7 +20,7 @@ import select
 import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from identity.errors import BangpathError, LocalMistake, Refused, Unreachable
@@ -83,15 +83,24 @@ def _hung_up(fileno: int) -> bool:
     return bool(poll.poll(0))
 
 
+class Wanted(TypedDict, total=False):
+    """How good an answer must be (node.wanted), and by when it must come, in seconds from now."""
+
+    consistency: str
+    max_age: float | None
+    after: str | Sequence[str] | None
+    deadline: float | None
+
+
 class Words:
     """The words, said once. `call` gives the answer in `Blocking`, and something to await in `Client`."""
 
     def call(self, call: Call) -> Any:
         raise LocalMistake("a twin of the client says how a call is made")  # pragma: no cover
 
-    def get(self, reference: str, *, consistency: str = "nearest", deadline: float | None = None) -> Any:
+    def get(self, reference: str, **wanted: Unpack[Wanted]) -> Any:
         """The object `1.2/42` as `{reference, class, sequence, fields, kind, position, age, path}`."""
-        return self.call(calls.get(reference, consistency=consistency, deadline=deadline))
+        return self.call(calls.get(reference, **wanted))
 
     def create(self, class_name: Any, fields: Mapping[str, Any], *, server: str | None = None) -> Any:
         """A new object of a class (its name, or one made by `bangpath.stored`): `{reference, sequence, position}`."""
@@ -147,7 +156,6 @@ class Words:
     def invite(self, server: str, *, valid_s: int = 86_400) -> Any:
         """A ticket by which a new server joins: `{ticket, server, expires_ms}`."""
         return self.call(calls.invite(server, valid_s=valid_s))
-
 
     def block(self, server: str, direction: str = "both") -> Any:
         """Drop another server's packets at this one's port, until it restarts: `in`, `out` or `both`."""
@@ -209,10 +217,10 @@ class Blocking(Words):
         if not wire.recycle():
             self.close()
 
-    def lines(self, text: str, *, consistency: str = "nearest", deadline: float | None = None) -> Iterator[bytes]:
+    def lines(self, text: str, **wanted: Unpack[Wanted]) -> Iterator[bytes]:
         """A query's answer as NDJSON lines, unread: rows, then `{"completeness": ...}`."""
         lines, refusal = Lines(), b""
-        for status, piece in self.pieces(calls.query(text, consistency=consistency, deadline=deadline)):
+        for status, piece in self.pieces(calls.query(text, **wanted)):
             if status >= 400:
                 refusal += piece
                 if not piece:
@@ -221,19 +229,19 @@ class Blocking(Words):
                 yield from lines.feed(piece)
         yield from lines.end()
 
-    def rows(self, text: str, *, consistency: str = "nearest", deadline: float | None = None) -> Iterator[Any]:
+    def rows(self, text: str, **wanted: Unpack[Wanted]) -> Iterator[Any]:
         """The rows of a query as they come; the completeness report stands in `self.completeness` afterwards."""
         self.completeness: Any = None
-        for line in self.lines(text, consistency=consistency, deadline=deadline):
+        for line in self.lines(text, **wanted):
             for kind, said in calls.read_rows([line]):
                 if kind == "row":
                     yield said
                 else:
                     self.completeness = said
 
-    def query(self, text: str, *, consistency: str = "nearest", deadline: float | None = None) -> dict[str, Any]:
+    def query(self, text: str, **wanted: Unpack[Wanted]) -> dict[str, Any]:
         """`{rows, completeness}`, all at once."""
-        rows = list(self.rows(text, consistency=consistency, deadline=deadline))
+        rows = list(self.rows(text, **wanted))
         return {"rows": rows, "completeness": self.completeness}
 
     def _connected(self) -> tuple[Wire, socket.socket]:
@@ -318,13 +326,11 @@ class Client(Words):
             if not wire.recycle():
                 self.close()
 
-    async def rows(
-        self, text: str, *, consistency: str = "nearest", deadline: float | None = None
-    ) -> AsyncGenerator[Any, None]:
+    async def rows(self, text: str, **wanted: Unpack[Wanted]) -> AsyncGenerator[Any, None]:
         """The rows of a query as they come; the completeness report stands in `self.completeness` afterwards."""
         self.completeness: Any = None
         lines, refusal = Lines(), b""
-        async with aclosing(self.pieces(calls.query(text, consistency=consistency, deadline=deadline))) as answer:
+        async with aclosing(self.pieces(calls.query(text, **wanted))) as answer:
             async for status, piece in answer:
                 if status >= 400:
                     refusal += piece
@@ -337,9 +343,9 @@ class Client(Words):
                     else:
                         self.completeness = said
 
-    async def query(self, text: str, *, consistency: str = "nearest", deadline: float | None = None) -> dict[str, Any]:
+    async def query(self, text: str, **wanted: Unpack[Wanted]) -> dict[str, Any]:
         """`{rows, completeness}`, all at once."""
-        async with aclosing(self.rows(text, consistency=consistency, deadline=deadline)) as rows:
+        async with aclosing(self.rows(text, **wanted)) as rows:
             every = [row async for row in rows]
         return {"rows": every, "completeness": self.completeness}
 

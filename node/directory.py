@@ -3,6 +3,7 @@
     HELLO of a peer ------------+                          +--> keys: who signs a feed, whom a handshake must meet
     own chain (all ancestors) --+--> Entry per server ------+--> addresses: where to dial
     registry feeds, applied ----+                          +--> classes: whose objects a query must ask for
+                                                           +--> mirrors: whom to ask when an owner is silent
 
 Rules. A server enters by a chain that leads to a pinned root, however that chain came, and by nothing else. A higher
 incarnation replaces the entry of a lower one; the signing keys of lower ones stay, for what they signed stays readable
@@ -30,6 +31,9 @@ from store.registry import definition_of_class_untrusted, read_registry_leaf_unt
 
 Address = tuple[str, int]
 
+MAX_MIRRORS = 64  # patterns that one server announces
+MAX_MIRRORS_TEXT = 4096  # characters of all of them: every server of the mesh carries them
+
 MAX_SERVERS = 1 << 16  # entries; a mesh beyond that wants zones (DESIGN F3), not a longer list
 
 
@@ -42,6 +46,7 @@ class Entry(msgspec.Struct):
     name: str = ""
     addresses: tuple[Address, ...] = ()
     classes: dict[int, tuple[str, bytes]] = msgspec.field(default_factory=dict)  # object -> name, fingerprint
+    mirrors: tuple[Pattern, ...] = ()  # whose data feeds it keeps, as it says
 
     @property
     def incarnation(self) -> int:
@@ -158,6 +163,17 @@ class Directory:
             if (servers is None or servers.matches(entry.server)) and entry.has_adopted(class_name, fingerprint)
         ]
 
+    def mirrors_of(self, owner: ServerId) -> list[ServerId]:
+        """Who announces to mirror this owner, the nearest to this server in the name tree first.
+
+        Near in the tree is mostly near on the ground, and on our side where the mesh has come apart.
+        """
+        found = [each.server for each in self._entries.values() if any(owner in one for one in each.mirrors)]
+        return sorted(
+            (each for each in found if each not in (owner, self._own)),
+            key=lambda each: (distance(self._own, each), each),
+        )
+
     def adopters(self) -> Mapping[tuple[str, bytes], list[ServerId]]:
         """Every class that anybody adopted, with those who did."""
         found: dict[tuple[str, bytes], list[ServerId]] = {}
@@ -185,6 +201,7 @@ class Directory:
             return
         name = fields.get("name")
         entry.name = name[:256] if isinstance(name, str) else ""
+        entry.mirrors = _mirrors_untrusted(fields.get("mirrors"))
         self.learn_addresses(owner, _addresses_untrusted(fields.get("addresses")))
 
     def _learn(self, links: Sequence[Certificate], chain: Sequence[bytes]) -> None:
@@ -199,10 +216,21 @@ class Directory:
                 self._changed[server] = None
             elif _is_newer(certificate, known.certificate):
                 if known.incarnation != certificate.incarnation:
-                    known.classes, known.addresses = {}, ()
+                    known.classes, known.addresses, known.mirrors = {}, (), ()
                 if known.certificate.exchange_key != certificate.exchange_key:
                     self._changed[server] = None
                 known.certificate, known.chain = certificate, tuple(chain[: place + 1])
+
+
+def distance(one: ServerId, other: ServerId) -> int:
+    """Steps in the name tree: 1.2 and 1.3 are two apart, by way of 1."""
+    a, b = one.components, other.components
+    shared = 0
+    for left, right in zip(a, b, strict=False):
+        if left != right:
+            break
+        shared += 1
+    return len(a) + len(b) - 2 * shared
 
 
 def _is_newer(one: Certificate, other: Certificate) -> bool:
@@ -230,3 +258,19 @@ def _addresses_untrusted(said: object) -> tuple[Address, ...]:
         and type(each[1]) is int
         and 0 < each[1] < 65536
     )
+
+
+def _mirrors_untrusted(said: object) -> tuple[Pattern, ...]:
+    """Those that make sense of what a Server object says."""
+    if not isinstance(said, list):
+        return ()
+    found, length = [], 0
+    for each in said[:MAX_MIRRORS]:
+        length += len(each) if isinstance(each, str) else 0
+        if length > MAX_MIRRORS_TEXT:
+            break
+        try:
+            found.append(Pattern.from_text_untrusted(each))
+        except PeerMisbehaved:
+            continue
+    return tuple(found)

@@ -4,17 +4,16 @@
     1.1   ----+-->  Merge  -->  give(rows)           each source waits when its rows pile up (HELD_ROWS);
     1.2   ---/                                       a slow taker slows them all, and nothing grows
 
-What is decided stands in `node.federate`; this file only waits. When an owner is silent its carriers are asked, then
-our cached copies are shown as what they are. When the limit is reached the rest is cancelled. A long scan of our own
-tables lets others run after each SLICE rows, on the same view throughout. A server that the question names and the
-directory does not know is told as unreachable; one that is known and has not the class is left out.
+What is decided stands in `node.federate`; this file only waits. Of an owner and those who mirror it, the first that
+begins with rows as good as was asked for tells them (`node.racing`, as in `node.lookup`); when it breaks off, another
+goes on. Then our cached copies are shown as what they are. When the limit is reached the rest is cancelled. A long scan
+of our own tables lets others run after each SLICE rows, on the same view throughout. A server that the question names
+and the directory does not know is told as unreachable; one that is known and has not the class is left out.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
@@ -24,7 +23,10 @@ from identity.names import Pattern, ServerId
 from node import language
 from node.asking import Found, Holding, RowPart
 from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
-from node.lookup import PATIENCE_S, check_consistency
+from node.lookup import unreachable_for
+from node.racing import race
+from node.tellers import OWNER, Tellers, Telling
+from node.wanted import NEAREST, Wanted
 from store.query import Question, check_question, compile_filter, reference_key, sort_key
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ async def ask(
     question: str | Question,
     *,
     servers: Pattern | None = None,
-    consistency: str = "nearest",
+    wanted: Wanted = NEAREST,
     deadline: float,
 ) -> QueryAnswer:
     """The whole answer at once. Raises as `stream`."""
@@ -60,7 +62,7 @@ async def ask(
     async def give(more: list[Found]) -> None:
         rows.extend(more)
 
-    report = await stream(asking, question, give, servers=servers, consistency=consistency, deadline=deadline)
+    report = await stream(asking, question, give, servers=servers, wanted=wanted, deadline=deadline)
     return QueryAnswer(rows, report)
 
 
@@ -70,7 +72,7 @@ async def stream(
     give: Give,
     *,
     servers: Pattern | None = None,
-    consistency: str = "nearest",
+    wanted: Wanted = NEAREST,
     deadline: float,
 ) -> dict[str, Any]:
     """Give the rows in their final order as they become certain; the completeness report at the end.
@@ -78,7 +80,6 @@ async def stream(
     `deadline` is absolute, in the node's monotonic seconds; owners that have not answered by then are unreachable.
     Raises `Refused` for a question that makes no sense, or of a class that nobody known here has.
     """
-    check_consistency(consistency)
     if isinstance(question, str):
         question, servers = language.parse(question)
     owners = asking.owners(question.class_name, servers)
@@ -88,7 +89,7 @@ async def stream(
             next_step=f"bangpath @{asking.server} class, and bangpath @{asking.server} servers",
             **{"class": question.class_name},
         )
-    work = _FanOut(asking, question, owners, consistency, deadline)
+    work = _FanOut(asking, question, owners, wanted, deadline)
     work.note_unknown(each for each in (servers.named() if servers else ()) if not asking.knows(each))
     return await work.run(give)
 
@@ -97,15 +98,15 @@ class _FanOut:
     """One question under way."""
 
     def __init__(
-        self, asking: Asking, question: Question, owners: list[ServerId], consistency: str, deadline: float
+        self, asking: Asking, question: Question, owners: list[ServerId], wanted: Wanted, deadline: float
     ) -> None:
         self._asking = asking
         self._question = pushed_down(question)
         self._trim = trimmer(question)
-        self._consistency = consistency
+        self._wanted = wanted
         self._deadline = deadline
         self._holdings = {owner: asking.holding(owner) for owner in owners}
-        self._plan = plan(owners, own=asking.server, holdings=self._holdings, consistency=consistency)
+        self._plan = plan(owners, own=asking.server, holdings=self._holdings, wanted=wanted)
         self._owners = {owner: Owner(owner) for owner in owners}
         self._merge = Merge(_checked_key(asking, question), limit=question.limit)
         self._news = trio.Event()  # a source has rows or has ended
@@ -161,82 +162,89 @@ class _FanOut:
                 for rows in self._scan(view, owners):
                     found = []
                     for stored in rows:
-                        kind, position, age, path = told[stored.reference.server]
-                        found.append(
-                            Found(
-                                stored.reference, stored.class_name, stored.sequence, stored.fields,
-                                kind, position, age, path,
-                            )
-                        )  # fmt: skip
+                        worth = told[stored.reference.server]
+                        found.append(Found(stored.reference, stored.class_name, stored.sequence, stored.fields, *worth))
                     await self._add(source, found)
         except BangpathError as error:
             self._refuse(error)
             return
         self._end(source)
 
-    def _worth(self, owner: ServerId, holding: Holding) -> tuple[str, Any, float | None, tuple[ServerId, ...]]:
-        """What a row of this owner says of itself, equal for all of them."""
-        own = owner == self._asking.server
-        kind, age = ("owned", 0.0) if own else ("mirrored", holding.age)
-        path = self._asking.path_to(owner)
-        self._owners[owner].answered(kind, position=holding.position, age=age, path=path)
-        return kind, holding.position, age, path
+    def _worth(self, owner: ServerId, holding: Holding) -> tuple[Any, ...]:
+        """What a row of this owner says of itself, equal for all of them: the rest of a `Found`."""
+        asking, about = self._asking, self._owners[owner]
+        own = owner == asking.server
+        kind, age, by = ("owned", 0.0, None) if own else ("mirrored", holding.age, asking.server)
+        path = asking.path_to(owner)
+        about.since = unreachable_for(asking, owner, asked_at=None) if about.since is None and not own else about.since
+        about.answered(kind, position=holding.position, age=age, path=path, by=by)
+        return kind, holding.position, age, path, None, by  # of its silence the report tells, once
 
     def _scan(self, view: View, owners: tuple[ServerId, ...]) -> Iterator[list[Stored]]:
         pattern = Pattern(",".join(map(str, owners)))
         return view.select_batches(self._question, servers=pattern, size=SLICE)
 
     async def _tell_asked(self, owner: ServerId, source: int) -> None:
-        """An owner's rows: from itself, else from a carrier, else what we have cached."""
-        nearest = self._consistency != "owner"
-        holders = self._asking.carriers(owner) if nearest else []
-        if await self._ask_one(owner, source, impatient=bool(holders)):
+        """An owner's rows: from itself, else from who mirrors it, else what we have cached."""
+        about, asked_at = self._owners[owner], self._asking.now()
+        tellers = Tellers(self._asking, self._question, self._wanted, about, deadline=self._deadline)
+        tried: set[str] = set()
+        told: Telling | None = None
+        try:
+            while True:
+                async with self._line:  # to its first rows only: the merge moves when everybody has begun
+                    raced = await race(tellers.attempts(tried), deadline=self._deadline, is_final=_is_refusal)
+                for error in raced.errors.values():
+                    about.failed(error)
+                told = raced.answer
+                await tellers.close(but=told)
+                if told is None or await self._tell(owner, source, told):
+                    break
+                tried.add(told.name)
+        except Refused as error:  # the owner has spoken; nobody is asked behind its back
+            about.failed(error)
+            about.how = "refused"
+            self._end(source)
             return
-        for holder in holders:
-            if await self._ask_one(owner, source, holder=holder):
-                return
-        if holders and await self._ask_one(owner, source):  # slow, not silent: now it has all the time there is
-            return
-        if nearest:
+        finally:
+            await tellers.close()
+        if owner != self._asking.server and (told is None or told.holder is not None):
+            about.since = unreachable_for(self._asking, owner, asked_at=asked_at)
+        if told is None:
+            await self._tell_nothing(owner, source)
+
+    async def _tell_nothing(self, owner: ServerId, source: int) -> None:
+        """Nobody told its rows, or none that are good enough."""
+        about = self._owners[owner]
+        if about.error is None:
+            about.failed(Unreachable(f"no answer of {owner} within the deadline", server=str(owner)))
+        if self._wanted.consistency == "nearest" and about.how != "stale":
             await self._tell_cached(owner, source)
         else:
             self._end(source)
 
-    async def _ask_one(
-        self, owner: ServerId, source: int, *, holder: ServerId | None = None, impatient: bool = False
-    ) -> bool:
-        """Rows of `owner` from itself or from `holder`; whether the answer ended well.
-
-        `impatient`: others could tell the same, so it has PATIENCE_S to begin.
-        """
-        about = self._owners[owner]
-        answer = (
-            self._asking.ask_rows(owner, self._question, deadline=self._deadline)
-            if holder is None
-            else self._asking.ask_rows(holder, self._question, owner=owner, deadline=self._deadline)
-        )
-        how = "owner" if holder is None else "mirrored"
-        path = (owner, self._asking.server) if holder is None else (owner, holder, self._asking.server)
+    async def _tell(self, owner: ServerId, source: int, told: Telling) -> bool:
+        """The rows of one teller, to their end; whether the answer ended well."""
+        about, part, parts = self._owners[owner], told.first, told.parts
+        if parts is None:
+            self._holdings[owner] = self._asking.holding(owner)
+            await self._tell_here((owner,), source)
+            return True
         ended = False
         try:
-            async with aclosing(answer) as parts:
-                async with self._line:  # to its first rows only: the merge moves when everybody has begun
-                    part = await self._first(parts, owner, impatient=impatient)
-                while part is not None:
-                    self._check_continues(about, part)
-                    about.answered(how, position=part.position, age=part.age, path=path)
-                    await self._add(source, part.rows)
-                    ended = part.last
-                    part = await anext(parts, None)
+            while part is not None:
+                self._check_continues(about, part)
+                about.answered(told.how, position=part.position, age=part.age, path=part.path, by=part.by)
+                await self._add(source, part.rows)
+                ended = part.last
+                part = await anext(parts, None)
             if not ended:
-                raise Unreachable(f"{holder or owner} broke off its answer")
+                raise Unreachable(f"{told.holder or owner} broke off its answer")
         except BangpathError as error:
             about.failed(error)
             about.broken = self._merge.forget(source) or about.broken
             about.how = "unreachable"
-            if not isinstance(error, Refused) or holder is not None:
-                return False
-            about.how = "refused"  # the owner has spoken; nobody is asked behind its back
+            return False
         self._end(source)
         return True
 
@@ -249,15 +257,9 @@ class _FanOut:
         if about.broken and self._question.order and part.position != about.position:
             raise Unreachable(f"{about.server} broke off, and what others hold of it is not of the same position")
 
-    async def _first(self, parts: AsyncGenerator[RowPart, None], owner: ServerId, *, impatient: bool) -> RowPart | None:
-        """The first part of an answer. Raises `Unreachable` when patience ends before it comes."""
-        with trio.move_on_after(PATIENCE_S if impatient else math.inf):
-            return await anext(parts, None)
-        raise Unreachable(f"{owner} did not begin to answer within {PATIENCE_S:.0f} s", server=str(owner))
-
     async def _tell_cached(self, owner: ServerId, source: int) -> None:
-        """What we happen to hold of an owner that was not reached, or not to be asked."""
-        about = self._owners[owner]
+        """What we happen to hold of an owner that was not reached, or not to be asked: only a part of its rows."""
+        about, own = self._owners[owner], self._asking.server
         ages = []
         try:
             with self._asking.view() as view:
@@ -265,20 +267,24 @@ class _FanOut:
                     found = [
                         Found(
                             each.reference, each.class_name, each.sequence, each.fields,
-                            "cached", None, self._asking.age_of(each), (self._asking.server,),
+                            "cached", None, self._asking.age_of(each), (own,), None, own,
                         )
-                        for each in rows
+                        for each in rows if self._asking.shows(each)
                     ]  # fmt: skip
-                    ages += [each.age for each in found if each.age is not None]
-                    await self._add(source, found)
+                    good = [each for each in found if not self._fault(each)]
+                    ages += [each.age for each in good if each.age is not None]
+                    await self._add(source, good)
         except BangpathError as error:
             self._refuse(error)
             return
         if ages:
-            about.answered("cached", position=None, age=max(ages), path=(self._asking.server,))
-        elif self._consistency == "local":
+            about.answered("cached", position=None, age=max(ages), path=(own,), by=own)
+        elif self._wanted.consistency == "local":
             about.answered("not asked", position=None, age=None, path=())
         self._end(source)
+
+    def _fault(self, row: Found) -> str:
+        return self._wanted.fault(row.reference.server, position=None, age=row.age, by_owner=False)
 
     async def _add(self, source: int, rows: list[Found]) -> None:
         """Hand rows to the merge, then wait while too many of this source are waiting there."""
@@ -308,3 +314,7 @@ def _checked_key(asking: Asking, question: Question) -> Callable[[Found], bytes]
         return lambda row: reference_key(row.reference)
     key = sort_key(definition, question.order)
     return lambda row: key(row.reference, row.fields)
+
+
+def _is_refusal(name: str, error: BangpathError) -> bool:
+    return name == OWNER and isinstance(error, Refused)

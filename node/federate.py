@@ -1,19 +1,28 @@
 """One question to many owners: who is asked, how their ordered rows become one, and what the answer is worth.
 
-    plan        owner by owner:  ours -> here    mirrored whole -> here    else -> ask the owner
-                 its owner silent -> a carrier   -> our cached copies (said to be so) -> unreachable
+    plan        owner by owner:  ours -> here    mirrored whole and as good as was asked for -> here    else -> ask
+                 the owner, then who mirrors it  -> our cached copies (said to be so) -> stale, or unreachable
 
     merge       source A   1 4 7 .          taken so far  1 2 4          . still to come
                 source B   2 9 .            waiting       7 | 9          7 < 9, but A's next may be 8
                 A row is certain when no source that still sends can send a smaller one.
 
-    report      {whole, owners: [{server, how, position, age, path, rows}], directory}          (DESIGN A3)
+    report      {whole, summary, owners: [{server, how, position, age, path, rows, since}], directory}   (DESIGN A3)
+
+    how         owned        here
+                owner        by the owner, just now
+                mirrored     by a mirror that holds its whole feed up to the position that is told
+                cached       only those of its rows that are kept by chance: never whole
+                stale        only copies were reached that are older than was asked for; none of their rows is given
+                unreachable  nobody who could tell                 refused    by the owner
+                not asked    consistency local, and nothing of it is held here
 
 Rules. Filters and the limit travel to the owners (a limit of 10 needs 10 of each). Ties end by reference, so that two
 nodes asked the same give the same rows in the same order. `whole` is true when every matching owner was answered by
 itself, or by a mirror that holds its whole feed up to the position that is told; it is relative to the directory, which
-the report names with its positions. A server asked for by its exact name that the directory does not know matches too,
-and is told as unreachable. An owner that fell silent after some of its rows had left is told as broken off.
+the report names with its positions. Where an owner was not reached, `since` says for how many seconds. A server asked
+for by its exact name that the directory does not know matches too, and is told as unreachable. An owner that fell
+silent after some of its rows had left is told as broken off.
 
 Pure: values in, values out. Who waits for whom is `node.fan_out`.
 """
@@ -30,29 +39,35 @@ import msgspec
 from identity.errors import BangpathError
 from identity.names import Position, ServerId
 from node.asking import Found, Holding
+from node.wanted import Wanted
 from store.query import Question
 
 WHOLE_HOW = ("owned", "owner", "mirrored")
+NOT_HELD = Holding("none", None, None, False)
+Path = tuple[ServerId, ...]
 Key = bytes  # of `store.query.sort_key`: its order is the one that the question asks, and no two rows have one
 
 
 class Plan(NamedTuple):
-    """Whose rows are here, who must be asked, and who may not be (consistency `local`)."""
+    """Whose rows are here; who must be asked, or waited for; and who may not be asked (consistency `local`)."""
 
     here: tuple[ServerId, ...]
     asked: tuple[ServerId, ...]
     left: tuple[ServerId, ...]
 
 
-def plan(owners: Iterable[ServerId], *, own: ServerId, holdings: Mapping[ServerId, Holding], consistency: str) -> Plan:
-    """Where each owner's rows come from. `consistency` is local, nearest or owner."""
-    here, asked, left = [], [], []
+def plan(owners: Iterable[ServerId], *, own: ServerId, holdings: Mapping[ServerId, Holding], wanted: Wanted) -> Plan:
+    """Where each owner's rows come from."""
+    here: list[ServerId] = []
+    asked: list[ServerId] = []
+    left: list[ServerId] = []
     for owner in owners:
-        holding = holdings.get(owner)
-        mirrored = holding is not None and holding.kind == "mirrored" and holding.whole
-        if owner == own or (mirrored and consistency != "owner"):
-            here.append(owner)
-        elif consistency == "local":
+        holding = holdings.get(owner, NOT_HELD)
+        mirrored = holding.kind == "mirrored" and holding.whole
+        if owner == own or (mirrored and wanted.consistency != "owner"):
+            fault = wanted.fault(owner, position=holding.position, age=holding.age, by_owner=owner == own)
+            (asked if fault else here).append(owner)
+        elif wanted.consistency == "local":
             left.append(owner)
         else:
             asked.append(owner)
@@ -170,7 +185,7 @@ def _merged(parts: Sequence[tuple[list[Key], list[Found]]]) -> list[Found]:
 class Owner:
     """What is known of one owner's part of an answer."""
 
-    __slots__ = ("age", "broken", "error", "how", "path", "position", "rows", "server")
+    __slots__ = ("age", "broken", "by", "error", "how", "path", "position", "rows", "server", "since")
 
     def __init__(self, server: ServerId, how: str = "unreachable") -> None:
         self.server = server
@@ -178,17 +193,30 @@ class Owner:
         self.position: Position | None = None
         self.age: float | None = None
         self.path: tuple[ServerId, ...] = ()
+        self.by: ServerId | None = None  # who told its rows, where that is not itself
         self.rows = 0
         self.error: BangpathError | None = None
         self.broken = False  # some rows had left when its teller fell silent
+        self.since: float | None = None  # for how many seconds it has not been reached, where it was not
 
     @property
     def whole(self) -> bool:
         return self.how in WHOLE_HOW and not self.broken
 
-    def answered(self, how: str, *, position: Position | None, age: float | None, path: tuple[ServerId, ...]) -> None:
-        """Somebody told its rows."""
-        self.how, self.position, self.age, self.path = how, position, age, path
+    def answered(
+        self, how: str, *, position: Position | None, age: float | None, path: Path, by: ServerId | None = None
+    ) -> None:
+        """Somebody told its rows; `by` None: itself."""
+        self.how, self.position, self.age, self.path, self.by = how, position, age, path, by
+
+    def found_stale(
+        self, error: BangpathError, *, position: Position | None, age: float | None, path: Path, by: ServerId
+    ) -> None:
+        """A copy was reached that is older than was asked for; of several the newest is told."""
+        if self.how == "stale" and (position is None or (self.position is not None and position <= self.position)):
+            return
+        self.answered("stale", position=position, age=age, path=path, by=by)
+        self.error = error
 
     def failed(self, error: BangpathError) -> None:
         """Nobody could; the first failure is the owner's own and the one worth telling."""
@@ -203,6 +231,10 @@ class Owner:
             "path": [str(each) for each in self.path],
             "rows": self.rows,
         }
+        if self.by is not None and self.by != self.server:
+            told["by"] = str(self.by)
+        if self.since is not None and self.how not in ("owned", "owner"):
+            told["since"] = self.since
         if self.error is not None and not self.whole:
             told["error"] = self.error.as_json()
         return told
@@ -213,6 +245,23 @@ def completeness(owners: Iterable[Owner], directory: Any) -> dict[str, Any]:
     every = sorted(owners, key=lambda each: each.server)
     return {
         "whole": all(each.whole for each in every),
+        "summary": summary(every),
         "owners": [each.as_json() for each in every],
         "directory": directory,
+    }
+
+
+def summary(owners: Sequence[Owner]) -> dict[str, Any]:
+    """The report in one glance: how many owners and rows in each way, who was not reached, whose rows are missing."""
+    by: dict[str, dict[str, int]] = {}
+    for each in owners:
+        count = by.setdefault(each.how, {"owners": 0, "rows": 0})
+        count["owners"] += 1
+        count["rows"] += each.rows
+    return {
+        "owners": len(owners),
+        "rows": sum(each.rows for each in owners),
+        "by": by,
+        "not_reached": [str(each.server) for each in owners if each.since is not None],
+        "missing": [str(each.server) for each in owners if not each.whole],
     }

@@ -17,24 +17,21 @@ Left to others: HTTP and the command (`node.http`, `node.cli`), a server's direc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
 import trio
 
-from identity.errors import Exhausted, LocalMistake, NotFound, Refused
+from identity.errors import Exhausted, LocalMistake, Refused
 from identity.keys import Keys
-from identity.names import ObjectId, Pattern, Reference, ServerId, parse_reference
+from identity.names import Pattern, ServerId
 from node import announcing
-from node.asking import Changed, Found, Operation
+from node.answering import Answering, AnyReference
+from node.asking import Changed, Operation
 from node.config import Config
-from node.fan_out import QueryAnswer
-from node.fan_out import ask as ask_all
-from node.fan_out import stream as stream_all
 from node.links import Links
-from node.lookup import check_consistency, look_up
 from node.parts import Parts
 from node.requests import ChangedAll, Modify, Ping, Pong, act_of, reference_of
 from node.saying import Saying
@@ -42,7 +39,6 @@ from replication.leaves import FeedSealer
 from store.database import open_database
 from store.definitions import ClassDefinition
 from store.disk import Disk
-from store.reading import View
 from store.tables import Tables
 from transport.ports import Network
 from transport.settings import Settings
@@ -50,11 +46,10 @@ from transport.settings import Settings
 DEADLINE_S = 30.0  # of a word that names none
 GRACE_S = 3.0  # for requests under way when the node stops; with closing everything, less than 5 s (DESIGN U5)
 
-AnyReference = Reference | tuple[ServerId | None, ObjectId] | str
 Log = Callable[[dict[str, Any]], None]
 
 
-class Node(Saying, Links):
+class Node(Answering, Saying, Links):
     """A server. `log` takes one event as a dictionary; `settings` are the transport's."""
 
     def __init__(
@@ -198,44 +193,7 @@ class Node(Saying, Links):
             self._saying -= 1
             self._check_idle()
 
-    # -- reading
-
-    def view(self) -> View:
-        """One durable moment of everything held here."""
-        return self.parts.database.view()
-
-    async def get(
-        self, reference: AnyReference, *, consistency: str = "nearest", deadline: float | None = None
-    ) -> Found:
-        """An object. Raises `NotFound` on its owner's word alone, else `Unreachable`."""
-        server, number = self._target(reference)
-        async with self._word(deadline) as (parts, until):
-            if isinstance(reference, Reference) and 0 < reference.incarnation < parts.standpoint.incarnation_of(server):
-                raise NotFound(
-                    f"{reference} is gone: {server} is another incarnation now",
-                    next_step=f"look what there is: bangpath @{server} class",
-                    reference=str(reference),
-                    owner=str(server),
-                )
-            return await look_up(parts.standpoint, server, number, consistency=consistency, deadline=until)
-
-    async def query(self, question: Any, *, consistency: str = "nearest", deadline: float | None = None) -> QueryAnswer:
-        """All rows, and what they are worth. `question`: text, or a `store.query.Question`."""
-        async with self._word(deadline) as (parts, until):
-            return await ask_all(parts.standpoint, question, consistency=consistency, deadline=until)
-
-    async def query_into(
-        self,
-        question: Any,
-        give: Callable[[list[Found]], Awaitable[None]],
-        *,
-        consistency: str = "nearest",
-        deadline: float | None = None,
-    ) -> dict[str, Any]:
-        """The same, rows given in their final order as they become certain; returns the completeness."""
-        check_consistency(consistency)
-        async with self._word(deadline) as (parts, until):
-            return await stream_all(parts.standpoint, question, give, consistency=consistency, deadline=until)
+    # -- asking
 
     async def ping(self, server: ServerId | str, *, deadline: float | None = None) -> dict[str, Any]:
         """How long another server takes to answer."""
@@ -333,6 +291,7 @@ class Node(Saying, Links):
         async with self._word(None) as (parts, _):
             wanted = Pattern(pattern)
             await parts.mirroring.mirror(wanted, own=self.server, wall_ms=self.wall_ms(), now=trio.current_time())
+            await announcing.announce(parts, self._certificate, self._chain, wall_ms=self.wall_ms())
             parts.touch()
             return self._mirror_of(wanted)
 
@@ -340,6 +299,7 @@ class Node(Saying, Links):
         """End that; what is held stays, and is shown as cached."""
         async with self._word(None) as (parts, _):
             await parts.mirroring.unmirror(Pattern(pattern), now=trio.current_time())
+            await announcing.announce(parts, self._certificate, self._chain, wall_ms=self.wall_ms())
             parts.touch()
             return {"pattern": Pattern(pattern).text}
 
@@ -358,11 +318,3 @@ class Node(Saying, Links):
             if each["pattern"] == pattern.text:
                 return each
         raise LocalMistake(f"{pattern} was not kept")
-
-    def _target(self, reference: AnyReference) -> tuple[ServerId, ObjectId]:
-        if isinstance(reference, str):
-            reference = parse_reference(reference)
-        if isinstance(reference, Reference):
-            return reference.server, reference.object
-        server, number = reference
-        return (self.server if server is None else server), ObjectId(number)

@@ -145,6 +145,9 @@ class Parts:
             mirrors=self.mirroring.mirrors,
             silent_since=self._silent_since,
             reached=lambda server: self.sessions.connection(server) is not None,
+            peers=self.sessions.peers,
+            path_from=self._path_from,
+            without_mirrors="mirrors" in config.without,
             wall_ms=wall_ms,
         )
         self.owner = Owner(database=database, recorded=self.recorded, resolve=self.standpoint.resolve, note=note)
@@ -255,6 +258,10 @@ class Parts:
 
     def _hello(self) -> Hello:
         return Hello(self._chain, self.database.epoch, self._wall_ms(), self.addresses(), f"bangpath {VERSION}")
+
+    def _path_from(self, server: ServerId) -> tuple[ServerId, ...]:
+        path_from = getattr(self.router, "path_from", None)
+        return (server, self.server) if path_from is None else path_from(server)
 
     def _silent_since(self, server: ServerId) -> float | None:
         if self.sessions.connection(server) is not None:

@@ -41,6 +41,7 @@ MAX_QUESTION_BYTES = 256 << 10  # a question is written by a person or a small p
 MAX_ERROR_BYTES = 64 << 10
 OPERATIONS = ("create", "update", "delete", "put")
 NO_SALT = bytes(16)
+MAX_PATH = 33  # servers: as long as a Path of replication, and the mirror itself
 
 Plain = Annotated[bytes, msgspec.Meta(max_length=MAX_QUESTION_BYTES)]
 Fingerprint = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
@@ -53,6 +54,8 @@ class At(msgspec.Struct, frozen=True, array_like=True):
     epoch: Number
     number: Number  # 0: nothing of that feed is there yet
     age_ms: AgeMs | None
+    path: Annotated[tuple[ServerId, ...], msgspec.Meta(max_length=MAX_PATH)] = ()  # how a mirror got it; owner: none
+    cached: bool = False  # a copy kept by chance: of no position, `age_ms` since it was fetched
 
     @property
     def age(self) -> float | None:
@@ -69,6 +72,7 @@ class Get(Message, frozen=True):
     PRIORITY: ClassVar[Priority] = Priority.REQUEST
     server: ServerId
     object: Number
+    cached: bool = False  # a copy that is kept by chance will do
 
 
 class Object(Message, frozen=True):
@@ -264,10 +268,11 @@ class PartWriter:
         return part
 
 
-def at_of(position: Position | None, age: float | None) -> At:
-    """A position and age as they travel."""
+def at_of(position: Position | None, age: float | None, *, path: tuple[ServerId, ...] = (), cached: bool = False) -> At:
+    """A position, age and path as they travel."""
     age_ms = None if age is None else max(0, round(age * 1000))
-    return At(position.epoch if position else 0, position.number if position else 0, age_ms)
+    at = (position.epoch, position.number) if position else (0, 0)
+    return At(*at, age_ms, path[-MAX_PATH:], cached)
 
 
 def reference_of(server: ServerId, incarnation: int, number: int) -> Reference:

@@ -31,6 +31,7 @@ from node.config import Config
 from node.owning import Owner
 from node.requests import (
     MAX_QUESTION_BYTES,
+    At,
     Done,
     Failed,
     Get,
@@ -181,23 +182,38 @@ class Serving:
     # -- GET
 
     def _get(self, question: Get) -> Object:
-        holding = self._holding(question.server)
-        with self._standpoint.view() as view:
+        standpoint, text = self._standpoint, f"{question.server}/{question.object}"
+        with standpoint.view() as view:
             stored = view.get((question.server, ObjectId(question.object))) if question.object else None
-            text = f"{question.server}/{question.object}"
-            if stored is None:
-                if question.server == self._server:
+            own = question.server == self._server
+            holding = standpoint.holding(question.server) if own else self._holding(question.server, question.cached)
+            if stored is None or not (own or standpoint.shows(stored)):
+                if own:
                     raise NotFound.by_owner(self._server, text)
                 raise Refused(f"{self._server} holds no copy of {text}", reference=text)
             leaf = _leaf(self._check_class(view, stored.class_name), stored)
-        return Object(stored.reference.server, stored.reference.incarnation, at_of(holding.position, holding.age), leaf)
+        if own or (holding.whole and stored.kind == "mirrored"):
+            at = self._at(question.server, holding)
+        elif question.cached:
+            at = at_of(None, standpoint.age_of(stored), cached=True)
+        else:
+            raise Refused(f"{self._server} keeps a copy of {text} by chance, and no mirror of it", reference=text)
+        return Object(stored.reference.server, stored.reference.incarnation, at, leaf)
 
-    def _holding(self, server: ServerId) -> Holding:
-        """How a server's objects are held here. Raises `Refused` when they are neither owned nor mirrored."""
+    def _holding(self, server: ServerId, cached: bool = False) -> Holding:
+        """How a server's objects are held here. Raises `Refused` when they are neither owned nor mirrored.
+
+        `cached`: what is kept of it by chance will do.
+        """
         holding = self._standpoint.holding(server)
-        if holding.kind == "none" or not holding.whole:
+        if not cached and not holding.whole:
             raise Refused(f"{self._server} does not mirror {server}", server=str(server))
         return holding
+
+    def _at(self, server: ServerId, holding: Holding) -> At:
+        """How far what is held of a server reaches, and by whom it came here."""
+        path = self._standpoint.path_to(server) if server != self._server else ()
+        return at_of(holding.position, holding.age, path=path)
 
     # -- tasks
 
@@ -254,7 +270,7 @@ class Serving:
             with self._standpoint.view() as view:
                 definition = self._check_class(view, question.class_name)
                 incarnation = view.incarnation_of(query.owner) or 0
-                at = at_of(holding.position, holding.age)
+                at = self._at(query.owner, holding)
                 writer = PartWriter(incarnation, at)
                 own = Pattern(str(query.owner))
                 for batch in view.select_batches(question, servers=own, size=BATCH_ROWS):

@@ -18,17 +18,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
 from identity.encoding import encode_value
 from identity.errors import BangpathError, PeerMisbehaved, Refused
 from identity.names import Incarnation, ObjectId, Pattern, Position, ServerId
-from node.asking import Found, Holding, RowPart
-from node.directory import Directory
+from node.asking import MAX_HOLDERS, Found, Holding, RowPart
+from node.directory import Directory, distance
 from node.requesting import Requesting
-from node.requests import Done, Get, Object, Query, Rows, read_rows_untrusted, reference_of
+from node.requests import At, Done, Get, Object, Query, Rows, read_rows_untrusted, reference_of
 from replication.flood import Flood
 from replication.messages import FeedId
 from replication.status import FeedStatus
@@ -42,6 +42,18 @@ MAX_COPIES = 1024  # waiting to be written down; more are dropped
 STATUS_S = 0.5  # how long a list of all feeds is used for paths, which change seldom
 WHOLE_SETTING = "whole"
 CLASS_S = 3.0  # a registry update is some round trips behind an answer at most
+
+
+class Worth(NamedTuple):
+    """What every row of one part of an answer says of itself; all but the owner as in `Found`."""
+
+    owner: ServerId
+    kind: str
+    position: Position | None
+    age: float | None
+    path: tuple[ServerId, ...]
+    owner_unreachable_since: None = None  # whoever asked will know
+    by: ServerId | None = None
 
 
 class Standpoint:
@@ -58,8 +70,12 @@ class Standpoint:
         mirrors: Callable[[ServerId], bool],
         silent_since: Callable[[ServerId], float | None],
         reached: Callable[[ServerId], bool],
+        peers: Callable[[], Sequence[ServerId]],
+        path_from: Callable[[ServerId], tuple[ServerId, ...]],
+        without_mirrors: bool,
         wall_ms: Callable[[], int],
     ) -> None:
+        """`peers()`: with whom there are sessions; `path_from(server)`: how its packets come, it first, we last."""
         self.server = server
         self.incarnation = database.incarnation
         self.directory = directory
@@ -69,6 +85,9 @@ class Standpoint:
         self._mirrors = mirrors
         self._silent_since = silent_since
         self._reached = reached
+        self._peers = peers
+        self._path_from = path_from
+        self._without_mirrors = without_mirrors
         self._wall_ms = wall_ms
         self._epochs: dict[FeedId, int] = {}
         self._was_whole: dict[str, None] = {}
@@ -134,7 +153,7 @@ class Standpoint:
         position = self.position(server, DATA)
         if server == self.server:
             return Holding("owned", position, 0.0, True)
-        if not self._mirrors(server):
+        if self._without_mirrors or not self._mirrors(server):
             return Holding("none", None, None, False)
         feed = FeedId(server, self.incarnation_of(server), DATA)
         age = self._flood.age(feed, self.now())
@@ -162,6 +181,9 @@ class Standpoint:
             path = (server, *path)  # a repair names only who sent it
         return path if path[-1] == self.server else (*path, self.server)
 
+    def shows(self, stored: Stored) -> bool:
+        return not (self._without_mirrors and stored.kind == "mirrored")
+
     def silent_since(self, server: ServerId) -> float | None:
         return self._silent_since(server)
 
@@ -174,6 +196,16 @@ class Standpoint:
 
     def carriers(self, owner: ServerId) -> list[ServerId]:
         return [each for each in self._flood.carriers(owner, DATA) if each not in (owner, self.server)]
+
+    def holders(self, owner: ServerId) -> list[ServerId]:
+        """Neighbours that hold it, then who announces to mirror it; those that are silent too only in the end."""
+        if self._without_mirrors:
+            return []
+        every = dict.fromkeys((*self.carriers(owner), *self.directory.mirrors_of(owner)))
+        return sorted(every, key=lambda each: self._silent_since(each) is not None)[:MAX_HOLDERS]
+
+    def neighbours(self) -> list[ServerId]:
+        return sorted(self._peers(), key=lambda each: (distance(self.server, each), each))
 
     def registry_report(self) -> list[dict[str, Any]]:
         now = self.now()
@@ -194,39 +226,44 @@ class Standpoint:
     # -- asking others
 
     async def ask_object(
-        self, server: ServerId, object: ObjectId, *, holder: ServerId | None = None, deadline: float
+        self,
+        server: ServerId,
+        object: ObjectId,
+        *,
+        holder: ServerId | None = None,
+        cached: bool = False,
+        deadline: float,
     ) -> Found:
         peer = holder or server
-        answer: Object = await self._requesting.ask_one(peer, Get(server, object), Object, deadline=deadline)
+        answer: Object = await self._requesting.ask_one(peer, Get(server, object, cached), Object, deadline=deadline)
         leaves = self._read(peer, lambda: read_rows_untrusted(answer.leaf, 1))
         if (answer.server, leaves[0].object) != (server, object):
             self._misbehaved(peer, f"{peer} answered with {answer.server}/{leaves[0].object} for {server}/{object}")
         await self._know_class(leaves[0].fingerprint, deadline)
-        position, age = answer.at.position(server, answer.incarnation), answer.at.age
-        found = self._found(peer, server, answer.incarnation, leaves[0], holder=holder, position=position, age=age)
-        self._keep_copy(found, leaves[0])
+        worth = self._worth(peer, server, answer.incarnation, answer.at)
+        if worth.kind == "cached" and not cached:
+            self._misbehaved(peer, f"{peer} answered with a cached copy of {server}/{object}, which was not asked for")
+        found = self._found(peer, answer.incarnation, leaves[0], worth)
+        if holder is None:  # a copy of a copy would look younger than it is
+            self._keep_copy(found, leaves[0])
         return found
 
     async def ask_rows(
         self, server: ServerId, question: Question, *, owner: ServerId | None = None, deadline: float
     ) -> AsyncGenerator[RowPart, None]:
         whose = owner or server
-        holder = server if owner is not None and owner != server else None
         query: Message = Query(encode_value(question.to_plain()), whose)
         async with aclosing(self._requesting.ask_parts(server, query, Rows, Done, deadline=deadline)) as parts:
             async for part in parts:
-                position, age = part.at.position(whose, part.incarnation), part.at.age
+                worth = self._worth(server, whose, part.incarnation, part.at)
                 if isinstance(part, Done):
-                    yield RowPart([], True, position, age)
+                    yield RowPart([], True, worth.position, worth.age, worth.path, worth.by)
                     return
                 leaves = self._read(server, partial(read_rows_untrusted, part.leaves, part.count))
                 for fingerprint in dict.fromkeys(leaf.fingerprint for leaf in leaves):
                     await self._know_class(fingerprint, deadline)
-                rows = [
-                    self._found(server, whose, part.incarnation, leaf, holder=holder, position=position, age=age)
-                    for leaf in leaves
-                ]
-                yield RowPart(rows, False, position, age)
+                rows = [self._found(server, part.incarnation, leaf, worth) for leaf in leaves]
+                yield RowPart(rows, False, worth.position, worth.age, worth.path, worth.by)
 
     async def _know_class(self, fingerprint: bytes, deadline: float) -> None:
         """Wait a moment for the registry feed that tells of a class: an answer may come before it."""
@@ -234,17 +271,22 @@ class Standpoint:
             while self._database.registry.by_fingerprint(fingerprint) is None:
                 await self._advanced.wait()
 
-    def _found(
-        self,
-        peer: ServerId,
-        server: ServerId,
-        incarnation: int,
-        leaf: Leaf,
-        *,
-        holder: ServerId | None,
-        position: Position | None,
-        age: float | None,
-    ) -> Found:
+    def _worth(self, peer: ServerId, owner: ServerId, incarnation: int, at: At) -> Worth:
+        """What an answer of `peer` about an object of `owner` is worth, and by whom it came: the owner first."""
+        way = self._path_from(peer)
+        if way[0] != peer or way[-1] != self.server:
+            way = (peer, self.server)
+        if peer == owner:
+            return Worth(owner, "owner", at.position(owner, incarnation), at.age, way)
+        told = at.path
+        if len(told) < 2 or told[0] != owner or told[-1] != peer:
+            told = (owner, peer)
+        if at.cached:
+            return Worth(owner, "cached", None, at.age, way, by=peer)
+        return Worth(owner, "mirrored", at.position(owner, incarnation), at.age, (*told, *way[1:]), by=peer)
+
+    def _found(self, peer: ServerId, incarnation: int, leaf: Leaf, worth: Worth) -> Found:
+        server = worth.owner
         entry = self._database.registry.by_fingerprint(leaf.fingerprint)
         if entry is None:
             raise Refused(
@@ -253,10 +295,8 @@ class Standpoint:
             )
         definition = entry.definition
         fields = self._read(peer, lambda: definition.from_body_untrusted(leaf.body))
-        path = (server, self.server) if holder is None else (server, holder, self.server)
-        kind = "owner" if holder is None else "mirrored"
         reference = reference_of(server, incarnation, leaf.object)
-        return Found(reference, definition.name, leaf.sequence, fields, kind, position, age, path)
+        return Found(reference, definition.name, leaf.sequence, fields, *worth[1:])
 
     def _read(self, peer: ServerId, read: Callable[[], Any]) -> Any:
         try:

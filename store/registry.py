@@ -4,7 +4,7 @@
     0       -                         the null object
     1       Class          registry   a class that its owner has adopted
     2       KnownServer    -          server numbers of records: a server's name and incarnation
-    3       Server         registry   a server's certificates and addresses
+    3       Server         registry   a server's certificates, addresses, and what it mirrors
     4       Answered       -          requests that were carried out, and their answers
     5       Setting        -          what this server keeps for itself
     6       KnownClass     -          class numbers of records: a definition known here
@@ -42,7 +42,8 @@ FIRST_USER_NUMBER = 64
 
 
 def _built_in(name: str, privacy: str, *fields: Field) -> ClassDefinition:
-    return ClassDefinition(name=name, fields=fields, privacy=privacy).checked()
+    minor = max(field.since for field in fields)
+    return ClassDefinition(name=name, minor=minor, fields=fields, privacy=privacy).checked()
 
 
 BUILT_IN: dict[int, ClassDefinition] = {
@@ -68,6 +69,7 @@ BUILT_IN: dict[int, ClassDefinition] = {
         Field(name="chain", type="list(bytes)", required=True),
         Field(name="addresses", type="list"),
         Field(name="wall_ms", type="int"),
+        Field(name="mirrors", type="list", since=1),
     ),
     ANSWERED: _built_in(
         "Answered", "private",

@@ -60,6 +60,7 @@ SHELLS = {
     "node.node": "one nursery",
     "node.opening": "where the real seams are chosen",
     "node.pump": "the one loop",
+    "node.racing": "lets several answer, and waits for the first",
     "node.requesting": "waits for answers",
     "node.saying": "reads the clock for the lists",
     "node.serving": "tasks that answer",

@@ -1,6 +1,7 @@
 """`query`: a question to the whole mesh, rows as they become certain, and at the end whose word they are.
 
     bangpath @1.4 query 'Airport where country = "KE" order by -elevation limit 5'
+    bangpath @1.4 query 'Airport' --whole --max-age 60             no copy older than a minute; 3 if that is not all
     bangpath @1.4 query 'Airport order by elevation' --json        NDJSON: a row a line, and at the end
                                                                    {"completeness": {"whole": true, ...}}
 
@@ -16,28 +17,34 @@ from typing import Any
 
 import click
 
-from node.cli.output import consistency_option, counted, deadline_option, json_option, node_of, print_table, seconds
+from node.cli.output import counted, json_option, node_of, print_table, seconds, wanted_options
 
-PARTIAL = 3  # the exit code for partial where whole was asked (DESIGN U2)
+PARTIAL = 3  # the exit code for partial or stale where whole was asked (DESIGN U2)
+NAMED = 8  # owners in one line; each has a line of its own below
+PARTS = (
+    ("mirrored", "mirrors answered for {count} ({rows})"),
+    ("cached", "of {count} only copies kept by chance ({rows})"),
+    ("stale", "of {count} only copies older than was asked for"),
+    ("unreachable", "{count} not reached"),
+    ("refused", "{count} refused"),
+    ("not asked", "{count} not asked"),
+)
 _FLUSH_BYTES = 1 << 20
 
 
 @click.command("query")
 @click.argument("question")
-@consistency_option
-@deadline_option
+@wanted_options
 @click.option("--whole", is_flag=True, help="Exit with 3 unless every owner that matches was answered.")
 @json_option
 @click.pass_obj
-def query_command(
-    meant: dict[str, str | None], question: str, consistency: str, deadline: float | None, whole: bool, as_json: bool
-) -> int:
+def query_command(meant: dict[str, str | None], /, question: str, whole: bool, as_json: bool, **wanted: Any) -> int:
     """Ask QUESTION, as in: City where population > 5000000 from 1.7.* order by -population limit 10."""
     with node_of(meant) as node:
         if as_json:
-            report = _copy_lines(node.lines(question, consistency=consistency, deadline=deadline))
+            report = _copy_lines(node.lines(question, **wanted))
         else:
-            rows = list(node.rows(question, consistency=consistency, deadline=deadline))
+            rows = list(node.rows(question, **wanted))
             report = node.completeness or {}
             _print(rows)
             _print_completeness(len(rows), report)
@@ -80,10 +87,44 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_completeness(count: int, report: Mapping[str, Any]) -> None:
+    for line in completeness_lines(count, report):
+        click.echo(line, err=True)
+
+
+def completeness_lines(count: int, report: Mapping[str, Any]) -> list[str]:
+    """The report for people: a line that says it all, and one for each owner.
+
+    28 298 rows, whole: 4 owners answered; mirrors answered for 1 (7 432 rows): 1.2
+    12 rows, NOT whole: 4 owners answered; 1 not reached: 1.2
+    """
+    owners = report.get("owners", ())
+    heard = sum(each["how"] in ("owned", "owner") for each in owners)
+    said = [f"{counted(heard)} {'owner' if heard == 1 else 'owners'} answered"] if heard or not owners else []
+    for how, sentence in PARTS:
+        told = [each for each in owners if each["how"] == how]
+        if told:
+            rows = sum(each.get("rows", 0) for each in told)
+            names = ", ".join(each["server"] for each in told[:NAMED]) + (" ..." if len(told) > NAMED else "")
+            said.append(sentence.format(count=counted(len(told)), rows=f"{counted(rows)} {_rows(rows)}") + f": {names}")
     whole = "whole" if report.get("whole") else "NOT whole"
-    click.echo(f"{counted(count)} {'row' if count == 1 else 'rows'}, {whole}", err=True)
-    for owner in report.get("owners", ()):
-        path = "!".join(owner.get("path") or ())
-        why = f": {owner['error']['cause']}" if owner.get("error") else ""
-        at = f" at {owner['position']}, age {seconds(owner.get('age'))}" if owner.get("position") else ""
-        click.echo(f"  {owner['server']:<8} {owner['how']}{at}{f', by {path}' if path else ''}{why}", err=True)
+    return [f"{counted(count)} {_rows(count)}, {whole}: {'; '.join(said)}", *map(_owner_line, owners)]
+
+
+def _owner_line(owner: Mapping[str, Any]) -> str:
+    parts = [owner["how"] + (f" by {owner['by']}" if owner.get("by") else "")]
+    if owner.get("since") is not None:
+        parts.append(f"owner unreachable since {seconds(owner['since'])}")
+    if owner.get("rows"):
+        parts.append(f"{counted(owner['rows'])} {_rows(owner['rows'])}")
+    if owner.get("position"):
+        parts.append(f"position {owner['position']}")
+    if owner.get("position") or owner["how"] in ("mirrored", "cached", "stale"):
+        parts.append(f"age {seconds(owner['age'])}" if owner.get("age") is not None else "age unknown")
+    if owner.get("path"):
+        parts.append(f"path {'!'.join(owner['path'])}")
+    why = f": {owner['error']['cause']}" if owner.get("error") else ""
+    return f"  {owner['server']:<8} {', '.join(parts)}{why}"
+
+
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"

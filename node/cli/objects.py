@@ -2,7 +2,7 @@
 
     bangpath @1.2 put Note text='Hello there' stars=5          fields by name; the class says how each is read
     bangpath @1.2 put Note '{"text": "Hello", "stars": 5}'     or one JSON object; - reads it from standard input
-    bangpath @1.4 get 1.2/42
+    bangpath @1.4 get 1.2/42 --max-age 60                      by its owner, else by a mirror that is fresh enough
     bangpath @1.4 update 1.2/42 stars=4 --expect 17            refused when it was changed since sequence 17
     bangpath @1.4 delete 1.2/42
 
@@ -17,10 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli.output import cell, consistency_option, deadline_option, json_option, node_of, print_json, seconds
+from node.cli.output import cell, json_option, node_of, print_json, seconds, wanted_options
 
 if TYPE_CHECKING:
     from node.client import Blocking
+
+
+ANSWERED = {
+    "owned": "owned",
+    "owner": "answered by its owner {owner}",
+    "mirrored": "answered by mirror {by}",
+    "cached": "answered with a copy that {by} keeps by chance",
+}
 
 
 @click.command("put")
@@ -39,23 +47,20 @@ def put_command(
 
 @click.command("get")
 @click.argument("reference")
-@consistency_option
-@deadline_option
+@wanted_options
 @json_option
 @click.pass_obj
-def get_command(
-    meant: dict[str, str | None], reference: str, consistency: str, deadline: float | None, as_json: bool
-) -> None:
+def get_command(meant: dict[str, str | None], /, reference: str, as_json: bool, **wanted: Any) -> None:
     """Show the object REFERENCE, as 1.2/42, or /42 for an object of the server that is asked."""
     with node_of(meant) as node:
-        found = node.get(_checked(reference), consistency=consistency, deadline=deadline)
+        found = node.get(_checked(reference), **wanted)
     if as_json:
         print_json(found)
         return
     click.echo(f"{found['class']} {found['reference']}, sequence {found['sequence']}")
     for name, value in found["fields"].items():
         click.echo(f"  {name:<16} {value if isinstance(value, str) else cell(value)}")
-    click.echo(f"{found['kind']}, {provenance(found)}")
+    click.echo(provenance(found))
 
 
 @click.command("update")
@@ -86,16 +91,26 @@ def delete_command(meant: dict[str, str | None], reference: str, expect: int | N
 
 
 def provenance(found: Mapping[str, Any]) -> str:
-    """Where an answer comes from: position, age, path (DESIGN P5)."""
-    path = "!".join(found.get("path") or ())
-    return ", ".join(
-        part
-        for part in (
-            f"position {found['position']}" if found.get("position") else "",
-            f"age {seconds(found.get('age'))}",
-            f"by {path}" if path else "",
+    """Whose word an answer is, of which age and position, by which path (DESIGN P5)."""
+    path = found.get("path") or []
+    owner = found["reference"].rpartition("/")[0]
+    since = found.get("owner_unreachable_since")
+    parts = [
+        *([f"owner {owner} unreachable since {seconds(since)}"] if since is not None else []),
+        ANSWERED.get(found["kind"], found["kind"]).format(by=found.get("by", ""), owner=owner),
+    ]
+    return (
+        "; ".join(parts)
+        + ", "
+        + ", ".join(
+            part
+            for part in (
+                f"age {seconds(found['age'])}" if found.get("age") is not None else "age unknown",
+                f"position {found['position']}" if found.get("position") else "",
+                f"path {'!'.join(path)}" if path else "",
+            )
+            if part
         )
-        if part
     )
 
 

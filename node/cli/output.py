@@ -32,8 +32,26 @@ def consistency_option(function: Function) -> Function:
         type=click.Choice(["local", "nearest", "owner"]),
         default="nearest",
         show_default=True,
-        help="local: only what is held here; nearest: own, mirrored, else the owner; owner: the owner itself.",
+        help="local: only what is held here; nearest: own, mirrored, else the owner, else its mirrors; owner: itself.",
     )(function)
+
+
+def wanted_options(function: Function) -> Function:
+    """How good an answer must be, and by when it must come: `wanted_of` reads what was said."""
+    options = (
+        consistency_option,
+        click.option("--max-age", type=float, metavar="SECONDS", help="No copy that is older than that."),
+        click.option(
+            "--after",
+            multiple=True,
+            metavar="POSITION",
+            help="No copy without this change, as in 1.2@3:17; repeatable.",
+        ),
+        deadline_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def deadline_option(function: Function) -> Function:

@@ -1,7 +1,8 @@
 """The node's words over HTTP, version 1 (DESIGN U3).
 
     GET PUT PATCH DELETE  /v1/objects/{server}/{object}       POST /v1/objects        {class, fields}
-    POST /v1/transactions  [{op, ...}]                        POST /v1/query          {query, consistency, deadline}
+          GET with ?consistency= &max_age= &after= &deadline=   (docs/guide-answers)
+    POST /v1/transactions  [{op, ...}]                        POST /v1/query          {query, and as with ?}
     GET POST              /v1/classes                         GET POST DELETE         /v1/mirrors
     POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds
 

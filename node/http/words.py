@@ -1,6 +1,7 @@
 """What each path does: JSON in, one word to the node, JSON out (DESIGN U3).
 
     GET a change's answer          200 {reference, sequence, position}      committed by its owner
+    GET an object, POST a query    with consistency, max_age, after, deadline: how good it must be (node.wanted)
     If-Match: 17                   409 with the current version when the object is no longer at sequence 17
     POST /v1/query                 {"rows": [...], "completeness": {...}}, streamed; with Accept: application/x-ndjson
                                    a row a line, and {"completeness": ...} as the last one
@@ -13,6 +14,7 @@ up, the query ends. Values are read and written by `node.http.forms`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from identity.errors import BangpathError, Refused
 from identity.names import ServerId, parse_reference
 from node.asking import Operation
 from node.http.forms import Forms
-from node.lookup import check_consistency
+from node.wanted import check_consistency
 
 if TYPE_CHECKING:
     from node.asking import Found
@@ -31,17 +33,14 @@ if TYPE_CHECKING:
 
 PIECE = 128 << 10  # large enough to be one write to the socket, small enough to start at once
 MAX_DEADLINE_S = 3600.0
+WANTED = ("consistency", "max_age", "after", "deadline")  # of an answer (node.wanted)
 MAX_OPERATIONS = 65_536  # of one transaction (DESIGN L6)
 
 
 async def get(node: Node, request: Request, server: str, number: str) -> None:
     query = request.query
-    _only(query, ("consistency", "deadline"))
-    found = await node.get(
-        _reference(server, number),
-        consistency=check_consistency(query.get("consistency", "nearest")),
-        deadline=_deadline(query.get("deadline")),
-    )
+    _only(query, WANTED)
+    found = await node.get(_reference(server, number), **_wanted(query))
     await _answer_raw(request, Forms(node).row(found))
 
 
@@ -136,7 +135,8 @@ async def _operation(node: Node, forms: Forms, said: object) -> tuple[Operation,
 
 
 async def query(node: Node, request: Request) -> None:
-    said = _map(await request.json(), ("query", "consistency", "deadline"))
+    said = _map(await request.json(), ("query", *WANTED))
+    want = _wanted(said)
     lines = b"application/x-ndjson" in request.headers.get(b"accept", b"")
     rows = _Rows(request, Forms(node), lines=lines)
     last: dict[str, Any] | None = None
@@ -148,8 +148,7 @@ async def query(node: Node, request: Request) -> None:
                 "completeness": await node.query_into(
                     _text(said, "query"),
                     rows.give,
-                    consistency=check_consistency(said.get("consistency", "nearest")),
-                    deadline=_deadline(said.get("deadline")),
+                    **want,
                 )
             }
         except (BangpathError, trio.TooSlowError) as error:
@@ -294,17 +293,29 @@ def _text(said: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _deadline(said: Any) -> float | None:
-    """Seconds from now, as JSON or in a path's query. Raises `Refused`."""
+def _wanted(said: Mapping[str, Any]) -> dict[str, Any]:
+    """How good an answer must be, and by when it must come. Raises `Refused` naming the field."""
+    after = said.get("after")
+    if not isinstance(after, str | None) and not isinstance(after, list):
+        raise Refused('after is a position as a change tells it, or a list of them: "1.2@3:17"', field="after")
+    max_age = _seconds(said.get("max_age"))
+    if max_age is not None and not 0 <= max_age < math.inf:
+        raise Refused("max_age is a number of seconds, 0 or more", field="max_age")
+    deadline = _seconds(said.get("deadline"))
+    if deadline is not None and not 0 < deadline <= MAX_DEADLINE_S:
+        raise Refused(f"a deadline is a number of seconds above 0, at most {MAX_DEADLINE_S:.0f}", field="deadline")
+    consistency = check_consistency(said.get("consistency", "nearest"))
+    return {"consistency": consistency, "max_age": max_age, "after": after, "deadline": deadline}
+
+
+def _seconds(said: Any) -> float | None:
+    """As JSON or in a path's query; what is no number is less than any."""
     if said is None:
         return None
     try:
-        seconds = float(said)
+        return -1.0 if isinstance(said, bool) else float(said)
     except (TypeError, ValueError):
-        seconds = -1.0
-    if isinstance(said, bool) or not 0 < seconds <= MAX_DEADLINE_S:
-        raise Refused(f"a deadline is a number of seconds above 0, at most {MAX_DEADLINE_S:.0f}", field="deadline")
-    return seconds
+        return -1.0
 
 
 def _if_match(request: Request) -> int | None:

@@ -12,6 +12,7 @@ from identity.errors import BangpathError, Conflict, NotFound, Refused, Unreacha
 from identity.names import Incarnation, ObjectId, Position, Reference, ServerId
 from node.asking import Changed, Found, Operation
 from node.language import parse
+from node.wanted import wanted
 from store.definitions import ClassDefinition, Field
 
 SERVER = ServerId.parse("1.2")
@@ -39,6 +40,9 @@ class FakeNode:
         self.trouble_after: int | None = None
         self.waits: Callable[[], Awaitable[None]] | None = None
         self.cancelled = trio.Event()
+        self.wanted: dict[str, Any] = {}  # how good the last answer should be
+        self.told: tuple[Any, ...] = ()  # more of what an object says of itself
+        self.owners: list[dict[str, Any]] = []  # of a query's completeness
 
     def definition(self, name: str) -> ClassDefinition:
         if name not in self.classes_:
@@ -51,7 +55,9 @@ class FakeNode:
     def _position(self) -> Position:
         return Position(SERVER, Incarnation(1), 1, self.sequence)
 
-    async def get(self, reference: Any, *, consistency: str = "nearest", deadline: float | None = None) -> Found:
+    async def get(self, reference: Any, **said: Any) -> Found:
+        wanted(said.get("consistency", "nearest"), said.get("max_age"), said.get("after"))  # as the node checks it
+        self.wanted = said
         if self.trouble is not None:
             raise self.trouble
         server, number = reference
@@ -61,7 +67,7 @@ class FakeNode:
             raise NotFound(f"there is no object 1.2/{number}")
         class_name, sequence, fields = self.objects[number]
         whole = Reference(SERVER, Incarnation(1), ObjectId(number))
-        return Found(whole, class_name, sequence, fields, "owned", self._position(), 0.0, (SERVER,))
+        return Found(whole, class_name, sequence, fields, "owned", self._position(), 0.0, (SERVER,), *self.told)
 
     async def create(
         self, class_name: str, fields: dict[str, Any], *, server: ServerId | None = None, deadline: float | None = None
@@ -117,9 +123,8 @@ class FakeNode:
     def _with(self, text: object) -> int | None:
         return next((number for number, (_, _, fields) in self.objects.items() if fields.get("text") == text), None)
 
-    async def query_into(
-        self, text: str, give: Any, *, consistency: str = "nearest", deadline: float | None = None
-    ) -> dict[str, Any]:
+    async def query_into(self, text: str, give: Any, **said: Any) -> dict[str, Any]:
+        wanted(said.get("consistency", "nearest"), said.get("max_age"), said.get("after"))
         asked = parse(text)
         self.definition(asked.question.class_name)
         rows = [await self.get((None, number)) for number in sorted(self.objects)][: asked.question.limit]
@@ -135,8 +140,9 @@ class FakeNode:
         except BaseException:
             self.cancelled.set()
             raise
+        self.wanted = said
         owners = [{"server": "1.2", "how": "owned", "position": str(self._position()), "age": 0.0, "path": ["1.2"]}]
-        return {"whole": consistency != "local", "owners": owners, "directory": []}
+        return {"whole": said.get("consistency") != "local", "owners": self.owners or owners, "directory": []}
 
     async def define(self, definition: ClassDefinition) -> dict[str, Any]:
         self.classes_[definition.name] = definition

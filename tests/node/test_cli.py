@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 
-from identity.errors import Exhausted, Refused, Unreachable
+from identity.errors import Exhausted, Refused, Stale, Unreachable
+from identity.names import ServerId
 from node.cli import where
 from node.cli.main import COMMANDS, name_the_server, run
 from node.cli.output import cell, seconds, size, table
@@ -55,7 +56,7 @@ async def test_an_object_from_put_to_delete(say: Say) -> None:
         "Note 1.2/1, sequence 1",
         "  text             Hello there",
         "  stars            5",
-        "owned, position 1.2@1:1, age 0.0 s, by 1.2",
+        "owned, age 0.0 s, position 1.2@1:1, path 1.2",
     ]
     assert (await say("update", "1.2/1", "stars=4", "--expect", "1")).code == 0
     said = await say("update", "1.2/1", "stars=3", "--expect", "1")
@@ -112,9 +113,68 @@ async def test_a_query_as_lines_and_as_a_table(say: Say, fake: Any) -> None:
         "1.2/1      é1        1  owned",
         "1.2/2      é2        2  owned",
     ]
-    assert said.err.splitlines()[0] == "2 rows, whole"
-    assert said.err.splitlines()[1] == "  1.2      owned at 1.2@1:0, age 0.0 s, by 1.2"
-    assert (await say("query", "Note limit 1")).err.splitlines()[0] == "1 row, whole"
+    assert said.err.splitlines()[0] == "2 rows, whole: 1 owner answered"
+    assert said.err.splitlines()[1] == "  1.2      owned, position 1.2@1:0, age 0.0 s, path 1.2"
+    assert (await say("query", "Note limit 1")).err.splitlines()[0] == "1 row, whole: 1 owner answered"
+
+
+async def test_an_answer_in_place_of_its_owner_says_so(say: Say, fake: Any) -> None:
+    fake.objects[1] = ("Note", 1, {"text": "x"})
+    found = await fake.get((None, 1))
+    path = tuple(map(ServerId.parse, ("1.2", "1.3", "1.4")))
+
+    async def get(_reference: Any, **said: Any) -> Any:
+        fake.wanted = said
+        return found._replace(kind="mirrored", age=14.02, path=path, owner_unreachable_since=12.0, by=path[1])
+
+    fake.get = get
+    said = await say("get", "1.2/1", "--max-age", "60", "--after", "1.2@3:17", "--after", "1@1:2", "--deadline", "5")
+    assert said.out.splitlines()[-1] == (
+        "owner 1.2 unreachable since 12.0 s; answered by mirror 1.3, age 14.0 s, position 1.2@1:0, path 1.2!1.3!1.4"
+    )
+    assert fake.wanted == {"consistency": "nearest", "max_age": 60, "after": "1.2@3:17,1@1:2", "deadline": 5}
+    said = await say("get", "1.2/1", "--json")
+    told = json.loads(said.out)
+    assert (told["owner_unreachable_since"], told["by"], told["path"]) == (12.0, "1.3", ["1.2", "1.3", "1.4"])
+
+
+async def test_a_copy_that_is_too_old_is_code_3(say: Say, fake: Any) -> None:
+    fake.trouble = Stale("no copy of 1.2/1 is as good as was asked for", next_step="ask for less")
+    for words in (("get", "1.2/1"), ("get", "1.2/1", "--json")):
+        said = await say(*words)
+        assert said.code == 3
+        assert "as good as was asked for" in said.err
+
+
+async def test_the_completeness_is_a_sentence_and_a_line_for_each_owner(say: Say, fake: Any) -> None:
+    fake.objects[1] = ("Note", 1, {"text": "x"})
+    error = {"error": "unreachable", "cause": "1.5 is not reached"}
+    fake.owners = [
+        {"server": "1", "how": "owned", "position": "1@1:4", "age": 0.0, "path": ["1"], "rows": 1000},
+        {"server": "1.1", "how": "owner", "position": "1.1@1:4", "age": 0.0, "path": ["1.1", "1"], "rows": 1},
+        {
+            "server": "1.2", "how": "mirrored", "position": "1.2@1:4", "age": 14.0, "path": ["1.2", "1.3", "1"],
+            "rows": 7432, "by": "1.3", "since": 12.0,
+        },
+        {"server": "1.4", "how": "cached", "position": None, "age": 100.0, "path": ["1"], "rows": 2, "by": "1"},
+        {"server": "1.5", "how": "unreachable", "position": None, "age": None, "path": [], "rows": 0, "error": error},
+        {"server": "1.6", "how": "stale", "position": "1.6@1:9", "age": None, "path": ["1.6", "1"], "rows": 0},
+    ]  # fmt: skip
+    said = await say("query", "Note", "--after", "1.2@1:4", "--consistency", "local", "--whole")
+    assert said.code == 3
+    assert said.err.splitlines() == [
+        "1 row, NOT whole: 2 owners answered; mirrors answered for 1 (7 432 rows): 1.2; "
+        "of 1 only copies kept by chance (2 rows): 1.4; of 1 only copies older than was asked for: 1.6; "
+        "1 not reached: 1.5",
+        "  1        owned, 1 000 rows, position 1@1:4, age 0.0 s, path 1",
+        "  1.1      owner, 1 row, position 1.1@1:4, age 0.0 s, path 1.1!1",
+        "  1.2      mirrored by 1.3, owner unreachable since 12.0 s, 7 432 rows, position 1.2@1:4, age 14.0 s, "
+        "path 1.2!1.3!1",
+        "  1.4      cached by 1, 2 rows, age 2 min, path 1",
+        "  1.5      unreachable: 1.5 is not reached",
+        "  1.6      stale, position 1.6@1:9, age unknown, path 1.6!1",
+    ]
+    assert fake.wanted["after"] == ["1.2@1:4"]
 
 
 async def test_partial_where_whole_was_asked_is_code_3(say: Say, fake: Any) -> None:

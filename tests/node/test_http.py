@@ -190,6 +190,12 @@ async def test_the_smaller_words(client: Client) -> None:
         (b"GET /v1/objects/1.2/x", b"", 422, "is no reference"),
         (b"GET /v1/objects/1.2/1?consistency=strong", b"", 422, "is no consistency"),
         (b"GET /v1/objects/1.2/1?deadline=0", b"", 422, "a deadline is a number"),
+        (b"GET /v1/objects/1.2/1?max_age=old", b"", 422, "max_age is a number of seconds"),
+        (b"GET /v1/objects/1.2/1?max_age=-1", b"", 422, "max_age is a number of seconds"),
+        (b"GET /v1/objects/1.2/1?after=1.2", b"", 422, "'1.2' is no position"),
+        (b"POST /v1/query", b'{"query": "Note", "after": ["1.2@1:1", "x"]}', 422, "'x' is no position"),
+        (b"POST /v1/query", b'{"query": "Note", "after": 17}', 422, "after is a position"),
+        (b"POST /v1/query", b'{"query": "Note", "maxage": 1}', 422, "'maxage' means nothing here"),
         (b"GET /v1/objects/1.2/1?consistancy=local", b"", 422, "'consistancy' means nothing here"),
         (b"GET /v1/objects/1.2/7", b"", 404, "there is no object 1.2/7"),
         (b"GET /v1/objects/1.3/7", b"", 504, "1.3 is silent"),
@@ -267,6 +273,19 @@ async def test_errors_keep_their_kind(client: Client, fake: Any) -> None:
         with pytest.raises(type(error)) as raised:
             await client.get("1.2/1")
         assert raised.value.as_json() == error.as_json()
+
+
+async def test_how_good_an_answer_must_be_reaches_the_node(client: Client, fake: Any) -> None:
+    await client.create("Note", {"text": "x"})
+    said = {"consistency": "local", "max_age": 0, "after": ["1.2@1:1", "1.3@2:9"], "deadline": 5}
+    await client.get("1.2/1", **said)
+    assert fake.wanted == {**said, "after": "1.2@1:1,1.3@2:9"}
+    await client.query("Note", **said)
+    assert fake.wanted == said
+    await client.get("1.2/1", after=[], max_age=None)
+    assert fake.wanted == {"consistency": "nearest", "max_age": None, "after": None, "deadline": None}
+    with pytest.raises(Refused, match="'consistancy' means nothing here"):
+        await client.get("1.2/1", consistancy="local")  # type: ignore[call-arg]
 
 
 async def test_too_many_at_once_are_told_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

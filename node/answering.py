@@ -1,0 +1,105 @@
+"""Questions to a running server, as words of `node.node.Node`: one object, or rows of the whole mesh.
+
+    get(1.2/42)      -> Found          node.lookup
+    query("...")     -> QueryAnswer    node.fan_out
+
+Each says how good the answer must be: `consistency`, `max_age` in seconds, `after` as positions (node.wanted), and by
+when it must come: `deadline`, in seconds from now. A word that is said while nothing runs is refused (`Exhausted`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+from identity.errors import NotFound
+from identity.names import ObjectId, Reference, ServerId, parse_reference
+from node import fan_out
+from node.fan_out import QueryAnswer
+from node.lookup import look_up
+from node.wanted import wanted
+
+if TYPE_CHECKING:
+    from node.asking import Found
+    from node.parts import Parts
+    from store.reading import View
+
+AnyReference = Reference | tuple[ServerId | None, ObjectId] | str
+AfterText = str | Iterable[str] | None
+
+
+class Answering:
+    """The asking words. `_word` counts them and makes their deadline absolute; it raises when nothing runs."""
+
+    server: ServerId
+
+    @property
+    def parts(self) -> Parts:
+        raise NotImplementedError
+
+    def _word(self, deadline: float | None) -> AbstractAsyncContextManager[tuple[Parts, float]]:
+        raise NotImplementedError
+
+    def view(self) -> View:
+        """One durable moment of everything held here."""
+        return self.parts.database.view()
+
+    async def get(
+        self,
+        reference: AnyReference,
+        *,
+        consistency: str = "nearest",
+        max_age: float | None = None,
+        after: AfterText = None,
+        deadline: float | None = None,
+    ) -> Found:
+        """An object. Raises `NotFound` on its owner's word alone, else `Stale` or `Unreachable`."""
+        want = wanted(consistency, max_age, after)
+        server, number = self._target(reference)
+        async with self._word(deadline) as (parts, until):
+            if isinstance(reference, Reference) and 0 < reference.incarnation < parts.standpoint.incarnation_of(server):
+                raise NotFound(
+                    f"{reference} is gone: {server} is another incarnation now",
+                    next_step=f"look what there is: bangpath @{server} class",
+                    reference=str(reference),
+                    owner=str(server),
+                )
+            return await look_up(parts.standpoint, server, number, wanted=want, deadline=until)
+
+    async def query(
+        self,
+        question: Any,
+        *,
+        consistency: str = "nearest",
+        max_age: float | None = None,
+        after: AfterText = None,
+        deadline: float | None = None,
+    ) -> QueryAnswer:
+        """All rows, and what they are worth. `question`: text, or a `store.query.Question`."""
+        want = wanted(consistency, max_age, after)
+        async with self._word(deadline) as (parts, until):
+            return await fan_out.ask(parts.standpoint, question, wanted=want, deadline=until)
+
+    async def query_into(
+        self,
+        question: Any,
+        give: Callable[[list[Found]], Awaitable[None]],
+        *,
+        consistency: str = "nearest",
+        max_age: float | None = None,
+        after: AfterText = None,
+        deadline: float | None = None,
+    ) -> dict[str, Any]:
+        """The same, rows given in their final order as they become certain; returns the completeness."""
+        want = wanted(consistency, max_age, after)
+        async with self._word(deadline) as (parts, until):
+            return await fan_out.stream(parts.standpoint, question, give, wanted=want, deadline=until)
+
+    def _target(self, reference: AnyReference) -> tuple[ServerId, ObjectId]:
+        if isinstance(reference, str):
+            reference = parse_reference(reference)
+        if isinstance(reference, Reference):
+            return reference.server, reference.object
+        server, number = reference
+        return (self.server if server is None else server), ObjectId(number)
