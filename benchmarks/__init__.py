@@ -8,6 +8,7 @@
     diamond        four real servers in it; driver: the one that has a load beside it
     cuts           requests at 200/s while the link that they use is cut and healed
     moments        the gateway dies, hangs, goes blind; a link flaps; no way is left
+    healing        simulated: pairs whose link was cut, and which are connected again
 
     kill_loop      kill -9 of a committing process, again and again: nothing answered may be missing
     crash_states   the same on a simulated disk that forgets what was not synced
