@@ -39,7 +39,7 @@ from replication.messages import (
     SendMe,
     Vector,
 )
-from replication.spool import MAX_FEEDS, Spool
+from replication.spool import Spool
 from store.records import REGISTRY
 from transport.ranges import Ranges
 
@@ -137,7 +137,11 @@ class CatchUp:
 
     def handle_vector(self, session: Session, message: Vector, now: float) -> None:
         for entry in message.entries:
-            if entry.ranges and self._spool.carries(entry.feed):
+            if not self._spool.carries(entry.feed):
+                continue
+            if not entry.ranges:
+                self._learn_empty(entry, now)
+            else:
                 self._learn(session, entry, now, delay=0.0 if message.whole else GRAFT_S)
 
     def _learn(self, session: Session, entry: Entry, now: float, *, delay: float) -> None:
@@ -158,10 +162,15 @@ class CatchUp:
                 chain.prove_current(top, now - entry.age_ms / 1000)
             if chain.grows:
                 self._question(session, feed, entry)
-        elif entry.age_ms is not None and (feed in spool.claims or len(spool.claims) < MAX_FEEDS):
-            spool.claims[feed] = (top, now - entry.age_ms / 1000)
+        elif entry.age_ms is not None:
+            spool.claim(feed, top, now - entry.age_ms / 1000)
         if chain is None or top > chain.taken.number:
             self.want(feed, now + delay, graft=delay > 0)
+
+    def _learn_empty(self, entry: Entry, now: float) -> None:
+        """The owner has published nothing, or had not when somebody last knew: then we hold all of it."""
+        if entry.age_ms is not None and entry.feed not in self._spool.chains and not self._spool.is_own(entry.feed):
+            self._spool.claim(entry.feed, 0, now - entry.age_ms / 1000)
 
     def _question(self, session: Session, feed: FeedId, entry: Entry) -> None:
         """Where a peer's hash of an update is not ours, its update is fetched: it is the proof of a fork."""

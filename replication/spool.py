@@ -25,6 +25,7 @@ from transport.wire import MAX_MESSAGE_BYTES, Message, SendTo
 MAX_FEEDS = 65_536  # feeds that are carried; one costs about 1 KB here
 MAX_CARRIED_BYTES = MAX_MESSAGE_BYTES - 8192  # of an update: a Path of 32 long names is 4 KiB
 EVERYBODY = Pattern("*")
+NOTHING_HELD = Held(1, 0, bytes(32))
 
 ReadUpdate = Callable[[ServerId, int, int, int], bytes | None]
 
@@ -36,7 +37,8 @@ class Spool:
         self.own = own
         self.incarnation = incarnation
         self.chains: dict[FeedId, Chain] = {}
-        # What was said of feeds of which nothing is held yet: (number, when that was all of it). At most MAX_FEEDS.
+        # What was said of feeds of which nothing is held yet: (number, when that was all of it). At most MAX_FEEDS. Of
+        # an owner that has published nothing the number is 0, and this is all that a mirror can hold.
         self.claims: dict[FeedId, tuple[int, float]] = {}
         self.coverage = Coverage()
         self.sessions: dict[ServerId, Session] = {}
@@ -125,7 +127,28 @@ class Spool:
         if self.is_own(feed):
             return 0.0
         chain = self.chains.get(feed)
-        return None if chain is None or chain.current_at is None else max(0.0, now - chain.current_at)
+        if chain is None:
+            number, at = self.claims.get(feed, (1, now))
+            return None if number else max(0.0, now - at)
+        return None if chain.current_at is None else max(0.0, now - chain.current_at)
+
+    def claim(self, feed: FeedId, number: int, at: float) -> None:
+        """Somebody proved at time `at` that there was nothing above `number` of a feed of which nothing is held."""
+        before = self.claims.get(feed)
+        if before is None:
+            if len(self.claims) < MAX_FEEDS:
+                self.claims[feed] = (number, at)
+        elif (number, at) > before:  # who knows of more knows better, however long ago
+            self.claims[feed] = (number, at)
+
+    def empty(self, kind: int, pattern: Pattern) -> Iterator[tuple[FeedId, Held]]:
+        """Feeds of which their owners said that there is nothing; our own too."""
+        own = FeedId(self.own, self.incarnation, kind)
+        if own not in self.chains and own.server in pattern:
+            yield own, NOTHING_HELD
+        for feed, (number, _) in self.claims.items():
+            if feed.kind == kind and not number and feed.server in pattern:
+                yield feed, NOTHING_HELD
 
     # -- what is to be done
 

@@ -12,7 +12,7 @@ queued is remembered as one bit per feed, and it is advertised when the queue ha
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 from random import Random
 
 from identity.names import ServerId
@@ -131,7 +131,10 @@ class Telling:
             if held is not None and session.hop_limit(own):
                 entries[own] = spool.entry(own, held, now)
         wanted = [(each.kind, each.pattern) for each in session.wants]
-        everything = (pair for kind, pattern in wanted for pair in spool.coverage.select(kind, pattern))
+        everything = chain(
+            (pair for kind, pattern in wanted for pair in spool.coverage.select(kind, pattern)),
+            (pair for kind, pattern in wanted for pair in spool.empty(kind, pattern)),
+        )
         turn = list(islice(everything, session.told, session.told + EXACT_FEEDS))
         session.told = session.told + EXACT_FEEDS if len(turn) == EXACT_FEEDS else 0
         for feed, held in turn:
