@@ -4,7 +4,7 @@
     transport    packets against aioquic and a bare socket
     routing      requests while a link is cut, in network namespaces (root, `ip`, `nft`); without them the rest of it
 
-    netlab         a laboratory of network namespaces, whose links the kernel cuts
+    netlab         a laboratory of network namespaces, whose links the kernel cuts; delay_line: links that take time
     diamond        four real servers in it; driver: the one that has a load beside it
     cuts           requests at 200/s while the link that they use is cut and healed
     moments        the gateway dies, hangs, goes blind; a link flaps; no way is left

@@ -64,11 +64,11 @@ class One(NamedTuple):
 
 
 @contextmanager
-def diamond(*, without: str = "") -> Iterator[Diamond]:
+def diamond(*, without: str = "", delay_s: float = 0.0) -> Iterator[Diamond]:
     """A laboratory with its four servers, in a directory that is removed."""
     with (
         tempfile.TemporaryDirectory(prefix="bplab") as path,
-        Lab() as lab,
+        Lab(delay_s=delay_s) as lab,
         Diamond(lab, Path(path), without=without) as servers,
     ):
         yield servers
@@ -208,6 +208,7 @@ def main() -> int:
     parser.add_argument("--kind", choices=(*KINDS, "all"), default="silent")
     parser.add_argument("--cuts", type=int, default=3)
     parser.add_argument("--hold", type=float, default=HOLD_S, help="seconds for which the link stays cut")
+    parser.add_argument("--delay", type=float, default=0.0, help="milliseconds that each link takes, each way")
     parser.add_argument("--without", default="", help="abilities to switch off, as in BANGPATH_TEST_WITHOUT")
     parser.add_argument("--worst", action="store_true", help="what happened around the worst request")
     chosen = parser.parse_args()
@@ -216,7 +217,7 @@ def main() -> int:
         print(f"no laboratory here: {lacking}", file=sys.stderr)
         return 2
     lost = 0
-    with diamond(without=chosen.without) as servers:
+    with diamond(without=chosen.without, delay_s=chosen.delay / 1000) as servers:
         calm = healthy(servers, seconds=3.0)
         print(f"nothing cut      {distribution([each.delay for each in calm if each.delay is not None])}")
         print(f"late by itself   {distribution([each.late for each in calm])}")

@@ -13,7 +13,8 @@
 
 Rules. Only namespaces made here are touched; their names hold the number of the process that made them, and they are
 removed at the end, also of one that was killed before it could (by the next laboratory). Every process started here is
-ended first. It needs root, `ip`, and `nft` or `iptables`: `missing()` says what is not there, in one sentence.
+ended first. With `delay_s` the links are TUN devices (benchmarks.delay_line), because kernels may lack netem. It needs
+root, `ip`, and `nft` or `iptables`: `missing()` says what is not there, in one sentence.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from benchmarks.delay_line import open_tun
 
 PREFIX = "bplab"
 KINDS = ("silent", "forward", "backward", "down")
@@ -84,11 +89,12 @@ def missing() -> str:
 
 
 class Lab:
-    """Namespaces and links, made on entering and removed on leaving."""
+    """Namespaces and links, made on entering and removed on leaving. With `delay_s`, each link takes that long."""
 
-    def __init__(self, links: Sequence[tuple[str, str]] = DIAMOND) -> None:
+    def __init__(self, links: Sequence[tuple[str, str]] = DIAMOND, *, delay_s: float = 0.0) -> None:
         self._number = next(_numbers)
         self.links = tuple(links)
+        self.delay_s = delay_s
         self.nodes = tuple(dict.fromkeys(end for link in self.links for end in link))
         self._processes: list[subprocess.Popen[Any]] = []
         self._made: list[str] = []
@@ -104,8 +110,14 @@ class Lab:
                 run("ip", "-n", self.namespace(node), "link", "set", "lo", "up")
                 for words in _prepare_filter():
                     run(*self.inside(node), *words)
-            for link in self.links:
-                self._lay(*link)
+            if self.delay_s:
+                self._lay_slow()
+            else:
+                for link in self.links:
+                    self._lay(*link)
+            for a, b in self.links:
+                self._address(a, b)
+                self._address(b, a)
         except BaseException:
             self.close()
             raise
@@ -117,10 +129,27 @@ class Lab:
     def _lay(self, a: str, b: str) -> None:
         ends = (interface(a, b), "netns", self.namespace(a), "type", "veth")
         run("ip", "link", "add", *ends, "peer", "name", interface(b, a), "netns", self.namespace(b))
-        for one, other in ((a, b), (b, a)):
-            name, device = self.namespace(one), interface(one, other)
-            run("ip", "-n", name, "addr", "add", f"{self.address(one, other)}/30", "dev", device)
-            run("ip", "-n", name, "link", "set", device, "up")
+
+    def _lay_slow(self) -> None:
+        """All links, of pairs of TUN devices and one process that carries between them."""
+        opened: list[int] = []
+        try:
+            for one, other in [end for a, b in self.links for end in ((a, b), (b, a))]:
+                name = f"bp{os.getpid() % 100_000}t{len(opened)}"
+                opened.append(open_tun(name))
+                run("ip", "link", "set", name, "netns", self.namespace(one))
+                run("ip", "-n", self.namespace(one), "link", "set", name, "name", interface(one, other))
+            command = [sys.executable, "-m", "benchmarks.delay_line", str(self.delay_s), *map(str, opened)]
+            here = Path(__file__).resolve().parents[1]
+            self._processes.append(subprocess.Popen(command, pass_fds=opened, start_new_session=True, cwd=here))
+        finally:
+            for each in opened:
+                os.close(each)
+
+    def _address(self, node: str, other: str) -> None:
+        name, device = self.namespace(node), interface(node, other)
+        run("ip", "-n", name, "addr", "add", f"{self.address(node, other)}/30", "dev", device)
+        run("ip", "-n", name, "link", "set", device, "up")
 
     def close(self) -> None:
         """End every process that was started here, then remove every namespace that was made here."""
