@@ -9,7 +9,8 @@ Promised: the servers are ordinary ones, started by the ordinary command, speaki
 their own HTTP is used to fill them. They end when this process ends, however it ends. One that dies is reported with
 the command that starts it again, by hand, in any terminal; the others go on, whichever it was.
 
-Left to others: processes (`node.children`), the data (`node.airports`), what is shown (`node.mesh_view`).
+Left to others: processes and links (`node.mesh_control`), the data (`node.airports`), what is shown as lines
+(`node.mesh_view`) and, when a person looks, as a map with keys (`node.mesh_live`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from node.cli.output import counted
 from node.cli.where import note
 from node.client import Client
 from node.importing import Import
+from node.mesh_control import Control
 from node.mesh_view import Screen
 from node.opening import create_root, join
 from node.rows import Row
@@ -40,18 +42,23 @@ ANY_PORT = ("127.0.0.1", 0)  # chosen when a server is made, and kept in its con
 LOOK_S = 1.0  # between two looks at the servers
 SETTLE_S = 60.0  # for the mirrors to catch up, before `--once` gives up
 PARTIAL, INTERRUPTED = 3, 130
+_PLACE = {each.server: each for each in PLACES}
 _IMPORTED = "imported"  # a file in an owner's directory: its airports stand, so many
 
 
-def run_mesh(directory: Path, *, limit: int | None = None, once: bool = False) -> int:
+Then = Callable[["Mesh"], Awaitable[int]]
+
+
+def run_mesh(directory: Path, *, limit: int | None = None, once: bool = False, then: Then | None = None) -> int:
     """Build or continue the mesh of a directory, and stay until Ctrl-C; the exit code.
 
-    `limit` imports only the first airports; `once` ends as soon as everything stands. Raises `Refused` when a mesh of
-    this directory runs already, and what kept a server from being made or started.
+    `limit` imports only the first airports; `once` ends as soon as everything stands; `then(mesh)` is awaited instead
+    of watching, and what it returns is the exit code. Raises `Refused` when a mesh of this directory runs already, and
+    what kept a server from being made or started.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
-        return trio.run(partial(Mesh(directory, limit=limit).run, once=once))
+        return trio.run(partial(Mesh(directory, limit=limit).run, once=once, then=then))
 
 
 @contextlib.contextmanager
@@ -76,23 +83,17 @@ class Mesh:
     """The supervisor: what it made, started and imported."""
 
     def __init__(self, directory: Path, *, limit: int | None = None) -> None:
-        self._directory = directory
+        self.directory = directory
+        self.control = Control(directory, started=self._started)
+        self.screen = self._screen = Screen(directory)
         self._limit = limit
-        self._screen = Screen(directory)
-        self._children: dict[str, children.Child] = {}
-        self._clients: dict[str, Client] = {}
+        self._nursery: trio.Nursery | None = None
         self._ended = trio.Event()
         self._begun = 0.0
+        self._home = self.control.home
+        self._client = self.control.client
 
-    def _home(self, server: str) -> Path:
-        return self._directory / server
-
-    def _client(self, server: str) -> Client:
-        if server not in self._clients:
-            self._clients[server] = Client(self._home(server))
-        return self._clients[server]
-
-    async def run(self, *, once: bool = False) -> int:
+    async def run(self, *, once: bool = False, then: Then | None = None) -> int:
         """All of it; 0, 3 when `once` was asked and a mirror did not catch up, 130 when ended before it stood."""
         self._begun = trio.current_time()
         code = INTERRUPTED
@@ -101,13 +102,17 @@ class Mesh:
             await listening.start(self._listen_for_signals, work)
             with work:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     try:
-                        await self._build(nursery)
+                        await self._build()
                         caught_up = await self._settle()
                         self._screen.standing(trio.current_time() - self._begun, caught_up=caught_up)
                         code = PARTIAL if once and not caught_up else 0
-                        if not once:
-                            await self._screen.what_next(self._clients)
+                        if then is not None:
+                            code = INTERRUPTED
+                            code = await then(self)
+                        elif not once:
+                            await self._screen.what_next(self._client("1.5"))
                             await self._watch()
                     finally:
                         with trio.CancelScope(shield=True):
@@ -128,56 +133,48 @@ class Mesh:
                 self._ended.set()
                 scope.cancel()
 
-    async def _build(self, nursery: trio.Nursery) -> None:
+    async def _build(self) -> None:
         screen = self._screen
         home = self._home(AUTHORITY.server)
         if not (home / "bangpath.toml").exists():
             screen.say("founding the mesh: server 1, the authority")
             await trio.to_thread.run_sync(partial(_found, home, AUTHORITY))
-        await self._start(AUTHORITY, nursery)
+        await self._start(AUTHORITY)
         missing = [each for each in OWNERS if not (self._home(each.server) / "bangpath.toml").exists()]
         if missing:
             screen.say(f"inviting and joining {', '.join(each.server for each in missing)}")
         async with trio.open_nursery() as joining:
             for place in OWNERS:
-                joining.start_soon(self._join_and_start, place, nursery)
+                joining.start_soon(self._join_and_start, place)
         async with trio.open_nursery() as shaping:
             for place in PLACES:
                 shaping.start_soon(self._shape, place)
         await self._import_all()
 
-    async def _join_and_start(self, place: Place, nursery: trio.Nursery) -> None:
+    async def _join_and_start(self, place: Place) -> None:
         home = self._home(place.server)
         if not (home / "bangpath.toml").exists():
             said = await self._client(AUTHORITY.server).invite(place.server)
             await join(home, said["ticket"], listen=ANY_PORT, local="*", name=place.name)
-        await self._start(place, nursery)
+        await self._start(place)
 
-    async def _start(self, place: Place, nursery: trio.Nursery) -> None:
+    async def _start(self, place: Place) -> None:
         """Start a server, unless somebody runs it already."""
-        home = self._home(place.server)
-        note(place.server, home)
-        if await self._answers(place.server):
+        note(place.server, self._home(place.server))
+        child = await self.control.start(place.server)
+        if child is None:
             self._screen.say(f"{place.server} {place.name} runs already; it is used as it is")
-            return
-        child = await children.start(place.server, home)
-        self._children[place.server] = child
-        self._screen.say(f"{place.server} {place.name} runs, process {child.pid}")
-        nursery.start_soon(self._report_end, place, child)
+        else:
+            self._screen.say(f"{place.server} {place.name} runs, process {child.pid}")
 
-    async def _answers(self, server: str) -> bool:
-        try:
-            with trio.fail_after(2):
-                await self._client(server).status()
-        except (BangpathError, trio.TooSlowError):
-            return False
-        return True
+    def _started(self, server: str, child: children.Child) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._report_end, _PLACE[server], child)
 
     async def _report_end(self, place: Place, child: children.Child) -> None:
         how = await child.wait()
         if not self._ended.is_set():
-            child.let_go()
-            del self._children[place.server]
+            self.control.gone(place.server)
             self._screen.died(place, how)
 
     async def _shape(self, place: Place) -> None:
@@ -248,7 +245,7 @@ class Mesh:
 
         async def look(server: str) -> None:
             state = states[server]
-            child = self._children.get(server)
+            child = self.control.children.get(server)
             state["pid"] = child.pid if child else None
             try:
                 with trio.fail_after(3):
@@ -270,19 +267,12 @@ class Mesh:
     async def _stop_all(self) -> None:
         """Owners first, the authority last: each says goodbye to those that still listen."""
         self._ended.set()
-        for client in self._clients.values():
-            client.close()
-        ours = dict(self._children)
-        self._screen.say(f"stopping {len(ours)} servers")
-        async with trio.open_nursery() as nursery:
-            for server, child in ours.items():
-                nursery.start_soon(self._stop_one, server, child)
-        self._screen.stopped(self._directory, [each.server for each in PLACES if each.server not in ours])
-
-    async def _stop_one(self, server: str, child: children.Child) -> None:
-        how = await child.stop()
-        if how != "it ended":
-            self._screen.say(f"{server}: {how}")
+        self._screen.say(f"stopping {len(self.control.children)} servers")
+        ended = await self.control.stop_all()
+        for server, how in sorted(ended.items()):
+            if how != "it ended":
+                self._screen.say(f"{server}: {how}")
+        self._screen.stopped(self.directory, [each.server for each in PLACES if each.server not in ended])
 
 
 def _found(home: Path, place: Place) -> None:

@@ -13,10 +13,11 @@
 A cut is made at both ends' ports (`peers block`), and the servers are told nothing of it. It is remembered here, and a
 server that is revived is given its cuts when it is started, so that not one packet of it passes a link that is cut.
 
-Rules: one thing at a time, in the order in which it was asked for; what is asked of the dead is remembered for their
-return. Each verb returns when it is done, and raises `Refused` for what makes no sense (a server that is none of this
-mesh, to kill the dead, to revive the living). A cut holds when one of its ends keeps it, so a server that was started
-by hand meanwhile, without its cuts, is still cut off by those of the others.
+Rules: what concerns one server is done in the order in which it was asked for (a link that is cut while its server
+starts is cut when it serves); what is asked of the dead is remembered for their return. Each verb returns when it is
+done, and raises `Refused` for what makes no sense (a server that is none of this mesh, to kill the dead, to revive the
+living). A cut holds when one of its ends keeps it, so a server that was started by hand meanwhile, without its cuts,
+is still cut off by those of the others.
 
 Left to others: processes (`node.children`), dropping packets (`node.blocking`), when and why (`node.mesh`, the map,
 the tour).
@@ -26,7 +27,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,7 +73,7 @@ class Control:
         self._clients: dict[str, Client] = {}
         self._by_hand: set[str] = set()  # run by somebody else
         self._cuts: set[Link] = set()
-        self._line = trio.Lock()
+        self._lines = {server: trio.Lock() for server in self.servers}
 
     # -- who there is
 
@@ -105,13 +107,13 @@ class Control:
 
     async def start(self, server: str) -> children.Child | None:
         """Start a server with its cuts; None when somebody runs it already. Raises `Refused` with its last words."""
-        async with self._line:
-            return await self._start(self._known(server))
+        async with self._turn(server):
+            return await self._start(server)
 
     async def kill(self, server: str) -> None:
         """SIGKILL, also to one that was started by hand; returns when the process has gone."""
-        async with self._line:
-            child = self.children.get(self._known(server))
+        async with self._turn(server):
+            child = self.children.get(server)
             if child is not None and child.running:
                 os.kill(child.pid, signal.SIGKILL)
                 await child.wait()
@@ -123,8 +125,8 @@ class Control:
 
     async def revive(self, server: str) -> None:
         """Start it again, with the links cut that were; returns when it serves."""
-        async with self._line:
-            if await self._start(self._known(server)) is None:
+        async with self._turn(server):
+            if await self._start(server) is None:
                 raise Refused(f"{server} runs already")
 
     def gone(self, server: str) -> None:
@@ -180,7 +182,7 @@ class Control:
         elif one is not None or other is not None:
             await self._change_cuts({way for way in self._cuts if (one or other) in way}, make=False)
         else:
-            async with self._line:
+            async with self._turn(*self.servers):
                 self._cuts.clear()
                 await self._tell_each({server: [("all", "")] for server in self.servers}, make=False)
 
@@ -190,6 +192,14 @@ class Control:
         if server not in self.servers:
             raise Refused(f"{server} is no server of this mesh", next_step=f"name one of {', '.join(self.servers)}")
         return server
+
+    @asynccontextmanager
+    async def _turn(self, *servers: str) -> AsyncIterator[None]:
+        """When all that was asked of these servers before is done."""
+        async with AsyncExitStack() as turn:
+            for server in sorted({self._known(each) for each in servers}):  # one order for all: no two wait in a ring
+                await turn.enter_async_context(self._lines[server])
+            yield
 
     def _blocked_at(self, server: str) -> dict[str, str]:
         """What this server's port has to drop, by peer."""
@@ -225,7 +235,7 @@ class Control:
         for source, target in ways:
             if self._known(source) == self._known(target):
                 raise Refused(f"{source} has no link to itself", next_step="name two servers")
-        async with self._line:
+        async with self._turn(*(server for way in ways for server in way)):
             if make:
                 self._cuts |= ways
             else:

@@ -87,12 +87,12 @@ class Screen:
             else f"everything stands after {seconds:.1f} s, but a mirror is still behind"
         )
 
-    async def what_next(self, clients: Mapping[str, Any]) -> None:
+    async def what_next(self, oceania: Any) -> None:
         """Commands to copy, each of which works as it stands."""
         lines = ["", "what to try next, in another terminal:"]
         kenya = """query 'Airport where country = "KE" order by -elevation limit 5'"""
         lines.append(f"  {self.of('1.3')} {kenya}")
-        reference = await _mirrored_airport(clients)
+        reference = await _mirrored_airport(oceania)
         if reference:
             lines.append(f"  {self.of('1.4')} get {reference}")
         lines += [
@@ -147,12 +147,11 @@ def command_name() -> str:
     return f"{sys.executable} -m node.cli.main"
 
 
-async def _mirrored_airport(clients: Mapping[str, Any]) -> str:
+async def _mirrored_airport(client: Any) -> str:
     """One of Oceania's airports, which Africa mirrors: Sydney, or any other."""
-    client = clients.get("1.5")
     for text in ('Airport where icao = "YSSY" from 1.5 limit 1', "Airport from 1.5 limit 1"):
         try:
-            rows = (await client.query(text, consistency="local"))["rows"] if client else []
+            rows = (await client.query(text, consistency="local"))["rows"]
         except BangpathError:
             return ""
         if rows:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from identity.errors import BangpathError, Refused, Unreachable
 from identity.names import ServerId
@@ -95,6 +96,19 @@ async def test_the_dead_are_cut_off_when_they_return(tmp_path: Path) -> None:
         assert '"event":"greeted"' not in log
         await control.heal()
         await until_ways(control, "1.2", {"1": True, "1.1": True})
+
+
+async def test_a_link_that_is_cut_or_mended_while_its_server_starts(tmp_path: Path) -> None:
+    async with mesh(tmp_path) as control:
+        await control.kill("1.2")
+        await control.cut("1", "1.2")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(control.revive, "1.2")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(control.cut, "1.2", "1.1")
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(control.heal, "1.2", "1")
+        assert await blocked(control, "1.2") == {"1.1": "both"}
 
 
 async def test_one_that_is_run_by_hand(tmp_path: Path) -> None:
