@@ -49,16 +49,23 @@ _IMPORTED = "imported"  # a file in an owner's directory: its airports stand, so
 Then = Callable[["Mesh"], Awaitable[int]]
 
 
-def run_mesh(directory: Path, *, limit: int | None = None, once: bool = False, then: Then | None = None) -> int:
+def run_mesh(
+    directory: Path,
+    *,
+    limit: int | None = None,
+    once: bool = False,
+    then: Then | None = None,
+    screen: Screen | None = None,
+) -> int:
     """Build or continue the mesh of a directory, and stay until Ctrl-C; the exit code.
 
-    `limit` imports only the first airports; `once` ends as soon as everything stands; `then(mesh)` is awaited instead
-    of watching, and what it returns is the exit code. Raises `Refused` when a mesh of this directory runs already, and
-    what kept a server from being made or started.
+    `limit` imports only so many airports; `once` ends as soon as everything stands; `then(mesh)` is awaited instead
+    of watching, and what it returns is the exit code; `screen` shows it otherwise. Raises `Refused` when a mesh of
+    this directory runs already, and what kept a server from being made or started.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
-        return trio.run(partial(Mesh(directory, limit=limit).run, once=once, then=then))
+        return trio.run(partial(Mesh(directory, limit=limit, screen=screen).run, once=once, then=then))
 
 
 @contextlib.contextmanager
@@ -82,10 +89,10 @@ def _alone(directory: Path) -> Iterator[None]:
 class Mesh:
     """The supervisor: what it made, started and imported."""
 
-    def __init__(self, directory: Path, *, limit: int | None = None) -> None:
+    def __init__(self, directory: Path, *, limit: int | None = None, screen: Screen | None = None) -> None:
         self.directory = directory
         self.control = Control(directory, started=self._started)
-        self.screen = self._screen = Screen(directory)
+        self.screen = self._screen = screen or Screen(directory)
         self._limit = limit
         self._nursery: trio.Nursery | None = None
         self._ended = trio.Event()
