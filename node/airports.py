@@ -13,6 +13,7 @@ unique: the key by which a broken import is continued.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -85,9 +86,10 @@ def owner_of(time_zone: str) -> str:
 
 
 def load(limit: int | None = None) -> dict[str, list[Row]]:
-    """Every owner's airports, in the order of the source; of the first `limit` only, where it is given.
+    """Every owner's airports, in the order of the source; only `limit` of them, where it is given.
 
-    Raises `Refused` when the source is not installed or has a zone that is nobody's.
+    Those are shared among the owners as all are, and a larger limit gives the same ones and more. Raises `Refused`
+    when the source is not installed or has a zone that is nobody's.
     """
     try:
         import airportsdata
@@ -96,7 +98,10 @@ def load(limit: int | None = None) -> dict[str, list[Row]]:
     rows: dict[str, list[Row]] = {each.server: [] for each in OWNERS}
     airports: Mapping[str, Mapping[str, Any]] = airportsdata.load("ICAO")
     for line, airport in enumerate(airports.values(), 1):
-        if limit is not None and line > limit:
-            break
         rows[owner_of(airport["tz"])].append(Row(line, {name: airport[name] for name, _ in _FIELDS}))
-    return rows
+    if limit is None:
+        return rows
+    # The first of each owner, then the second where many are, and so on, in step with how many each has.
+    ranks = sorted(((at + 0.5) / len(part), server) for server, part in rows.items() for at in range(len(part)))
+    shares = Counter(server for _, server in ranks[:limit])
+    return {server: part[: shares[server]] for server, part in rows.items()}

@@ -159,7 +159,9 @@ def run_command(
 
 
 @click.command("mesh")
-@click.option("--objects", type=click.IntRange(min=0), metavar="N", help="Import only the first N airports.")
+@click.option(
+    "--objects", type=click.IntRange(min=0), metavar="N", help="Import only N airports, of each owner's its share."
+)
 @click.option("--once", is_flag=True, help="Stop when everything stands and every mirror has caught up.")
 @click.pass_obj
 def mesh_command(meant: dict[str, str | None], objects: int | None, once: bool) -> int:

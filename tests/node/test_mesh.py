@@ -151,7 +151,15 @@ def test_the_class_is_the_source_s() -> None:
     assert list(definition.by_name) == list(next(iter(airportsdata.load("ICAO").values())))
     assert [each.name for each in definition.fields if each.unique] == ["icao"]
     assert [each.name for each in definition.fields if each.indexed] == ["icao", "country", "elevation"]
-    assert sum(len(part) for part in load(100).values()) == 100
+
+
+@pytest.mark.parametrize("limit", [0, 1, 100, 2_000, COUNT, COUNT + 1])
+def test_some_of_the_airports_are_shared_as_all_are(limit: int) -> None:
+    every, some, more = load(), load(limit), load(limit + 50)
+    assert sum(map(len, some.values())) == min(limit, COUNT)
+    for server, part in some.items():
+        assert abs(len(part) - min(limit, COUNT) * OWNED[server] / COUNT) <= 1
+        assert part == every[server][: len(part)] == more[server][: len(part)]
 
 
 @pytest.fixture(scope="module")
