@@ -36,6 +36,10 @@ In reading order:
     serving.py      the owner's side: answers to GET, QUERY, MODIFY
     owning.py       changes to own objects, by own people and by other servers
     changing.py     operations on own objects, within one transaction
+    posting.py      changes of others' objects: asked at once, or left in the outbox
+    delivering.py   the outbox made durable, and brought to the owners
+    outcomes.py     what an owner's answer means for a change
+    altering.py     the same as words of the node
     recorded.py     answers kept until their asker has them
     standpoint.py   what this server sees of the mesh, and how it asks the others
     watching.py     once a second, a look at how everything goes

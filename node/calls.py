@@ -8,6 +8,8 @@
     delete      DELETE /v1/objects/1.2/42               If-Match: 17    the same
     transact    POST   /v1/transactions       [{op, ...}]               {results, position}
     query       POST   /v1/query              {query, max_age, ...}     rows, and the completeness at their end
+    a change that waits in the outbox is answered 202                       {request, server, state, ahead}
+    outbox      GET    /v1/outbox, /v1/outbox/17; cancel_change: DELETE     a list, or one entry
     block       POST   /v1/peers/1.2/block    {direction}               {server, blocked}; unblock: DELETE
     status ...  GET    /v1/status, /v1/peers ...                        a map or a list
 
@@ -49,25 +51,36 @@ def get(reference: str, **wanted: Any) -> Call:
     return Call("GET", _object_path(reference) + _parameters(**said))
 
 
-def create(class_name: str, fields: Mapping[str, Any], *, server: str | None = None) -> Call:
+def create(class_name: str, fields: Mapping[str, Any], *, server: str | None = None, **how: Any) -> Call:
+    """`how`, here and below: queue=False, expires, deadline (docs/guide-outbox)."""
     said = {"class": class_name, "fields": fields, **({"server": server} if server else {})}
-    return Call("POST", "/v1/objects", _body(said), changes=True)
+    return Call("POST", "/v1/objects" + _parameters(**how), _body(said), changes=True)
 
 
-def update(reference: str, fields: Mapping[str, Any], *, expect: int | None = None) -> Call:
-    return Call("PATCH", _object_path(reference), _body({"fields": fields}), if_match=expect, changes=True)
+def update(reference: str, fields: Mapping[str, Any], *, expect: int | None = None, **how: Any) -> Call:
+    path = _object_path(reference) + _parameters(**how)
+    return Call("PATCH", path, _body({"fields": fields}), if_match=expect, changes=True)
 
 
-def replace(reference: str, fields: Mapping[str, Any], *, expect: int | None = None) -> Call:
-    return Call("PUT", _object_path(reference), _body({"fields": fields}), if_match=expect, changes=True)
+def replace(reference: str, fields: Mapping[str, Any], *, expect: int | None = None, **how: Any) -> Call:
+    path = _object_path(reference) + _parameters(**how)
+    return Call("PUT", path, _body({"fields": fields}), if_match=expect, changes=True)
 
 
-def delete(reference: str, *, expect: int | None = None) -> Call:
-    return Call("DELETE", _object_path(reference), if_match=expect, changes=True)
+def delete(reference: str, *, expect: int | None = None, **how: Any) -> Call:
+    return Call("DELETE", _object_path(reference) + _parameters(**how), if_match=expect, changes=True)
 
 
-def transact(operations: Sequence[Mapping[str, Any]]) -> Call:
-    return Call("POST", "/v1/transactions", _body(operations), changes=True)
+def transact(operations: Sequence[Mapping[str, Any]], **how: Any) -> Call:
+    return Call("POST", "/v1/transactions" + _parameters(**how), _body(operations), changes=True)
+
+
+def outbox_entry(request: int, *, wait: float | None = None) -> Call:
+    return Call("GET", f"/v1/outbox/{request}" + _parameters(wait=wait))
+
+
+def cancel_change(request: int, *, forget: bool = False) -> Call:
+    return Call("DELETE", f"/v1/outbox/{request}" + _parameters(forget=True if forget else None), changes=True)
 
 
 def query(text: str, **wanted: Any) -> Call:
@@ -81,7 +94,7 @@ def _said(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show(what: str) -> Call:
-    """One of status, peers, servers, feeds, mirrors, classes."""
+    """One of status, peers, servers, feeds, mirrors, classes, outbox."""
     return Call("GET", f"/v1/{what}")
 
 
@@ -231,6 +244,7 @@ def _object_path(reference: str) -> str:
 
 def _parameters(**values: Any) -> str:
     said = {key: value for key, value in values.items() if value is not None}
+    said = {key: str(value).lower() if isinstance(value, bool) else value for key, value in said.items()}
     return f"?{urlencode(said)}" if said else ""
 
 

@@ -102,24 +102,41 @@ class Words:
         """The object `1.2/42` as `{reference, class, sequence, fields, kind, position, age, path}`."""
         return self.call(calls.get(reference, **wanted))
 
-    def create(self, class_name: Any, fields: Mapping[str, Any], *, server: str | None = None) -> Any:
-        """A new object of a class (its name, or one made by `bangpath.stored`): `{reference, sequence, position}`."""
-        return self.call(calls.create(getattr(class_name, "__name__", class_name), fields, server=server))
+    def create(self, class_name: Any, fields: Mapping[str, Any], *, server: str | None = None, **how: Any) -> Any:
+        """A new object of a class (its name, or one made by `bangpath.stored`): `{reference, sequence, position}`.
 
-    def update(self, reference: str, fields: Mapping[str, Any], *, expect: int | None = None) -> Any:
+        Of this and every change: `{request, server, state, ahead}` when it waits in the outbox. `how` says of that:
+        `queue=False` raises instead, `expires` are seconds after which it is not carried out any more, `deadline`
+        seconds until the outbox takes what its owner does not answer.
+        """
+        return self.call(calls.create(getattr(class_name, "__name__", class_name), fields, server=server, **how))
+
+    def update(self, reference: str, fields: Mapping[str, Any], *, expect: int | None = None, **how: Any) -> Any:
         """Change these fields; `expect` is the sequence that was read, else `Conflict`."""
-        return self.call(calls.update(reference, fields, expect=expect))
+        return self.call(calls.update(reference, fields, expect=expect, **how))
 
-    def replace(self, reference: str, fields: Mapping[str, Any], *, expect: int | None = None) -> Any:
+    def replace(self, reference: str, fields: Mapping[str, Any], *, expect: int | None = None, **how: Any) -> Any:
         """Change all fields; those not named become empty."""
-        return self.call(calls.replace(reference, fields, expect=expect))
+        return self.call(calls.replace(reference, fields, expect=expect, **how))
 
-    def delete(self, reference: str, *, expect: int | None = None) -> Any:
-        return self.call(calls.delete(reference, expect=expect))
+    def delete(self, reference: str, *, expect: int | None = None, **how: Any) -> Any:
+        return self.call(calls.delete(reference, expect=expect, **how))
 
-    def transact(self, operations: Sequence[Mapping[str, Any]]) -> Any:
+    def transact(self, operations: Sequence[Mapping[str, Any]], **how: Any) -> Any:
         """Several changes at one owner, all or none: `{results, position}`."""
-        return self.call(calls.transact(operations))
+        return self.call(calls.transact(operations, **how))
+
+    def outbox(self) -> Any:
+        """Every change that waits for its owner, and the outcomes that are remembered."""
+        return self.call(calls.show("outbox"))
+
+    def outbox_entry(self, request: int, *, wait: float | None = None) -> Any:
+        """One of them; with `wait` as soon as it has its outcome, at most so many seconds later."""
+        return self.call(calls.outbox_entry(request, wait=wait))
+
+    def cancel_change(self, request: int, *, forget: bool = False) -> Any:
+        """Take a change back: cancelled, or withdrawn if it was sent; `forget` ends that as unknown."""
+        return self.call(calls.cancel_change(request, forget=forget))
 
     def status(self) -> Any:
         return self.call(calls.show("status"))

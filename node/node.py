@@ -28,8 +28,8 @@ from identity.errors import Exhausted, LocalMistake, Refused
 from identity.keys import Keys
 from identity.names import Pattern, ServerId
 from node import announcing
-from node.answering import Answering, AnyReference
-from node.asking import Changed, Operation
+from node.altering import Altering
+from node.answering import Answering
 from node.config import Config
 from node.links import Links
 from node.parts import Parts
@@ -49,7 +49,7 @@ GRACE_S = 3.0  # for requests under way when the node stops; with closing everyt
 Log = Callable[[dict[str, Any]], None]
 
 
-class Node(Answering, Saying, Links):
+class Node(Answering, Altering, Saying, Links):
     """A server. `log` takes one event as a dictionary; `settings` are the transport's."""
 
     def __init__(
@@ -109,6 +109,7 @@ class Node(Answering, Saying, Links):
                     port.close()
                     if self._parts is not None:
                         self._parts.requesting.close()
+                        self._parts.posting.close()
         finally:
             self._parts = None
             self._ended.set()
@@ -135,6 +136,7 @@ class Node(Answering, Saying, Links):
             nursery.start_soon(parts.pump.run)
             nursery.start_soon(parts.applier.run)
             nursery.start_soon(parts.standpoint.keep)
+            nursery.start_soon(parts.delivering.run)
             nursery.start_soon(parts.watch.run)
             await announcing.announce(parts, self._certificate, self._chain, wall_ms=self._started_ms)
             self._parts = parts
@@ -154,6 +156,7 @@ class Node(Answering, Saying, Links):
 
     async def _close(self, parts: Parts) -> None:
         parts.serving.refuse(f"{self.server} is stopping")
+        parts.delivering.leave()
         with trio.move_on_after(GRACE_S):
             self._check_idle()
             await self._idle.wait()
@@ -208,63 +211,6 @@ class Node(Answering, Saying, Links):
                 "clock_offset_ms": pong.wall_ms - self.wall_ms(),
                 "path": [str(self.server), str(peer)],
             }
-
-    # -- changing
-
-    async def create(
-        self,
-        class_name: str,
-        fields: Mapping[str, Any],
-        *,
-        server: ServerId | None = None,
-        deadline: float | None = None,
-    ) -> Changed:
-        """A new object of this server, or of another owner by request."""
-        operation = Operation(op="create", class_name=class_name, fields=dict(fields))
-        return (await self.transact([operation], server=server, deadline=deadline))[0]
-
-    async def update(
-        self,
-        reference: AnyReference,
-        fields: Mapping[str, Any],
-        *,
-        expect: int | None = None,
-        deadline: float | None = None,
-    ) -> Changed:
-        """Change the fields given. `expect`: the sequence on which that is based; raises `Conflict` for another."""
-        server, number = self._target(reference)
-        operation = Operation(op="update", object=number, fields=dict(fields), expect=expect)
-        return (await self.transact([operation], server=server, deadline=deadline))[0]
-
-    async def delete(
-        self, reference: AnyReference, *, expect: int | None = None, deadline: float | None = None
-    ) -> Changed:
-        """Delete the object."""
-        server, number = self._target(reference)
-        operation = Operation(op="delete", object=number, expect=expect)
-        return (await self.transact([operation], server=server, deadline=deadline))[0]
-
-    async def transact(
-        self, operations: Sequence[Operation], *, server: ServerId | None = None, deadline: float | None = None
-    ) -> list[Changed]:
-        """All of these at one owner, or none. Raises what the first that cannot be done raises, naming its place.
-
-        At another owner: `Unreachable` when it was not asked, `OutcomeUnknown` when its answer did not come.
-        """
-        if not operations:
-            raise Refused("a transaction without operations")
-        async with self._word(deadline) as (parts, until):
-            if server is None or server == self.server:
-                return await parts.owner.transact(operations)
-            question = Modify(tuple(act_of(each) for each in operations))
-            answer: ChangedAll = await parts.requesting.ask_one(
-                server, question, ChangedAll, deadline=until, changes=True
-            )
-            position = answer.at.position(server, answer.incarnation)
-            return [
-                Changed(reference_of(server, answer.incarnation, each.object), each.sequence, position, each.done)
-                for each in answer.outcomes
-            ]
 
     # -- classes, mirrors, newcomers
 

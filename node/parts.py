@@ -23,6 +23,7 @@ from identity.trust import network_id
 from node.applying import Applier
 from node.blocking import Blocking
 from node.config import Config
+from node.delivering import Delivering
 from node.dialling import dial_rule
 from node.directory import Directory, Entry
 from node.greeting import NO_TICKET, Greeted, Greeting, Hello
@@ -30,6 +31,7 @@ from node.inviting import Inviting
 from node.joining import Join, NotJoined
 from node.mirroring import Mirroring
 from node.owning import Owner
+from node.posting import Posting
 from node.pump import Pump
 from node.recorded import Recorded
 from node.reporting import VERSION
@@ -40,6 +42,7 @@ from node.standpoint import Standpoint, learn_registry
 from node.watching import Watch
 from replication.flood import Flood
 from replication.messages import Apply, Report
+from replication.outbox import Outbox
 from routing.router import Router
 from routing.ways import Direct
 from store.database import Committed, Database
@@ -151,6 +154,29 @@ class Parts:
             wall_ms=wall_ms,
         )
         self.owner = Owner(database=database, recorded=self.recorded, resolve=self.standpoint.resolve, note=note)
+        self.delivering = Delivering(
+            Outbox(),
+            database=database,
+            outstanding=self.outstanding,
+            call=self._call,
+            misbehaved=self.misbehaved,
+            wall_ms=wall_ms,
+            note=note,
+            touch=self.touch,
+        )
+        self.posting = Posting(
+            self.delivering,
+            outstanding=self.outstanding,
+            router=self.router,
+            requesting=self.requesting,
+            silent=self.sessions.silent.get,
+            is_kept=self._kept.__contains__,
+            is_known=self.is_known,
+            incarnation_of=self.standpoint.incarnation_of,
+            wall_ms=wall_ms,
+            touch=self.touch,
+            without="outbox" in config.without,
+        )
         self.serving = Serving(
             config,
             self.owner,
@@ -166,6 +192,7 @@ class Parts:
         self._carry: dict[type, Callable[[Any, float], None]] = {
             **self.sessions.outputs,
             **self.requesting.outputs,
+            **self.posting.outputs,
             **self.serving.outputs,
             Apply: lambda output, now: self.applier.put(output),
             Report: self._report,
@@ -186,6 +213,7 @@ class Parts:
             self.mirroring.load(view, now=now)
             self.inviting.load(view)
             self.recorded.load(view)
+            self.delivering.load(view, now=now)
         self.database.on_committed = self._committed
         for server, addresses in self.config.addresses.items():
             self.directory.learn_addresses(server, addresses)
@@ -292,6 +320,13 @@ class Parts:
 
     def _lost(self, lost: Unreachable) -> None:
         self.requesting.handle_unreachable(lost, self.standpoint.now())
+        self.posting.handle_unreachable(lost)
+
+    def _call(self, server: ServerId, now: float) -> None:
+        """Look for a server that something waits for; neighbours are looked for anyway."""
+        if server not in self._kept:
+            self.router.want(server, now, keep=False)
+            self.touch()
 
     def _done(self, peer: ServerId, message: Done) -> None:
         self.recorded.handle_done(peer, message)

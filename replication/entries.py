@@ -129,6 +129,8 @@ class Entry(msgspec.Struct):
         owner, incarnation, text, size, since_ms, expires_ms, state, request, outcome, settled_ms = said
         entry = cls(number, ServerId.parse(owner), incarnation, text, size, since_ms, expires_ms, State(state))
         entry.request, entry.outcome, entry.settled_ms = request, outcome, settled_ms
+        if entry.state is State.SENT and request is None:
+            entry.state = State.WAITING  # its turn had come, and no number was written down with it
         entry.again = entry.state in ASKED
         return entry
 

@@ -81,6 +81,9 @@ class Outbox:
             raise Refused(f"request {number} is not in the outbox", next_step="bangpath outbox lists what is")
         return entry
 
+    def find(self, number: int) -> Entry | None:
+        return self._entries.get(number)
+
     def ahead(self, entry: Entry) -> int:
         """How many changes of the same owner are to end before this one."""
         owner = self._owners.get(entry.owner)
@@ -223,6 +226,10 @@ class Outbox:
         entry.doubts += 1
         if entry.doubts >= MAX_DOUBTS:
             self.handle_outcome(number, Happened.LOST, outcome, now=now, wall_ms=wall_ms)
+
+    def lose(self, entry: Entry, *, now: float, wall_ms: int) -> None:
+        """What is to be sent is not there."""
+        self.handle_outcome(entry.number, Happened.LOST, None, now=now, wall_ms=wall_ms)
 
     # -- the verbs of every machine
 

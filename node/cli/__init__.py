@@ -19,6 +19,7 @@ In reading order:
     setting_up.py    init invite join run mesh
     showing.py       status peers servers feeds
     objects.py       put get update delete
+    outbox.py        outbox
     asking.py        query
     importing.py     import
     shaping.py       class mirror

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("objects", "Show an object."),
     "update": ("objects", "Change fields of an object."),
     "delete": ("objects", "Delete an object."),
+    "outbox": ("outbox", "Changes that wait for their owner, and what became of others."),
     "query": ("asking", "Ask a question of the whole mesh."),
     "import": ("importing", "Create objects from a CSV or NDJSON file."),
     "mirror": ("shaping", "List mirrors, keep a mirror of other servers, end one."),

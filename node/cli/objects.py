@@ -6,17 +6,19 @@
     bangpath @1.4 update 1.2/42 stars=4 --expect 17            refused when it was changed since sequence 17
     bangpath @1.4 delete 1.2/42
 
-A change of another server's object travels to its owner and is answered when the owner has committed it.
+A change of another server's object travels to its owner and is answered when the owner has committed it. Is the owner
+not reached, it waits in the outbox (`bangpath outbox`), unless --now says that it must not.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from node.cli.outbox import tell_queued
 from node.cli.output import cell, json_option, node_of, print_json, seconds, wanted_options
 
 if TYPE_CHECKING:
@@ -30,19 +32,36 @@ ANSWERED = {
     "cached": "answered with a copy that {by} keeps by chance",
 }
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def queue_options(function: Function) -> Function:
+    """What a change says of the outbox."""
+    now = click.option("--now", is_flag=True, help="Fail rather than wait in the outbox, if the owner is not reached.")
+    expires = click.option("--expires", type=float, metavar="SECONDS", help="Do not carry it out later than that.")
+    return now(expires(function))
+
 
 @click.command("put")
 @click.argument("class_name", metavar="CLASS")
 @click.argument("fields", metavar="FIELD=VALUE...", nargs=-1)
 @click.option("--server", metavar="ID", help="The owner, when it is another server.")
+@queue_options
 @json_option
 @click.pass_obj
 def put_command(
-    meant: dict[str, str | None], class_name: str, fields: tuple[str, ...], server: str | None, as_json: bool
+    meant: dict[str, str | None],
+    class_name: str,
+    fields: tuple[str, ...],
+    server: str | None,
+    now: bool,
+    expires: float | None,
+    as_json: bool,
 ) -> None:
     """Create an object of CLASS; `-` reads its fields as JSON from standard input."""
     with node_of(meant) as node:
-        _changed("created", node.create(class_name, _fields(node, class_name, fields), server=server), as_json)
+        given = _fields(node, class_name, fields)
+        _changed("created", node.create(class_name, given, server=server, **_how(now, expires)), as_json)
 
 
 @click.command("get")
@@ -67,27 +86,40 @@ def get_command(meant: dict[str, str | None], /, reference: str, as_json: bool, 
 @click.argument("reference")
 @click.argument("fields", metavar="FIELD=VALUE...", nargs=-1, required=True)
 @click.option("--expect", type=int, metavar="SEQUENCE", help="Refuse when the object is no longer at this sequence.")
+@click.option("--class", "class_name", metavar="CLASS", help="Of what class it is, when nobody who has it is reached.")
+@queue_options
 @json_option
 @click.pass_obj
 def update_command(
-    meant: dict[str, str | None], reference: str, fields: tuple[str, ...], expect: int | None, as_json: bool
+    meant: dict[str, str | None],
+    reference: str,
+    fields: tuple[str, ...],
+    expect: int | None,
+    class_name: str | None,
+    now: bool,
+    expires: float | None,
+    as_json: bool,
 ) -> None:
     """Change fields of the object REFERENCE; the others stay."""
     with node_of(meant) as node:
-        class_name = "" if _is_json(fields) else node.get(_checked(reference))["class"]
-        given = _fields(node, class_name, fields)
-        _changed("updated", node.update(_checked(reference), given, expect=expect), as_json)
+        if not _is_json(fields) and class_name is None:
+            class_name = _class_of(node, _checked(reference))
+        given = _fields(node, class_name or "", fields)
+        _changed("updated", node.update(_checked(reference), given, expect=expect, **_how(now, expires)), as_json)
 
 
 @click.command("delete")
 @click.argument("reference")
 @click.option("--expect", type=int, metavar="SEQUENCE", help="Refuse when the object is no longer at this sequence.")
+@queue_options
 @json_option
 @click.pass_obj
-def delete_command(meant: dict[str, str | None], reference: str, expect: int | None, as_json: bool) -> None:
+def delete_command(
+    meant: dict[str, str | None], reference: str, expect: int | None, now: bool, expires: float | None, as_json: bool
+) -> None:
     """Delete the object REFERENCE."""
     with node_of(meant) as node:
-        _changed("deleted", node.delete(_checked(reference), expect=expect), as_json)
+        _changed("deleted", node.delete(_checked(reference), expect=expect, **_how(now, expires)), as_json)
 
 
 def provenance(found: Mapping[str, Any]) -> str:
@@ -117,9 +149,26 @@ def provenance(found: Mapping[str, Any]) -> str:
 def _changed(what: str, said: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(said)
+    elif "request" in said:
+        tell_queued(said)
     else:
         at = f", position {said['position']}" if said.get("position") else ""
         click.echo(f"{what} {said['reference']}, sequence {said['sequence']}{at}")
+
+
+def _class_of(node: Blocking, reference: str) -> str:
+    """Its class says how fields are read that were typed. Raises `Unreachable` with what else can be done."""
+    from identity.errors import Unreachable
+
+    try:
+        return str(node.get(reference)["class"])
+    except Unreachable as error:
+        error.next_step = "say its class, as in --class Note, and the change waits in the outbox"
+        raise
+
+
+def _how(now: bool, expires: float | None) -> dict[str, Any]:
+    return {**({"queue": False} if now else {}), **({"expires": expires} if expires else {})}
 
 
 def _checked(reference: str) -> str:

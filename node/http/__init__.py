@@ -4,6 +4,7 @@
           GET with ?consistency= &max_age= &after= &deadline=   (docs/guide-answers)
     POST /v1/transactions  [{op, ...}]                        POST /v1/query          {query, and as with ?}
     GET POST              /v1/classes                         GET POST DELETE         /v1/mirrors
+    GET /v1/outbox        GET DELETE /v1/outbox/{request}     changes with ?queue= &expires=  (docs/guide-outbox)
     POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds
 
 Promised: the words of the Python API and the command, as JSON; errors of the few kinds of DESIGN U4 with the status of
@@ -16,6 +17,7 @@ In reading order:
     routes.py    path and method to word
     words.py     what each path does with the node
     links.py     /v1/peers/*/block: links cut and mended at our port
+    outbox.py    /v1/outbox: changes that wait for their owner
     forms.py     values as JSON and back, rows as bytes
     listening.py who is let in, how many strangers at once, and for how long
     serve.py     sockets and the life of a server's process

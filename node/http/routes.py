@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from identity.errors import Refused
-from node.http import links, words
+from node.http import links, outbox, words
 
 Word = Callable[..., Awaitable[None]]
 
@@ -22,6 +22,8 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/query": {"POST": words.query},
     "/v1/classes": {"GET": words.classes, "POST": words.define},
     "/v1/mirrors": {"GET": words.mirrors, "POST": words.mirror, "DELETE": words.unmirror},
+    "/v1/outbox": {"GET": outbox.outbox},
+    "/v1/outbox/*": {"GET": outbox.entry, "DELETE": outbox.cancel},
     "/v1/tickets": {"POST": words.invite},
     "/v1/status": {"GET": words.status},
     "/v1/peers": {"GET": words.peers},

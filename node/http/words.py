@@ -1,6 +1,7 @@
 """What each path does: JSON in, one word to the node, JSON out (DESIGN U3).
 
-    GET a change's answer          200 {reference, sequence, position}      committed by its owner
+    a change's answer              200 {reference, sequence, position}      committed by its owner
+                                   202 {request, server, state}             it waits in the outbox (node.http.outbox)
     GET an object, POST a query    with consistency, max_age, after, deadline: how good it must be (node.wanted)
     If-Match: 17                   409 with the current version when the object is no longer at sequence 17
     POST /v1/query                 {"rows": [...], "completeness": {...}}, streamed; with Accept: application/x-ndjson
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from identity.errors import BangpathError, Refused
+from identity.errors import BangpathError, Refused, Unreachable
 from identity.names import ServerId, parse_reference
 from node.asking import Operation
 from node.http.forms import Forms
+from node.http.outbox import answer_changed, how
 from node.wanted import check_consistency
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from node.http.app import Request
     from node.node import Node
 
+CLASS_S = 5.0  # for the class of an object that is to be changed; its owner reads the fields otherwise
 PIECE = 128 << 10  # large enough to be one write to the socket, small enough to start at once
 MAX_DEADLINE_S = 3600.0
 WANTED = ("consistency", "max_age", "after", "deadline")  # of an answer (node.wanted)
@@ -49,8 +52,7 @@ async def create(node: Node, request: Request) -> None:
     class_name = _text(said, "class")
     owner = ServerId.parse(_text(said, "server")) if said.get("server") is not None else None
     fields = Forms(node).fields(class_name, said.get("fields", {}))
-    changed = await node.create(class_name, fields, server=owner)
-    await request.answer(200, changed.as_json())
+    await answer_changed(request, await node.create(class_name, fields, server=owner, **how(request)))
 
 
 async def update(node: Node, request: Request, server: str, number: str) -> None:
@@ -65,17 +67,26 @@ async def _change_fields(node: Node, request: Request, server: str, number: str,
     reference = _reference(server, number)
     said = _map(await request.json(), ("fields",))
     forms = Forms(node)
-    found = await node.get(reference, consistency="nearest")  # its class says how the fields are read
-    fields = forms.fields(found.class_name, said.get("fields"))
-    if whole:
-        fields = {**forms.empty(found.class_name), **fields}
-    changed = await node.update(reference, fields, expect=_if_match(request))
-    await request.answer(200, changed.as_json())
+    fields = await _fields(node, forms, reference, said.get("fields"), whole=whole)
+    changed = await node.update(reference, fields, expect=_if_match(request), **how(request))
+    await answer_changed(request, changed)
+
+
+async def _fields(node: Node, forms: Forms, reference: Any, said: object, *, whole: bool = False) -> dict[str, Any]:
+    """The fields of an object that is to be changed: its class says how they are read, here or by its owner."""
+    try:
+        found = await node.get(reference, consistency="nearest", deadline=CLASS_S)
+    except Unreachable:
+        if whole or not isinstance(said, dict):
+            raise
+        return said  # as JSON: the owner reads them when it is back
+    fields = forms.fields(found.class_name, said)
+    return {**forms.empty(found.class_name), **fields} if whole else fields
 
 
 async def delete(node: Node, request: Request, server: str, number: str) -> None:
-    changed = await node.delete(_reference(server, number), expect=_if_match(request))
-    await request.answer(200, changed.as_json())
+    changed = await node.delete(_reference(server, number), expect=_if_match(request), **how(request))
+    await answer_changed(request, changed)
 
 
 async def transact(node: Node, request: Request) -> None:
@@ -107,20 +118,19 @@ async def transact(node: Node, request: Request) -> None:
             operation=other[1],
         )
     owner = next(iter(owners), None)
-    changed = await node.transact(operations, server=owner)
-    position = next((str(each.position) for each in reversed(changed) if each.position is not None), None)
-    await request.answer(200, {"results": [each.as_json() for each in changed], "position": position})
+    await answer_changed(request, await node.transact(operations, server=owner, **how(request)))
 
 
 async def _operation(node: Node, forms: Forms, said: object) -> tuple[Operation, ServerId | None]:
     """One operation, and the owner it names."""
-    said = _map(said, ("op", "class", "fields", "key", "reference", "expect"))
+    said = _map(said, ("op", "class", "fields", "key", "server", "reference", "expect"))
     op = _text(said, "op")
     if op in ("create", "put"):
         class_name = _text(said, "class")
         fields = forms.fields(class_name, said.get("fields", {}))
         key = _text(said, "key") if op == "put" else ""
-        return Operation(op="put" if op == "put" else "create", class_name=class_name, key=key, fields=fields), None
+        owner = ServerId.parse(_text(said, "server")) if said.get("server") is not None else None
+        return Operation(op="put" if op == "put" else "create", class_name=class_name, key=key, fields=fields), owner
     if op not in ("update", "delete"):
         raise Refused(f"{op!r} is no operation", next_step="say create, put, update or delete", field="op")
     server, number = parse_reference(_text(said, "reference"))
@@ -129,8 +139,10 @@ async def _operation(node: Node, forms: Forms, said: object) -> tuple[Operation,
         raise Refused("expect is a sequence, a whole number", field="expect")
     if op == "delete":
         return Operation(op="delete", object=number, expect=expect), server
-    class_name = _text(said, "class") if "class" in said else (await node.get((server, number))).class_name
-    fields = forms.fields(class_name, said.get("fields"))
+    if "class" in said:
+        fields = forms.fields(_text(said, "class"), said.get("fields"))
+    else:
+        fields = await _fields(node, forms, (server, number), said.get("fields"))
     return Operation(op="update", object=number, fields=fields, expect=expect), server
 
 

@@ -235,7 +235,7 @@ async def test_an_owner_that_is_gone_is_answered_for_by_its_mirror(mesh: Mesh) -
         found = await root.get(made.reference)
         assert found.kind in ("mirrored", "cached")
         with pytest.raises(Unreachable, match="since") as silence:
-            await root.update(made.reference, {"text": "too late"})
+            await root.update(made.reference, {"text": "too late"}, queue=False)
         assert trio.current_time() - began < 1.0
         assert silence.value.details["server"] == "1.1"
         assert (await b.get(made.reference)).kind == "mirrored"
