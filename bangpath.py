@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         OutcomeUnknown,
         PeerMisbehaved,
         Refused,
+        Stale,
         Unreachable,
     )
     from identity.names import ObjectId, Pattern, Reference, ServerId
@@ -64,6 +65,7 @@ __all__ = [
     "Reference",
     "Refused",
     "ServerId",
+    "Stale",
     "Unreachable",
     "connect",
     "connect_blocking",

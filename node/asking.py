@@ -135,6 +135,9 @@ class Asking(Protocol):
     def silent_since(self, server: ServerId) -> float | None:
         """Since when nothing reaches `server`, by `now()`; None when it is reached, or was not yet tried."""
 
+    def heard_at(self, server: ServerId) -> float | None:
+        """When the last packet of `server` came, by `now()`; None: there is no session with it, or none came yet."""
+
     def shows(self, stored: Stored) -> bool:
         """Whether a copy of another owner's object may be answered with; not with the mirrors switched off."""
 

@@ -265,13 +265,15 @@ async def _given(found: Found) -> Found:
 
 
 def unreachable_for(asking: Asking, server: ServerId, *, asked_at: float | None) -> float | None:
-    """For how many seconds an owner that has not answered is not reached; None: nobody tried.
+    """For how many seconds an owner that has not answered is not reached; None: it is, or nobody tried.
 
-    As the router knows; else since it was asked, for it may be gone already and nobody may have noticed yet.
+    As the router knows; else since it was last heard, or asked, for it may be gone and nobody may have noticed yet. One
+    that was heard after it was asked is only slow.
     """
     since = asking.silent_since(server)
-    if since is None:
-        since = asked_at
+    if since is None and asked_at is not None:
+        heard_at = asking.heard_at(server)
+        since = asked_at if heard_at is None else heard_at if heard_at <= asked_at else None
     return None if since is None else round(max(0.0, asking.now() - since), 3)
 
 

@@ -149,6 +149,7 @@ class Parts:
             silent_since=self._silent_since,
             reached=lambda server: self.sessions.connection(server) is not None,
             peers=self.sessions.peers,
+            heard_at=self._heard_at,
             path_from=self._path_from,
             without_mirrors="mirrors" in config.without,
             wall_ms=wall_ms,
@@ -290,6 +291,11 @@ class Parts:
     def _path_from(self, server: ServerId) -> tuple[ServerId, ...]:
         path_from = getattr(self.router, "path_from", None)
         return (server, self.server) if path_from is None else path_from(server)
+
+    def _heard_at(self, server: ServerId) -> float | None:
+        connection = self.sessions.connection(server)
+        statistics = None if connection is None else self.endpoint.statistics(connection)
+        return None if statistics is None else statistics.heard_at
 
     def _silent_since(self, server: ServerId) -> float | None:
         if self.sessions.connection(server) is not None:

@@ -99,6 +99,7 @@ def servers(parts: Parts, now: float) -> list[dict[str, Any]]:
                 "valid_until_ms": entry.certificate.not_after_ms,
                 "addresses": [address_text(each) for each in entry.addresses],
                 "classes": sorted({name for name, _ in entry.classes.values()}),
+                "mirrors": [each.text for each in entry.mirrors],
                 "registry_position": None if position is None else str(position),
                 "age": 0.0 if own else _round(parts.flood.age(feed, now)),
                 "reachable": own or parts.sessions.connection(entry.server) is not None,

@@ -71,6 +71,7 @@ class Standpoint:
         silent_since: Callable[[ServerId], float | None],
         reached: Callable[[ServerId], bool],
         peers: Callable[[], Sequence[ServerId]],
+        heard_at: Callable[[ServerId], float | None],
         path_from: Callable[[ServerId], tuple[ServerId, ...]],
         without_mirrors: bool,
         wall_ms: Callable[[], int],
@@ -86,6 +87,7 @@ class Standpoint:
         self._silent_since = silent_since
         self._reached = reached
         self._peers = peers
+        self._heard_at = heard_at
         self._path_from = path_from
         self._without_mirrors = without_mirrors
         self._wall_ms = wall_ms
@@ -186,6 +188,9 @@ class Standpoint:
 
     def silent_since(self, server: ServerId) -> float | None:
         return self._silent_since(server)
+
+    def heard_at(self, server: ServerId) -> float | None:
+        return self._heard_at(server)
 
     def owners(self, class_name: str, servers: Pattern | None) -> list[ServerId]:
         definition = self._database.registry.find(class_name)

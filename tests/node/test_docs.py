@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_guides(folder: Path) -> None:
-    pages = ["guide-own-mesh.md", "guide-objects.md", "guide-python-http.md"]
+    pages = ["guide-own-mesh.md", "guide-objects.md", "guide-python-http.md", "guide-answers.md"]
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     text = "\n".join(script(ROOT / "docs" / page) for page in pages)
@@ -80,6 +80,9 @@ def test_the_guides(folder: Path) -> None:
     assert "Kingfisher" in out
     assert "2 created, 0 updated, 0 unchanged" in out
     assert "by curl" in out
+    assert "answered by mirror 1, age" in out
+    assert "mirrors answered for 1 (" in out
+    assert "at most 0.01 s was asked for" in out
 
 
 def test_the_readme(folder: Path) -> None:

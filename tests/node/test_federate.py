@@ -186,6 +186,9 @@ class World:
     def silent_since(self, server: ServerId) -> float | None:
         return self.silent_at.get(server)
 
+    def heard_at(self, _server: ServerId) -> float | None:
+        return None
+
     def shows(self, stored: Stored) -> bool:
         return stored.reference.server not in self.hidden
 

@@ -36,6 +36,7 @@ class Node:
         self.shown = True
         self.slow: dict[ServerId, float] = {}
         self.silent: float | None = None  # since when the router knows the owner to be
+        self.heard: float | None = None  # when the owner was last heard
 
     @contextmanager
     def view(self) -> Iterator[Any]:
@@ -68,6 +69,9 @@ class Node:
 
     def silent_since(self, server: ServerId) -> float | None:
         return self.silent if server == A else None
+
+    def heard_at(self, _server: ServerId) -> float | None:
+        return self.heard
 
     def holders(self, _owner: ServerId) -> list[ServerId]:
         return list(self.mirrors)
@@ -205,6 +209,20 @@ async def test_an_owner_known_to_be_silent_keeps_nobody_waiting(autojump_clock: 
     found = await ask(node)
     assert node.now() - begun < STEP_S
     assert found.owner_unreachable_since == pytest.approx(12.0, abs=0.01)
+
+
+async def test_an_owner_is_unreachable_since_it_was_last_heard_and_not_when_it_is_only_slow(
+    autojump_clock: Any,
+) -> None:
+    node = Node(owner=SILENT)
+    node.slow = {A: SLOW}
+    node.mirrors = {B: told("mirrored", by=B)}
+    await trio.sleep(100)
+    node.heard = node.now() - 4.0
+    assert (await ask(node)).owner_unreachable_since == pytest.approx(4.0 + PATIENCE_S, abs=0.01)
+    node.heard = node.now() + PATIENCE_S / 2  # it has acknowledged the question
+    found = await ask(node)
+    assert (found.by, found.owner_unreachable_since) == (B, None)
 
 
 async def test_our_own_mirror_says_since_when_its_owner_is_silent() -> None:
