@@ -25,6 +25,7 @@ In reading order:
     greeting.py     who is on which connection
     joining.py      how a stranger becomes a server: tickets
     directory.py    every server known: keys, addresses, classes
+    detours.py      ways by gateways, carried out
     dialling.py     which addresses are dialled at all
     inviting.py     tickets given out, newcomers certified
     newcomer.py     the newcomer's side of it

@@ -13,6 +13,7 @@
     [mirror]  patterns = ["1.3"]             mirrored from the start, besides what `bangpath mirror` adds
     [rights]  modify = "*"                   whose servers may change our objects by request
               query = "*"                    whose servers may ask us for our distributed objects; mirrors pass them on
+              forward = "*"                  for whose servers we are a gateway; "" is nobody
 
 Every key but `server.id` and `mesh.roots` may be left out. A key that is not in this table is an error, for a
 misspelt one would otherwise be silently without effect. An error names the file, the line, the key and what would be
@@ -62,6 +63,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mirrors: tuple[Pattern, ...] = ()
     modify: Pattern | None = EVERYBODY
     query: Pattern | None = EVERYBODY
+    forward: Pattern | None = EVERYBODY
     # Told at the start, in no file: links that are cut at our port (`node.blocking`), what tests switch off.
     blocked: dict[ServerId, str] = msgspec.field(default_factory=dict)
     without: frozenset[str] = frozenset()  # what tests switch off (`node.switches`); stands in no file
@@ -134,7 +136,11 @@ def render_config(config: Config) -> str:
                 },
             },
             "mirror": {"patterns": [each.text for each in config.mirrors]},
-            "rights": {"modify": _pattern_text(config.modify), "query": _pattern_text(config.query)},
+            "rights": {
+                "modify": _pattern_text(config.modify),
+                "query": _pattern_text(config.query),
+                "forward": _pattern_text(config.forward),
+            },
         }
     )
 
@@ -252,7 +258,11 @@ _SECTIONS: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "listen": {"udp": ("listen", parse_address), "announce": ("announce", _addresses), "http": ("http", _http)},
     "peers": {"connect": ("connect", _pattern), "addresses": ("addresses", _address_table)},
     "mirror": {"patterns": ("mirrors", lambda value: tuple(_pattern(each) for each in _list(value)))},
-    "rights": {"modify": ("modify", _pattern_or_nobody), "query": ("query", _pattern_or_nobody)},
+    "rights": {
+        "modify": ("modify", _pattern_or_nobody),
+        "query": ("query", _pattern_or_nobody),
+        "forward": ("forward", _pattern_or_nobody),
+    },
 }
 
 

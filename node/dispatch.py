@@ -3,6 +3,7 @@
     1      HELLO                               greeting       who is on the connection
     2-4    JOIN, JOINED, REFUSED               joining        a newcomer with a ticket
     5      UNSUPPORTED                         session        the peer does not know a type that we sent
+    6-7    FORWARD, LOST                       router         packets that go by gateways
     16-31  REQUEST, RECEIPT, ANSWER, ...       outstanding    their bodies are the messages of node.requests
     48-79  FEED, VECTOR, UPDATE, ...           flood          replication
 
@@ -19,10 +20,11 @@ import msgspec
 from node.greeting import Hello
 from node.joining import Join, Joined, NotJoined
 from replication import messages as replication_messages
+from routing import probes
 from transport import requests as transport_requests
 from transport.wire import Message, table_of
 
-Taker = Literal["greeting", "joining", "session", "outstanding", "flood"]
+Taker = Literal["greeting", "joining", "session", "outstanding", "flood", "router"]
 
 
 class Unsupported(Message, frozen=True):
@@ -39,6 +41,7 @@ TAKEN_BY: dict[type[Message], Taker] = {
     NotJoined: "joining",
     Unsupported: "session",
     **dict.fromkeys(transport_requests.MESSAGES, "outstanding"),
+    **dict.fromkeys(probes.MESSAGES, "router"),
     **dict.fromkeys(replication_messages.MESSAGES.values(), "flood"),
 }
 

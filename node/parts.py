@@ -24,6 +24,7 @@ from node.applying import Applier
 from node.blocking import Blocking
 from node.config import Config
 from node.delivering import Delivering
+from node.detours import Detours
 from node.dialling import dial_rule
 from node.directory import Directory, Entry
 from node.greeting import NO_TICKET, Greeted, Greeting, Hello
@@ -36,6 +37,7 @@ from node.pump import Pump
 from node.recorded import Recorded
 from node.reporting import VERSION
 from node.requesting import Requesting
+from node.requests import matches
 from node.serving import Serving
 from node.sessions import Note, Sessions
 from node.standpoint import Standpoint, learn_registry
@@ -89,7 +91,14 @@ class Parts:
 
         self.directory = Directory(self.server, roots=config.roots, wall_ms=wall_ms)
         self.directory.learn_chain(self._chain)
-        self.router = Router(self.server, may_dial=dial_rule(config.local, config.addresses), random=random)
+        self.router = Router(
+            self.server,
+            may_dial=dial_rule(config.local, config.addresses),
+            random=random,
+            knows=lambda server: self.directory.entry(server) is not None,
+            may_forward=lambda source, target: matches(config.forward, source),
+            gateways="gateways" not in config.without,
+        )
         self.greeting = Greeting(
             self.server, prove_untrusted=self.directory.prove_untrusted, hello=self._hello, wall_ms=wall_ms
         )
@@ -113,7 +122,13 @@ class Parts:
             wall_ms=wall_ms,
         )
         self.endpoint = Endpoint(
-            keys.exchange_private, network_id(config.roots), self._find_secret, random, settings, now
+            keys.exchange_private,
+            network_id(config.roots),
+            self._find_secret,
+            random,
+            settings,
+            now,
+            copies="direct-copies" not in config.without,
         )
         self.recorded = Recorded()
         self.sessions = Sessions(
@@ -127,6 +142,8 @@ class Parts:
             joining=self._joining,
             lost=self._lost,
             done=self._done,
+            routed=self._routed,
+            carry_out=self._carry_out,
         )
         self.requesting = Requesting(
             self.server,
@@ -136,6 +153,15 @@ class Parts:
             is_kept=self._kept.__contains__,
             misbehaved=self.misbehaved,
             touch=self.touch,
+        )
+        self.detours = Detours(
+            self.router,
+            self.endpoint,
+            self.outstanding,
+            self.requesting,
+            connection=self.sessions.connection,
+            note=note,
+            misbehaved=self.misbehaved,
         )
         self.applier = Applier(self.flood, apply=database.apply, learn=self._learn_applied, touch=self.touch, note=note)
         self.mirroring = Mirroring(config.mirrors, database=database, flood=self.flood)
@@ -183,6 +209,7 @@ class Parts:
             self.owner,
             self.standpoint,
             self.outstanding,
+            self.detours,
             misbehaved=self.misbehaved,
             wall_ms=wall_ms,
             note=note,
@@ -194,6 +221,7 @@ class Parts:
             **self.sessions.outputs,
             **self.requesting.outputs,
             **self.posting.outputs,
+            **self.detours.outputs,
             **self.serving.outputs,
             Apply: lambda output, now: self.applier.put(output),
             Report: self._report,
@@ -289,8 +317,7 @@ class Parts:
         return Hello(self._chain, self.database.epoch, self._wall_ms(), self.addresses(), f"bangpath {VERSION}")
 
     def _path_from(self, server: ServerId) -> tuple[ServerId, ...]:
-        path_from = getattr(self.router, "path_from", None)
-        return (server, self.server) if path_from is None else path_from(server)
+        return self.detours.path_from(server, self.standpoint.now()) or (server, self.server)
 
     def _heard_at(self, server: ServerId) -> float | None:
         connection = self.sessions.connection(server)
@@ -333,6 +360,9 @@ class Parts:
         if server not in self._kept:
             self.router.want(server, now, keep=False)
             self.touch()
+
+    def _routed(self, peer: ServerId, message: Message, now: float) -> None:
+        self.detours.handle_message(peer, message, now)
 
     def _done(self, peer: ServerId, message: Done) -> None:
         self.recorded.handle_done(peer, message)

@@ -39,6 +39,7 @@ BUFFER_BYTES = 64 << 10  # one GRO read
 MAX_READS = 16  # buffers in one turn: 1 MiB, about 2 ms; more, and the sender waits for an ACK with nothing to do
 MAX_BATCHES = 8  # sent in one turn: 512 KiB; then the ACKs that came meanwhile are read
 MAX_ROUNDS = 64  # a message that causes a message and so on; more than this is a circle in our own code
+MAX_DETOURS = 8  # rounds of datagrams that leave within others
 IDLE_S = 60.0  # how long the timer sleeps when no machine has a deadline
 
 
@@ -101,6 +102,7 @@ class Pump:
                     machine.handle_deadline(now)
             self._carry_out_all(now)
             self._transmit(now)
+            self._carry_out_departures(now)
             self._arm()
         finally:
             self._turning = False
@@ -123,6 +125,18 @@ class Pump:
                     self._carry_out(output, now)
             if quiet:
                 return
+        self.touch()
+
+    def _carry_out_departures(self, now: float) -> None:
+        """What was told while datagrams left: packets that go by gateways, which leave within others in this turn."""
+        for _ in range(MAX_DETOURS):
+            outputs = self._transmitter.take_outputs()
+            if not outputs:
+                return
+            for output in outputs:
+                self._carry_out(output, now)
+            self._carry_out_all(now)
+            self._transmit(now)
         self.touch()
 
     def _transmit(self, now: float) -> None:

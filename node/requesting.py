@@ -32,6 +32,8 @@ from transport.outstanding import Outstanding
 from transport.requests import Answered, Failed, Progress
 from transport.wire import Message, encode
 
+Then = Callable[[Message | BangpathError, float], None]
+
 
 class _Waiting:
     """One request of ours and who waits for it."""
@@ -74,6 +76,7 @@ class Requesting:
         self.misbehaved = misbehaved
         self._touch = touch
         self._waiting: dict[int, _Waiting] = {}
+        self._thens: dict[int, tuple[ServerId, tuple[type[Message], ...], Then]] = {}
         self.outputs: dict[type, Callable[[Any, float], None]] = {
             Answered: self._answered,
             Failed: self._failed,
@@ -122,15 +125,47 @@ class Requesting:
             kind = OutcomeUnknown if waiting.changes and waiting.sent else Unreachable
             self._fail(number, kind(f"{self._own} ended before {waiting.peer} had answered"))
 
+    def ask_then(
+        self,
+        peer: ServerId,
+        question: Message,
+        expected: tuple[type[Message], ...],
+        then: Then,
+        *,
+        deadline_s: float,
+    ) -> None:
+        """A question of a machine, which waits in no task: `then(answer or error, now)` is called once."""
+        now = trio.current_time()
+        try:
+            number = self._outstanding.ask(
+                peer, encode(question), now, deadline_s=deadline_s, priority=question.PRIORITY
+            )
+        except BangpathError as error:
+            then(error, now)
+            return
+        self._thens[number] = peer, expected, then
+        self._touch()
+
     # -- outputs of the machine
 
     def _answered(self, output: Answered, now: float) -> None:
+        if output.number in self._thens:
+            peer, expected, then = self._thens.pop(output.number)
+            try:
+                answer: Message | BangpathError = self._read(peer, output.body, *expected)
+            except BangpathError as error:
+                answer = error
+            then(answer, now)
+            return
         waiting = self._waiting.get(output.number)
         if waiting is not None:
             waiting.parts.append(output)
             waiting.news.set()
 
     def _failed(self, output: Failed, now: float) -> None:
+        if output.number in self._thens:
+            self._thens.pop(output.number)[2](output.error, now)
+            return
         self._fail(output.number, output.error)
 
     def _progress(self, output: Progress, now: float) -> None:

@@ -30,6 +30,7 @@ from identity.encoding import decode_value_untrusted, encode_value
 from identity.errors import BangpathError, PeerMisbehaved, Refused, from_json
 from identity.names import Incarnation, ObjectId, Pattern, Position, Reference, ServerId
 from node.asking import Operation
+from routing.probes import Confirm, NoWay, Probe, Trace, Traced
 from store.records import PUT, Leaf, pack_leaf, read_leaves_untrusted
 from transport.wire import Message, Number, Priority, decode_untrusted, table_of
 
@@ -206,8 +207,8 @@ class Failed(Message, frozen=True):
         return from_json(said)
 
 
-REQUESTS: dict[int, type[Message]] = table_of((Get, Query, Modify, Ping, Withdraw))
-ANSWERS: dict[int, type[Message]] = table_of((Object, Rows, Done, ChangedAll, Pong, Failed))
+REQUESTS: dict[int, type[Message]] = table_of((Get, Query, Modify, Ping, Withdraw, Probe, Trace))
+ANSWERS: dict[int, type[Message]] = table_of((Object, Rows, Done, ChangedAll, Pong, Failed, Confirm, NoWay, Traced))
 
 
 def read_request_untrusted(body: bytes) -> Message:

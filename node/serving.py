@@ -28,6 +28,7 @@ from identity.errors import BangpathError, Exhausted, Forbidden, LocalMistake, N
 from identity.names import ObjectId, Pattern, ServerId
 from node.asking import Holding
 from node.config import Config
+from node.detours import Detours
 from node.owning import Owner
 from node.requests import (
     MAX_QUESTION_BYTES,
@@ -49,6 +50,7 @@ from node.requests import (
 )
 from node.sessions import place_of
 from node.standpoint import Standpoint
+from routing.probes import Probe, Trace
 from store.definitions import ClassDefinition
 from store.query import Question
 from store.reading import View
@@ -85,6 +87,7 @@ class Serving:
         owner: Owner,
         standpoint: Standpoint,
         outstanding: Outstanding,
+        detours: Detours,
         *,
         wall_ms: Callable[[], int],
         note: Callable[..., None],
@@ -101,6 +104,7 @@ class Serving:
         self._note = note
         self._idle = idle
         self._outstanding = outstanding
+        self._detours = detours
         self._misbehaved = misbehaved
         self._touch = touch
         self._nursery: trio.Nursery | None = None
@@ -135,6 +139,12 @@ class Serving:
                 raise Refused(f"{self._server} has not carried it out, and will not", withdrawn=True)
             if self._refusing:
                 raise Exhausted(self._refusing, next_step="ask again when it is back")
+            if isinstance(question, Probe):
+                self._detours.handle_probe(asked, question, now)
+                return
+            if isinstance(question, Trace):
+                self._answer(asked, self._detours.trace(asked.peer, now))
+                return
             if isinstance(question, Ping):
                 self._answer(asked, Pong(self._wall_ms()))
                 return

@@ -36,7 +36,7 @@ from identity.names import ServerId
 from node.dispatch import MESSAGES, TAKEN_BY, Unsupported
 from node.greeting import Greeted, Greeting, Hello, Say, Session, State, TurnAway
 from routing.router import Router
-from routing.ways import Dial, Direct, Drop, Reached, Unreachable
+from routing.ways import Dial, Drop, Nowhere, Reached, Unreachable
 from transport.endpoint import BOTH, REPLACED
 from transport.events import Closed, Connected, Drained, MessageReceived
 from transport.outstanding import Outstanding
@@ -73,7 +73,7 @@ class Sessions:
     """All connections of this node, by peer. `note(event, **details)` writes to the log.
 
     `learn(greeted)` takes a HELLO into the directory; `joining(connection, message)` is told what a newcomer says;
-    `lost(unreachable)` is told whom nobody reaches, `done(peer, message)` which of its requests a peer declares done.
+    `lost(unreachable)` is told whom nobody reaches, `done(peer, message)` which of its requests a peer declares done;
     """
 
     def __init__(
@@ -89,6 +89,8 @@ class Sessions:
         joining: Callable[[int, Message], None],
         lost: Callable[[Unreachable], None],
         done: Callable[[ServerId, Done], None],
+        routed: Callable[[ServerId, Message, float], None],
+        carry_out: Callable[[Any, float], None],
     ) -> None:
         self.misdeeds: dict[ServerId, Misdeeds] = {}
         self.offsets: dict[ServerId, int] = {}  # wall clock of a peer ahead of ours, ms
@@ -103,6 +105,8 @@ class Sessions:
         self._joining = joining
         self._lost = lost
         self._done = done
+        self._routed = routed
+        self._carry_out = carry_out
         self._dialled: dict[int, tuple[ServerId, tuple[str, int]]] = {}
         self._current: dict[ServerId, int] = {}
         self._replaced: dict[ServerId, tuple[int, bytes]] = {}  # whose new session has yet to greet us: old one, key
@@ -234,7 +238,7 @@ class Sessions:
         """Carry out at once what a HELLO led to, so that the next message of this very turn finds the session."""
         for machine in (self._greeting, self._router):
             for output in machine.take_outputs():
-                self._carry[type(output)](output, now)
+                self._carry_out(output, now)
 
     def _hand_on(self, connection: int, peer: ServerId, message: Message, now: float) -> None:
         taken_by = TAKEN_BY[type(message)]
@@ -247,6 +251,8 @@ class Sessions:
                     self._done(peer, message)
             except PeerMisbehaved as error:
                 self.misbehaved(peer, error.cause, now)
+        elif taken_by == "router":
+            self._routed(peer, message, now)
         elif isinstance(message, Unsupported):
             self._note("unsupported", peer=str(peer), number=message.type)
         elif isinstance(message, Hello):
@@ -317,7 +323,7 @@ class Sessions:
         self._close(output.connection, output.cause, now)
 
     def _dial(self, output: Dial, now: float) -> None:
-        if isinstance(self._router.route(output.server, now), Direct):
+        if not isinstance(self._router.route(output.server, now), Nowhere):
             return  # it greeted us in this very turn, and a second session would replace that one
         misdeeds = self.misdeeds.get(output.server)
         if misdeeds is not None and misdeeds.until > now:
@@ -380,7 +386,7 @@ class Sessions:
             self._tell_replaced(server, now)
 
     def _unreachable(self, output: Unreachable, now: float) -> None:
-        if isinstance(self._router.route(output.server, now), Direct):
+        if not isinstance(self._router.route(output.server, now), Nowhere):
             return  # its old session ended as the new one began
         if output.server not in self.silent:
             self._note("unreachable", peer=str(output.server), cause=output.reason)

@@ -1,68 +1,132 @@
-"""How servers can be reached: keys and addresses, from tickets, configuration, greetings and registry feeds.
+"""Routes to servers out of direct reach: verified paths, the best one first, one more as standby (DESIGN G2).
 
-    1.3   key   addresses, the one that worked last first, then as they were told, newest first
-                10.0.0.3:7000   worked
-                10.0.0.9:7000   failed 2 times
+    1.2    1.1!1.5!1.2       12 ms   in use
+           1.1!1!1.4!1.2     31 ms   standby                   at most MAX_ROUTES, through different gateways
+    1.7.3  ...
 
-Only what is told here is ever dialled, and of it only what the node's policy allows (DESIGN G6, ATTACKS 19): loopback
-and private addresses inside the configured `local` pattern, never multicast, never a victim: one server has at most
-`MAX_ADDRESSES`, they are tried one after another, and each round that fails doubles the pause.
+    metric     round trip + 10 ms for each server between; a better one replaces the one in use when it is better by a
+               fifth, so that two alike do not take turns
 
-Routes over gateways will stand here too; until then who is not reached directly is reached nowhere.
+An entry stands here only for a server that is not used directly, or was not a moment ago. Each was confirmed by an
+answer of its target; one that nobody confirmed for EXPIRY_S is forgotten, as are those of a gateway that is lost.
+Which gateways bridged to a target before is remembered longer: they are asked first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Callable, Iterable
+
+import msgspec
 
 from identity.names import ServerId
-from routing.neighbours import Address
+from routing.probes import Path
 
-MAX_SERVERS = 65_536  # as many as there may be registry feeds (`replication.spool`)
-MAX_ADDRESSES = 8  # of one server: two networks, two families, one move
-
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
-EVEN_SOONER_S = 1.0  # nobody is dialled more often than this, whoever asks
-
-MayDial = Callable[[ServerId, Address], bool]
+HOP_S = 0.010  # what a server on the way costs beside the time it takes (DESIGN G2)
+BETTER = 0.8  # of the metric of what is in use
+MAX_ROUTES = 3  # to one target
+MAX_TARGETS = 65_536
+MAX_BRIDGES = 4
+EXPIRY_S = 20.0  # three refreshes were missed
 
 
-class Known:
-    """One server's key and addresses."""
+class Route(msgspec.Struct, frozen=True):
+    """A way from this server (first of `path`) to another (last)."""
 
-    __slots__ = ("_addresses", "_worked", "peer_key", "server")
+    path: Path
+    rtt_s: float
+    confirmed_at: float
+    provisional: bool = False  # the way back of a packet that came: nobody verified it
 
-    def __init__(self, server: ServerId, peer_key: bytes) -> None:
-        self.server = server
-        self.peer_key = peer_key
-        self._addresses: list[Address] = []
-        self._worked: Address | None = None
+    @property
+    def gateway(self) -> ServerId:
+        return self.path[1]
 
-    def tell(self, addresses: Sequence[Address]) -> None:
-        """These are its addresses now; older ones are kept behind them while there is room."""
-        fresh = list(dict.fromkeys(addresses))
-        self._addresses = [*fresh, *(each for each in self._addresses if each not in fresh)][:MAX_ADDRESSES]
+    @property
+    def target(self) -> ServerId:
+        return self.path[-1]
 
-    def worked(self, address: Address) -> None:
-        """It answered there: tried first from now on, if it is one of those it told."""
-        if address in self._addresses:
-            self._worked = address
+    @property
+    def hops(self) -> int:
+        """Steps from server to server."""
+        return len(self.path) - 1
 
-    def failed(self, address: Address) -> None:
-        if address == self._worked:
-            self._worked = None
-
-    def in_order(self, may_dial: MayDial) -> list[Address]:
-        """The addresses of one round, in the order in which they are tried."""
-        first = [self._worked] if self._worked in self._addresses and self._worked is not None else []
-        order = [*first, *(each for each in self._addresses if each != self._worked)]
-        return [each for each in order if may_dial(self.server, each)]
+    @property
+    def metric(self) -> float:
+        return self.rtt_s + HOP_S * (self.hops - 1) + (1.0 if self.provisional else 0.0)
 
 
-def pause_after(rounds: int, random: Random) -> float:
-    """Seconds until the next round after `rounds` that failed in a row: doubled each time, up to a minute, and
-    spread by half so that a mesh that lost its power does not dial in step."""
-    longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(rounds - 1, 16))
-    return longest * (0.5 + random.random() / 2)
+class Table:
+    """All routes of one server."""
+
+    def __init__(self) -> None:
+        self._routes: dict[ServerId, list[Route]] = {}
+        self._bridges: dict[ServerId, list[ServerId]] = {}
+
+    def confirm(self, route: Route) -> None:
+        """A way was found, or found again. Of one gateway the newest word counts."""
+        target = route.target
+        if target not in self._routes and len(self._routes) >= MAX_TARGETS:
+            return
+        routes = [each for each in self._routes.get(target, ()) if each.gateway != route.gateway]
+        self._routes[target] = sorted([*routes, route], key=lambda each: each.metric)[:MAX_ROUTES]
+        if not route.provisional:
+            self._remember_bridge(target, route.gateway)
+
+    def best(self, target: ServerId, usable: Callable[[ServerId], bool], now: float) -> Route | None:
+        """The best whose gateway is usable now."""
+        for route in self._fresh(target, now):
+            if usable(route.gateway):
+                return route
+        return None
+
+    def routes(self, target: ServerId, now: float) -> list[Route]:
+        """All of them, best first."""
+        return list(self._fresh(target, now))
+
+    def targets(self) -> list[ServerId]:
+        return list(self._routes)
+
+    def drop(self, target: ServerId, gateway: ServerId) -> None:
+        """This way does not work any more."""
+        left = [each for each in self._routes.get(target, ()) if each.gateway != gateway]
+        if left:
+            self._routes[target] = left
+        else:
+            self._routes.pop(target, None)
+
+    def forget(self, target: ServerId) -> None:
+        """It is used directly again; who bridged is remembered."""
+        self._routes.pop(target, None)
+
+    def bridges(self, target: ServerId) -> list[ServerId]:
+        """Who confirmed ways to it before, the last one first."""
+        return list(self._bridges.get(target, ()))
+
+    def _fresh(self, target: ServerId, now: float) -> Iterable[Route]:
+        return [each for each in self._routes.get(target, ()) if now - each.confirmed_at < EXPIRY_S]
+
+    def _remember_bridge(self, target: ServerId, gateway: ServerId) -> None:
+        if target not in self._bridges and len(self._bridges) >= MAX_TARGETS:
+            del self._bridges[next(iter(self._bridges))]
+        before = [each for each in self._bridges.get(target, ()) if each != gateway]
+        self._bridges[target] = [gateway, *before][:MAX_BRIDGES]
+
+
+def replaces(found: Route, used: Route | None) -> bool:
+    """Whether a route that was just confirmed takes the place of the one in use."""
+    if used is None or used.provisional or found.gateway == used.gateway:
+        return True
+    return found.metric < BETTER * used.metric
+
+
+class Way:
+    """How packets go to one server with which there is a session."""
+
+    __slots__ = ("connection", "doubted_at", "looked", "route", "since")
+
+    def __init__(self, connection: int, now: float) -> None:
+        self.connection = connection
+        self.route: Route | None = None  # None: directly
+        self.since = now  # of going directly, or by gateways
+        self.doubted_at: float | None = None  # what was sent then, and after, has not been acknowledged
+        self.looked = 0  # refreshes so far, by which addresses are tried in turn

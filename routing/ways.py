@@ -1,7 +1,11 @@
 """What the router puts out and answers, as values (LAYOUT: vocabulary).
 
-put out    Dial, Drop, Reached, Unreachable
-answered   Direct or Nowhere; NeighbourStatus for people
+put out    Dial, Drop, Reached, Unreachable                of dialling
+           UseGateway, UseDirect, TryDirectly              which way a connection's packets go
+           Ask, Verify, AnswerProbe                        searching ways, and helping others to
+           HandOn, Detoured                                packets that go by gateways, and those for this server
+           Noted                                           for the log
+answered   Direct, Gateway or Nowhere; NeighbourStatus and RouteStatus for people
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import msgspec
 
 from identity.names import ServerId
 from routing.neighbours import Address
+from routing.probes import Confirm, Forward, Lost, NoWay, Path, Probe
 
 
 class Dial(msgspec.Struct, frozen=True):
@@ -40,6 +45,105 @@ class Unreachable(msgspec.Struct, frozen=True):
     server: ServerId
     since: float
     reason: str
+
+
+class Stuck(msgspec.Struct, frozen=True):
+    """Every address of this server was tried in vain: a way by gateways is all that is left."""
+
+    server: ServerId
+
+
+class UseGateway(msgspec.Struct, frozen=True):
+    """Send everything of this connection by gateways to `server`; a round trip takes about so long."""
+
+    connection: int
+    server: ServerId
+    rtt_s: float
+
+
+class UseDirect(msgspec.Struct, frozen=True):
+    """Send everything of this connection directly again."""
+
+    connection: int
+
+
+class TryDirectly(msgspec.Struct, frozen=True):
+    """Of a connection that was begun by gateways: its peer may be heard at this address."""
+
+    connection: int
+    address: Address
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """Ask that server this probe, as a request; the answer comes back under the number."""
+
+    number: int
+    server: ServerId
+    probe: Probe
+    deadline_s: float
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """See whether that server answers, as a request."""
+
+    number: int
+    server: ServerId
+    deadline_s: float
+
+
+class AnswerProbe(msgspec.Struct, frozen=True):
+    """The answer to a probe of `peer`, known by the token with which it was handed in."""
+
+    token: int
+    peer: ServerId
+    answer: Confirm | NoWay
+
+
+class Detoured(msgspec.Struct, frozen=True, gc=False):
+    """A sealed packet for this server, which came along a path; nobody vouches for its source but itself."""
+
+    source: ServerId
+    packet: bytes
+
+
+class HandOn(msgspec.Struct, frozen=True, gc=False):
+    """A FORWARD or LOST for the next server on its path."""
+
+    peer: ServerId
+    message: Forward | Lost
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """An event for the log."""
+
+    event: str
+    details: dict[str, object]
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """The way is this connection, and its packets go along `path`, which begins here."""
+
+    connection: int
+    path: Path
+    rtt_s: float
+
+    @property
+    def gateway(self) -> ServerId:
+        return self.path[1]
+
+
+class RouteStatus(msgspec.Struct, frozen=True):
+    """How one server is reached, as people see it; times in seconds."""
+
+    server: ServerId
+    way: str  # of our packets: "direct", "gateway", "none"
+    way_back: str  # of its packets to us
+    path: Path  # () when there is no way
+    path_back: Path
+    standby: Path
+    rtt_s: float | None
+    since_s: float | None
+    doubted_s: float | None
 
 
 class Direct(msgspec.Struct, frozen=True, gc=False):

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from identity.machine import Batch
-from transport.events import Detour, Event
+from transport.events import Address, Detour, Event, is_routed
 from transport.mtu import MAX_PACKET_BYTES
-from transport.ports import Address, is_routed
 from transport.states import State
 
 if TYPE_CHECKING:

@@ -7,13 +7,27 @@ from __future__ import annotations
 
 import msgspec
 
+Address = tuple[str, int]
+
+ROUTED = "!"  # begins the host of a routed address, ("!1.3", 0): by gateways to that server, no port of any machine
+
+
+def routed_address(server: str) -> Address:
+    """The address of a server that is reached by gateways."""
+    return ROUTED + server, 0
+
+
+def is_routed(address: Address) -> bool:
+    """Whether packets to this address go by gateways and not to a port."""
+    return address[0].startswith(ROUTED)
+
 
 class Connected(msgspec.Struct, frozen=True, gc=False):
     """A peer has proven that it holds `peer_key` (X25519, 32 bytes). Who that is, the certificate will say."""
 
     connection: int
     peer_key: bytes
-    address: tuple[str, int]
+    address: Address
     psk_id: bytes  # 16 bytes: zeros for the mesh's secret, else the id of the ticket that a joining server used
     initiator: bool  # whether we began
 
@@ -71,9 +85,9 @@ class CameAside(msgspec.Struct, frozen=True, gc=False):
 
 
 class Detour(msgspec.Struct, frozen=True, gc=False):
-    """This sealed packet is to go by gateways to the server of a routed address (`transport.ports`)."""
+    """This sealed packet is to go by gateways to the server of a routed address."""
 
-    address: tuple[str, int]
+    address: Address
     packet: bytes
 
 

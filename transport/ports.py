@@ -25,19 +25,7 @@ from identity.machine import Batch
 
 Address = tuple[str, int]
 
-ROUTED = "!"  # begins the host of a routed address, ("!1.3", 0): by gateways to that server, no port of any machine
-
 MAX_READ_BYTES = 1 << 16  # the most one `receive_into` gives: what UDP_GRO puts together
-
-
-def routed_address(server: str) -> Address:
-    """The address of a server that is reached by gateways."""
-    return ROUTED + server, 0
-
-
-def is_routed(address: Address) -> bool:
-    """Whether packets to this address go by gateways and not to a port."""
-    return address[0].startswith(ROUTED)
 
 
 class DatagramPort(Protocol):

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 
 from transport.congestion import Congestion
 from transport.directness import Directness
-from transport.events import CameAside, DirectAgain, Doubted, Event, Trusted
+from transport.events import Address, CameAside, DirectAgain, Doubted, Event, Trusted, is_routed
 from transport.filling import Filler
 from transport.flights import Flights
 from transport.loss import MAX_ACK_DELAY_S
 from transport.mtu import BASE_PACKET_BYTES, DETOUR_BYTES, PacketSize, packet_bytes
-from transport.ports import Address, is_routed
 from transport.settings import Settings
 
 if TYPE_CHECKING:

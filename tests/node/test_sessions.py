@@ -99,6 +99,8 @@ class World:
             joining=lambda connection, message: self.joins.append(message),
             lost=self.lost.append,
             done=lambda *_: None,
+            routed=lambda peer, message, now: None,
+            carry_out=lambda output, now: self.sessions.outputs[type(output)](output, now),
         )
         self.who = PEER
 

@@ -15,8 +15,8 @@ from identity.errors import LocalMistake
 from identity.machine import Machine
 from identity.names import ServerId
 from routing.neighbours import QUIET_S, State
-from routing.router import DIAL_S, LASTING_S, MAX_DIALS, Router
-from routing.ways import Dial, Direct, Drop, Nowhere, Reached, Unreachable
+from routing.dialling import DIAL_S, LASTING_S, MAX_DIALS, Dialling
+from routing.ways import Dial, Direct, Drop, Nowhere, Reached, Stuck, Unreachable
 
 ME, PEER, OTHER = (ServerId.parse(name) for name in ("1.2", "1.3", "1.1"))
 KEY = b"k" * 32
@@ -24,7 +24,7 @@ A, B = ("10.0.0.1", 7000), ("10.0.0.2", 7000)
 
 
 def router(*, allowed=lambda server, address: True):
-    return Router(ME, may_dial=allowed, random=Random(1))
+    return Dialling(ME, may_dial=allowed, random=Random(1))
 
 
 def known(*addresses):
@@ -63,7 +63,8 @@ def test_addresses_are_tried_one_after_another_and_then_it_is_said_at_once():
     each.handle_dial_failed(PEER, A, "refused", 1.1)
     assert each.take_outputs() == [Dial(PEER, B, KEY)]
     each.handle_dial_failed(PEER, B, "no answer", 1.2)
-    (told,) = each.take_outputs()
+    stuck, told = each.take_outputs()
+    assert stuck == Stuck(PEER)
     assert isinstance(told, Unreachable)
     assert told.server == PEER
     assert told.since <= 1.2
@@ -77,12 +78,15 @@ def test_addresses_are_tried_one_after_another_and_then_it_is_said_at_once():
 def test_without_an_address_it_is_said_at_once():
     each = router()
     each.want(PEER, 3.0)
-    assert each.take_outputs() == [Unreachable(PEER, 3.0, "no address is known")]
+    assert each.take_outputs() == [Stuck(PEER), Unreachable(PEER, 3.0, "no address is known")]
     each = router(allowed=lambda server, address: False)
     each.know(PEER, KEY, [A], 0.0)
     each.want(PEER, 3.0)
-    assert each.take_outputs() == [Unreachable(PEER, 0.0, "no address that may be dialled is known")]
-    assert each.deadline() == math.inf
+    assert each.take_outputs() == [
+        Stuck(PEER),
+        Unreachable(PEER, 0.0, "no address that may be dialled is known"),
+    ]
+    assert each.deadline() < math.inf  # a gateway may know it later
     assert isinstance(each.route(OTHER, 3.0), Nowhere)
 
 
@@ -123,7 +127,7 @@ def test_a_dial_without_any_word_ends():
     each.want(PEER, 0.0)
     said = run(each, 2 * DIAL_S + 0.1)
     assert [(at, type(output)) for at, output in said] == [
-        (0.0, Dial), (DIAL_S, Dial), (2 * DIAL_S, Unreachable),
+        (0.0, Dial), (DIAL_S, Dial), (2 * DIAL_S, Stuck), (2 * DIAL_S, Unreachable),
     ]  # fmt: skip
 
 
@@ -151,7 +155,7 @@ def test_on_demand_is_one_round_and_an_answer_each_time():
     each.want(PEER, 0.1, keep=False)
     assert each.take_outputs() == []
     each.handle_dial_failed(PEER, A, "refused", 0.2)
-    assert [type(output) for output in each.take_outputs()] == [Unreachable]
+    assert [type(output) for output in each.take_outputs()] == [Stuck, Unreachable]
     each.want(PEER, 0.3, keep=False)  # just tried: told at once, not dialled again
     assert [type(output) for output in each.take_outputs()] == [Unreachable]
     each.want(PEER, 5.0, keep=False)
@@ -173,7 +177,7 @@ def test_a_lost_neighbour_is_told_at_once_since_it_was_last_heard_and_dialled_ag
     assert isinstance(way, Nowhere)
     assert (way.since, way.calling) == (20.0, True)
     each.handle_dial_failed(PEER, A, "refused", 30.2)
-    assert each.take_outputs() == []  # told already
+    assert each.take_outputs() == [Stuck(PEER)]  # told already, and a way by gateways is welcome
     each.handle_connected(6, PEER, False, A, 31.0)  # it found us
     assert each.take_outputs() == [Reached(PEER, 6)]
 
@@ -303,7 +307,7 @@ class Weather(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.now = 0.0
-        self.made = Router(ME, may_dial=lambda server, address: True, random=Random(2))
+        self.made = Dialling(ME, may_dial=lambda server, address: True, random=Random(2))
         self.connections: dict[int, ServerId] = {}
         self.dialled: list[Dial] = []
         self.count = 0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from identity.names import ServerId
-from routing.table import FIRST_PAUSE_S, LONGEST_PAUSE_S, MAX_ADDRESSES, Known, pause_after
+from routing.addresses import FIRST_PAUSE_S, LONGEST_PAUSE_S, MAX_ADDRESSES, Known, pause_after
 
 PEER = ServerId.parse("1.3")
 A, B, C = (f"10.0.0.{n}" for n in (1, 2, 3))
