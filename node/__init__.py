@@ -65,7 +65,12 @@ In reading order:
     children.py     one child process: started, awaited, watched, stopped
     mesh_control.py servers killed and revived, links cut and mended, of a mesh that runs
     mesh.py         six servers on one machine: the supervisor
-    mesh_view.py    what the supervisor shows
+    mesh_view.py    what the supervisor shows as lines
+    mesh_map.py     the map: servers, links, what happened, keys, as lines of a screen
+    mesh_map_story.py     events of the logs as sentences
+    mesh_map_keys.py      keys as commands
+    mesh_map_terminal.py  the terminal: taken over, painted, given back
+    mesh_map_live.py      the map, alive
     http/  cli/     the same words over HTTP, and the command; each has its own map
 
 Left to others: everything a floor below decides. What stands here joins and never repeats.

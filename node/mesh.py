@@ -10,7 +10,7 @@ their own HTTP is used to fill them. They end when this process ends, however it
 the command that starts it again, by hand, in any terminal; the others go on, whichever it was.
 
 Left to others: processes and links (`node.mesh_control`), the data (`node.airports`), what is shown as lines
-(`node.mesh_view`) and, when a person looks, as a map with keys (`node.mesh_live`).
+(`node.mesh_view`) and, when a person looks, as a map with keys (`node.mesh_map_live`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from node.cli.where import note
 from node.client import Client
 from node.importing import Import
 from node.mesh_control import Control
+from node.mesh_map_live import Live, help_lines, person_looks
+from node.mesh_map_terminal import Terminal
 from node.mesh_view import Screen
 from node.opening import create_root, join
 from node.rows import Row
@@ -54,18 +56,20 @@ def run_mesh(
     *,
     limit: int | None = None,
     once: bool = False,
+    plain: bool = False,
     then: Then | None = None,
     screen: Screen | None = None,
 ) -> int:
     """Build or continue the mesh of a directory, and stay until Ctrl-C; the exit code.
 
-    `limit` imports only so many airports; `once` ends as soon as everything stands; `then(mesh)` is awaited instead
-    of watching, and what it returns is the exit code; `screen` shows it otherwise. Raises `Refused` when a mesh of
-    this directory runs already, and what kept a server from being made or started.
+    `limit` imports only so many airports; `once` ends as soon as everything stands; `plain` shows lines even to
+    a person, `screen` shows it otherwise; `then(mesh)` is awaited instead of watching, and what it returns is the exit
+    code. Raises `Refused` when a mesh of this directory runs already, and what kept a server from being made or
+    started.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
-        return trio.run(partial(Mesh(directory, limit=limit, screen=screen).run, once=once, then=then))
+        return trio.run(partial(Mesh(directory, limit=limit, plain=plain, screen=screen).run, once=once, then=then))
 
 
 @contextlib.contextmanager
@@ -89,11 +93,15 @@ def _alone(directory: Path) -> Iterator[None]:
 class Mesh:
     """The supervisor: what it made, started and imported."""
 
-    def __init__(self, directory: Path, *, limit: int | None = None, screen: Screen | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, limit: int | None = None, plain: bool = False, screen: Screen | None = None
+    ) -> None:
         self.directory = directory
         self.control = Control(directory, started=self._started)
         self.screen = self._screen = screen or Screen(directory)
         self._limit = limit
+        self._plain = plain
+        self._live: Live | None = None  # the map, while it is shown
         self._nursery: trio.Nursery | None = None
         self._ended = trio.Event()
         self._begun = 0.0
@@ -119,8 +127,7 @@ class Mesh:
                             code = INTERRUPTED
                             code = await then(self)
                         elif not once:
-                            await self._screen.what_next(self._client("1.5"))
-                            await self._watch()
+                            await self._stay()
                     finally:
                         with trio.CancelScope(shield=True):
                             await self._stop_all()
@@ -136,6 +143,8 @@ class Mesh:
             task_status.started()
             async for number in signals:
                 if self._ended.is_set():
+                    if self._live is not None:
+                        self._live.terminal.restore()
                     os._exit(128 + number)
                 self._ended.set()
                 scope.cancel()
@@ -182,7 +191,10 @@ class Mesh:
         how = await child.wait()
         if not self._ended.is_set():
             self.control.gone(place.server)
-            self._screen.died(place, how)
+            if self._live is not None:
+                self._live.died(place.server, place.name, how)
+            else:
+                self._screen.died(place, how)
 
     async def _shape(self, place: Place) -> None:
         """Its class, where it owns airports, and its mirror of the next in the ring."""
@@ -239,6 +251,20 @@ class Mesh:
                 self._screen.show(states)
                 await trio.sleep(0.2)
         return False
+
+    async def _stay(self) -> None:
+        """Until Ctrl-C, or `q` at the map."""
+        commands = await self._screen.what_next(self._client("1.5"))
+        if not person_looks(plain=self._plain):
+            self._screen.say("\n".join(commands))
+            await self._watch()
+            return
+        with Terminal(coloured="NO_COLOR" not in os.environ) as terminal:
+            self._live = Live(self.control, terminal, help_lines=help_lines(commands))
+            try:
+                await self._live.run()
+            finally:
+                self._live = None
 
     async def _watch(self) -> None:
         """The live table, until Ctrl-C."""

@@ -87,7 +87,7 @@ class Screen:
             else f"everything stands after {seconds:.1f} s, but a mirror is still behind"
         )
 
-    async def what_next(self, oceania: Any) -> None:
+    async def what_next(self, oceania: Any) -> list[str]:
         """Commands to copy, each of which works as it stands."""
         lines = ["", "what to try next, in another terminal:"]
         kenya = """query 'Airport where country = "KE" order by -elevation limit 5'"""
@@ -103,7 +103,7 @@ class Screen:
             "Ctrl-C here stops all six.",
             "",
         ]
-        self.say("\n".join(lines))
+        return lines
 
     def show(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """The table, redrawn or, without a terminal, printed when it says something new."""

@@ -56,6 +56,8 @@ SHELLS = {
     "node.http": "the node's HTTP",
     "node.mesh": "the mesh's supervisor",
     "node.mesh_control": "kills and revives its servers",
+    "node.mesh_map_live": "the map's tasks",
+    "node.mesh_map_terminal": "the terminal",
     "node.mesh_view": "what it shows",
     "node.newcomer": "the task that joins",
     "node.node": "one nursery",

@@ -163,15 +163,17 @@ def run_command(
     "--objects", type=click.IntRange(min=0), metavar="N", help="Import only N airports, of each owner's its share."
 )
 @click.option("--once", is_flag=True, help="Stop when everything stands and every mirror has caught up.")
+@click.option("--plain", is_flag=True, help="Lines instead of the map with keys that a terminal gets.")
 @click.pass_obj
-def mesh_command(meant: dict[str, str | None], objects: int | None, once: bool) -> int:
+def mesh_command(meant: dict[str, str | None], objects: int | None, once: bool, plain: bool) -> int:
     """Six servers on this machine with 28 298 real airports: 1 and its owners 1.1 to 1.5, each a mirror of the next.
 
-    Everything lives in ./mesh (or -C DIR). A second run continues where the first one was. Ctrl-C stops all six.
+    Everything lives in ./mesh (or -C DIR). A second run continues where the first one was. At a terminal it
+    is a map of servers and links that are killed, cut and healed by keys. q or Ctrl-C stops all six.
     """
     from node.mesh import run_mesh
 
-    return run_mesh(Path(meant["directory"] or "mesh"), limit=objects, once=once)
+    return run_mesh(Path(meant["directory"] or "mesh"), limit=objects, once=once, plain=plain)
 
 
 def _tell_made(server: str, directory: Path, config: Any, as_json: bool) -> None:
