@@ -6,13 +6,14 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from identity.errors import PeerMisbehaved
 from identity.keys import Keys
 from identity.names import Incarnation, ObjectId, Pattern, Reference, ServerId
 from identity.trust import YEAR_MS, Certificate, fingerprint, issue, issue_root
-from node.directory import Directory
+from node.directory import MAX_MIRRORS, Directory, Entry, distance
 from store.records import PUT, REGISTRY, Head, Leaf, Stored, pack_leaf
 from store.registry import BUILT_IN, SERVER, ClassDefinition, Field, class_fields
 
@@ -138,3 +139,64 @@ def test_addresses_that_change_are_told_once() -> None:
     assert [entry.addresses for entry in known.take_changed()] == [(("10.0.0.1", 7),)]
     known.learn_addresses(ONE, [("10.0.0.1", 7)])
     assert known.take_changed() == []
+
+
+def test_whoever_announces_it_mirrors_an_owner_the_nearest_first() -> None:
+    known = Directory(TWO, roots=(fingerprint(ONE, KEYS[ONE].signing_public),), wall_ms=lambda: NOW + 10)
+    known.learn_chain(chain(certificate(TWO)))
+    far, near, other = (ServerId.parse(text) for text in ("1.3.9", "1.2.7", "1.4"))
+    for server in (far, near, other, TWO):
+        known._entries[server] = Entry(server, certificate(TWO), ())
+    known._entries[far].mirrors = (Pattern("1.5"), Pattern("1.3"))
+    known._entries[near].mirrors = (Pattern("1.*,-1.6"),)
+    known._entries[other].mirrors = (Pattern("1.6"),)
+    known._entries[TWO].mirrors = (Pattern("*"),)  # this server itself: it would not have to ask
+    assert known.mirrors_of(THREE) == [near, far]
+    assert known.mirrors_of(ServerId.parse("1.6")) == [other]
+    assert known.mirrors_of(near) == []  # an owner is no mirror of itself
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "steps"), [("1", "1", 0), ("1", "1.2", 1), ("1.2", "1.3", 2), ("1.2.7", "1.3", 3), ("1", "2", 2)]
+)
+def test_how_far_two_servers_are_apart_in_the_name_tree(one: str, other: str, steps: int) -> None:
+    assert distance(ServerId.parse(one), ServerId.parse(other)) == steps
+    assert distance(ServerId.parse(other), ServerId.parse(one)) == steps
+
+
+@pytest.mark.parametrize(
+    ("said", "believed"),
+    [
+        (None, ()),
+        ("1.2", ()),
+        (["1.2", 7, "no pattern", "1.02", None, "1.3.*"], ("1.2", "1.3.*")),
+        (["1"] * 100, ("1",) * MAX_MIRRORS),
+        (["1.2", ",".join(["1.7"] * 2000), "1.3"], ("1.2",)),
+    ],
+)
+def test_what_makes_no_sense_among_announced_mirrors_is_left_out(said: object, believed: tuple[str, ...]) -> None:
+    known = directory()
+    known.learn_object(THREE, 1, server_object(THREE, chain(certificate(THREE)), mirrors=said))
+    entry = known.entry(THREE)
+    assert entry is not None
+    assert tuple(each.text for each in entry.mirrors) == believed
+
+
+def test_another_incarnation_mirrors_nothing_until_it_says_so() -> None:
+    known = directory()
+    known.learn_object(THREE, 1, server_object(THREE, chain(certificate(THREE)), mirrors=["1.2.*"]))
+    owner = ServerId.parse("1.2.5")
+    assert known.mirrors_of(owner) == [THREE]
+    known.learn_object(THREE, 1, server_object(THREE, chain(certificate(THREE)), mirrors=None))
+    assert known.mirrors_of(owner) == []
+    known.learn_object(THREE, 1, server_object(THREE, chain(certificate(THREE)), mirrors=["1.2.*"]))
+    known.prove_untrusted(chain(certificate(THREE, keys=Keys.generate(random.Random("new")), incarnation=NOW + 1)))
+    assert known.mirrors_of(owner) == []
+
+
+def test_the_class_of_server_objects_grew_and_is_the_same() -> None:
+    grown = BUILT_IN[SERVER]
+    before = msgspec.structs.replace(grown, minor=0, fields=grown.fields[:-1])
+    assert grown.fields[-1].name == "mirrors"
+    assert before.fingerprint == grown.fingerprint
+    assert grown.from_body_untrusted(before.to_body({"server": b"1", "incarnation": 1, "chain": []}))["mirrors"] is None

@@ -16,6 +16,7 @@ from identity.names import Incarnation, ObjectId, Position, Reference, ServerId
 from node.asking import Operation
 from node.requests import (
     ANSWERS,
+    MAX_PATH,
     PART_BYTES,
     REQUESTS,
     At,
@@ -53,7 +54,9 @@ SAID: list[Message] = [
     Modify((act_of(Operation(op="create", class_name="Note", fields={"text": "x"})),)),
     Ping(),
     Withdraw(),
+    Get(SERVER, 42, cached=True),
     Object(SERVER, 1, AT, LEAF),
+    Object(SERVER, 1, At(0, 0, 60_000, (SERVER,), cached=True), LEAF),
     Rows(1, AT, 1, LEAF),
     Done(1, At(0, 0, None)),
     ChangedAll(1, AT, (Outcome(42, 7, "created"),)),
@@ -163,4 +166,17 @@ def test_a_position_travels_with_its_age() -> None:
     assert at_of(position, 0.25) == AT
     assert AT.position(SERVER, 1) == position
     assert at_of(None, None) == At(0, 0, None)
+    way = tuple(ServerId.of(1, number) for number in range(1, 50))
+    assert at_of(position, 0.25, path=way).path == way[-MAX_PATH:]
     assert At(0, 0, None).position(SERVER, 1) is None
+
+
+def test_what_an_older_server_leaves_out_is_nothing() -> None:
+    """It knows no paths of mirrors and no cached copies."""
+    get = encode_value([Get.TYPE, bytes(SERVER), 42])
+    assert read_request_untrusted(get) == Get(SERVER, 42, cached=False)
+    done = encode_value([Done.TYPE, 1, [3, 17, 250]])
+    assert read_answer_untrusted(done, Done) == Done(1, At(3, 17, 250, (), cached=False))
+    long = encode_value([Done.TYPE, 1, [3, 17, 250, [bytes(SERVER)] * (MAX_PATH + 1)]])
+    with pytest.raises(PeerMisbehaved):
+        read_answer_untrusted(long, Done)
