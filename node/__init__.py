@@ -71,6 +71,10 @@ In reading order:
     mesh_map_keys.py      keys as commands
     mesh_map_terminal.py  the terminal: taken over, painted, given back
     mesh_map_live.py      the map, alive
+    tour.py         the mesh is broken in twelve ways, and looked at: the runner
+    tour_steps.py   the twelve
+    tour_checks.py  what must hold at each
+    tour_view.py    what is shown of it
     http/  cli/     the same words over HTTP, and the command; each has its own map
 
 Left to others: everything a floor below decides. What stands here joins and never repeats.

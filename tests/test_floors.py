@@ -69,6 +69,8 @@ SHELLS = {
     "node.saying": "reads the clock for the lists",
     "node.serving": "tasks that answer",
     "node.standpoint": "awaits on behalf of lookup and federate",
+    "node.tour": "plays on running servers",
+    "node.tour_view": "what it shows, with time to read",
     "node.watching": "a task of the node",
     "simulations": "it is the ground itself",
 }

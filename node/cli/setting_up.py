@@ -164,16 +164,30 @@ def run_command(
 )
 @click.option("--once", is_flag=True, help="Stop when everything stands and every mirror has caught up.")
 @click.option("--plain", is_flag=True, help="Lines instead of the map with keys that a terminal gets.")
+@click.option("--tour", is_flag=True, help="Break the mesh in twelve ways, explained; exit with 0 if each step held.")
+@click.option("--fast", is_flag=True, help="With --tour: no pauses to read in.")
+@click.option("--json", "as_json", is_flag=True, help="With --tour: print one line of JSON a step, and nothing else.")
 @click.pass_obj
-def mesh_command(meant: dict[str, str | None], objects: int | None, once: bool, plain: bool) -> int:
+def mesh_command(
+    meant: dict[str, str | None], objects: int | None, once: bool, plain: bool, tour: bool, fast: bool, as_json: bool
+) -> int:
     """Six servers on this machine with 28 298 real airports: 1 and its owners 1.1 to 1.5, each a mirror of the next.
 
     Everything lives in ./mesh (or -C DIR). A second run continues where the first one was. At a terminal it
     is a map of servers and links that are killed, cut and healed by keys. q or Ctrl-C stops all six.
     """
+    directory = Path(meant["directory"] or "mesh")
+    if tour:
+        if once:
+            raise click.UsageError("--tour ends by itself; leave --once away.")
+        from node.tour import run_tour
+
+        return run_tour(directory, limit=objects, fast=fast, as_json=as_json)
+    if fast or as_json:
+        raise click.UsageError("--fast and --json belong to --tour, as in bangpath mesh --tour --json.")
     from node.mesh import run_mesh
 
-    return run_mesh(Path(meant["directory"] or "mesh"), limit=objects, once=once, plain=plain)
+    return run_mesh(directory, limit=objects, once=once, plain=plain)
 
 
 def _tell_made(server: str, directory: Path, config: Any, as_json: bool) -> None:
