@@ -8,6 +8,8 @@
     GET    /v1/outbox                    every change that waits, and the outcomes that are remembered
     GET    /v1/outbox/17?wait=10         one of them and what it is to do; with `wait`, once it has its outcome
     DELETE /v1/outbox/17?forget=true     take it back; `forget`: even if its owner has not said what became of it
+
+Left to others: what waiting means (`node.posting`), the other paths (`node.http.words`).
 """
 
 from __future__ import annotations

@@ -75,7 +75,10 @@ async def _change_fields(node: Node, request: Request, server: str, number: str,
 async def _fields(node: Node, forms: Forms, reference: Any, said: object, *, whole: bool = False) -> dict[str, Any]:
     """The fields of an object that is to be changed: its class says how they are read, here or by its owner."""
     try:
-        found = await node.get(reference, consistency="nearest", deadline=CLASS_S)
+        try:
+            found = await node.get(reference, consistency="local")
+        except Unreachable:
+            found = await node.get(reference, consistency="nearest", deadline=CLASS_S)
     except Unreachable:
         if whole or not isinstance(said, dict):
             raise
