@@ -58,6 +58,12 @@ class One(NamedTuple):
         return [each for each in self.requests if each.delay is None]
 
     @property
+    def held(self) -> tuple[Any, Any, Any]:
+        """The ways just before the healing, when all had settled."""
+        before = [way for way in self.ways if way[0] < self.heal.before]
+        return before[-1][1:] if before else ALL_DIRECT
+
+    @property
     def worst(self) -> Request:
         """The request that waited longest; a lost one before all others."""
         return max(self.requests, key=lambda each: float("inf") if each.delay is None else each.delay)
