@@ -44,6 +44,7 @@ In reading order:
     recorded.py     answers kept until their asker has them
     standpoint.py   what this server sees of the mesh, and how it asks the others
     watching.py     once a second, a look at how everything goes
+    tracing.py      ways to others, as words of the node: route, trace, ping
     saying.py       the same as words of the node
     answering.py    get and query as words of the node
     reporting.py    status, peers, servers, feeds, mirrors, classes: what a server says of itself
@@ -57,6 +58,7 @@ In reading order:
     tellers.py      who may tell one owner's rows, and in which order
     fan_out.py      its shell: one task a source, rows given on as they become certain
     calls.py        what a client says to a node, word by word, and how answers are read
+    client_words.py the words of its two twins
     client.py       what people import: a connection to a node; trio and blocking twins
     declare.py      a class of objects, declared as a Python class
     rows.py         rows of text or JSON read by their class, bad ones named

@@ -11,6 +11,7 @@
     a change that waits in the outbox is answered 202                       {request, server, state, ahead}
     outbox      GET    /v1/outbox, /v1/outbox/17; cancel_change: DELETE     a list, or one entry
     block       POST   /v1/peers/1.2/block    {direction}               {server, blocked}; unblock: DELETE
+    trace, ping POST   /v1/trace, /v1/ping    {server, deadline}        paths and times
     status ...  GET    /v1/status, /v1/peers ...                        a map or a list
 
 Pure: a `Call` is a value, and `Wire` turns it into bytes and the bytes that come back into an answer (h11 does the
@@ -116,6 +117,14 @@ def unmirror(pattern: str) -> Call:
 
 def invite(server: str, *, valid_s: int = 86_400) -> Call:
     return Call("POST", "/v1/tickets", _body({"server": server, "valid_s": valid_s}), changes=True)
+
+
+def trace(server: str, *, deadline: float | None = None) -> Call:
+    return Call("POST", "/v1/trace", _body(_said({"server": server, "deadline": deadline})))
+
+
+def ping(server: str, *, deadline: float | None = None) -> Call:
+    return Call("POST", "/v1/ping", _body(_said({"server": server, "deadline": deadline})))
 
 
 def block(server: str, direction: str = "both") -> Call:

@@ -18,14 +18,15 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import urlsplit
 
-from identity.errors import BangpathError, LocalMistake, Refused, Unreachable
+from identity.errors import BangpathError, Refused, Unreachable
 from node import calls
 from node.calls import Call, Lines, Wire
+from node.client_words import Wanted, Words
 
 if TYPE_CHECKING:
     import trio
@@ -81,106 +82,6 @@ def _hung_up(fileno: int) -> bool:
     poll = select.poll()
     poll.register(fileno, select.POLLIN)
     return bool(poll.poll(0))
-
-
-class Wanted(TypedDict, total=False):
-    """How good an answer must be (node.wanted), and by when it must come, in seconds from now."""
-
-    consistency: str
-    max_age: float | None
-    after: str | Sequence[str] | None
-    deadline: float | None
-
-
-class Words:
-    """The words, said once. `call` gives the answer in `Blocking`, and something to await in `Client`."""
-
-    def call(self, call: Call) -> Any:
-        raise LocalMistake("a twin of the client says how a call is made")  # pragma: no cover
-
-    def get(self, reference: str, **wanted: Unpack[Wanted]) -> Any:
-        """The object `1.2/42` as `{reference, class, sequence, fields, kind, position, age, path}`."""
-        return self.call(calls.get(reference, **wanted))
-
-    def create(self, class_name: Any, fields: Mapping[str, Any], *, server: str | None = None, **how: Any) -> Any:
-        """A new object of a class (its name, or one made by `bangpath.stored`): `{reference, sequence, position}`.
-
-        Of this and every change: `{request, server, state, ahead}` when it waits in the outbox. `how` says of that:
-        `queue=False` raises instead, `expires` are seconds after which it is not carried out any more, `deadline`
-        seconds until the outbox takes what its owner does not answer.
-        """
-        return self.call(calls.create(getattr(class_name, "__name__", class_name), fields, server=server, **how))
-
-    def update(self, reference: str, fields: Mapping[str, Any], *, expect: int | None = None, **how: Any) -> Any:
-        """Change these fields; `expect` is the sequence that was read, else `Conflict`."""
-        return self.call(calls.update(reference, fields, expect=expect, **how))
-
-    def replace(self, reference: str, fields: Mapping[str, Any], *, expect: int | None = None, **how: Any) -> Any:
-        """Change all fields; those not named become empty."""
-        return self.call(calls.replace(reference, fields, expect=expect, **how))
-
-    def delete(self, reference: str, *, expect: int | None = None, **how: Any) -> Any:
-        return self.call(calls.delete(reference, expect=expect, **how))
-
-    def transact(self, operations: Sequence[Mapping[str, Any]], **how: Any) -> Any:
-        """Several changes at one owner, all or none: `{results, position}`."""
-        return self.call(calls.transact(operations, **how))
-
-    def outbox(self) -> Any:
-        """Every change that waits for its owner, and the outcomes that are remembered."""
-        return self.call(calls.show("outbox"))
-
-    def outbox_entry(self, request: int, *, wait: float | None = None) -> Any:
-        """One of them; with `wait` as soon as it has its outcome, at most so many seconds later."""
-        return self.call(calls.outbox_entry(request, wait=wait))
-
-    def cancel_change(self, request: int, *, forget: bool = False) -> Any:
-        """Take a change back: cancelled, or withdrawn if it was sent; `forget` ends that as unknown."""
-        return self.call(calls.cancel_change(request, forget=forget))
-
-    def status(self) -> Any:
-        return self.call(calls.show("status"))
-
-    def peers(self) -> Any:
-        return self.call(calls.show("peers"))
-
-    def servers(self) -> Any:
-        return self.call(calls.show("servers"))
-
-    def feeds(self) -> Any:
-        return self.call(calls.show("feeds"))
-
-    def mirrors(self) -> Any:
-        return self.call(calls.show("mirrors"))
-
-    def classes(self) -> Any:
-        return self.call(calls.show("classes"))
-
-    def define(self, definition: Any) -> Any:
-        """Define a class: a map as `GET /v1/classes` shows it, or a class made by `bangpath.stored`."""
-        return self.call(calls.define(getattr(definition, "definition", definition)))
-
-    def adopt(self, name: str) -> Any:
-        """Adopt a class that another server defined."""
-        return self.call(calls.adopt(name))
-
-    def mirror(self, pattern: str) -> Any:
-        return self.call(calls.mirror(pattern))
-
-    def unmirror(self, pattern: str) -> Any:
-        return self.call(calls.unmirror(pattern))
-
-    def invite(self, server: str, *, valid_s: int = 86_400) -> Any:
-        """A ticket by which a new server joins: `{ticket, server, expires_ms}`."""
-        return self.call(calls.invite(server, valid_s=valid_s))
-
-    def block(self, server: str, direction: str = "both") -> Any:
-        """Drop another server's packets at this one's port, until it restarts: `in`, `out` or `both`."""
-        return self.call(calls.block(server, direction))
-
-    def unblock(self, server: str, direction: str | None = None) -> Any:
-        """Let them pass again; `all` for every server."""
-        return self.call(calls.unblock(server, direction))
 
 
 class Blocking(Words):

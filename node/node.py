@@ -17,14 +17,14 @@ Left to others: HTTP and the command (`node.http`, `node.cli`), a server's direc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
 import trio
 
-from identity.errors import Exhausted, LocalMistake, Refused
+from identity.errors import Exhausted, LocalMistake
 from identity.keys import Keys
 from identity.names import Pattern, ServerId
 from node import announcing
@@ -33,8 +33,8 @@ from node.answering import Answering
 from node.config import Config
 from node.links import Links
 from node.parts import Parts
-from node.requests import ChangedAll, Modify, Ping, Pong, act_of, reference_of
 from node.saying import Saying
+from node.tracing import Tracing
 from replication.leaves import FeedSealer
 from store.database import open_database
 from store.definitions import ClassDefinition
@@ -49,7 +49,7 @@ GRACE_S = 3.0  # for requests under way when the node stops; with closing everyt
 Log = Callable[[dict[str, Any]], None]
 
 
-class Node(Answering, Altering, Saying, Links):
+class Node(Answering, Altering, Saying, Links, Tracing):
     """A server. `log` takes one event as a dictionary; `settings` are the transport's."""
 
     def __init__(
@@ -197,20 +197,6 @@ class Node(Answering, Altering, Saying, Links):
             self._check_idle()
 
     # -- asking
-
-    async def ping(self, server: ServerId | str, *, deadline: float | None = None) -> dict[str, Any]:
-        """How long another server takes to answer."""
-        peer = ServerId.parse(server) if isinstance(server, str) else server
-        async with self._word(deadline) as (parts, until):
-            begun = trio.current_time()
-            pong: Pong = await parts.requesting.ask_one(peer, Ping(), Pong, deadline=until)
-            seconds = trio.current_time() - begun
-            return {
-                "server": str(peer),
-                "seconds": round(seconds, 6),
-                "clock_offset_ms": pong.wall_ms - self.wall_ms(),
-                "path": [str(self.server), str(peer)],
-            }
 
     # -- classes, mirrors, newcomers
 

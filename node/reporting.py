@@ -13,6 +13,7 @@ from identity.names import Pattern, ServerId
 from node.config import address_text
 from replication.messages import FeedId
 from store.records import DATA, REGISTRY
+from transport.events import is_routed
 
 if TYPE_CHECKING:
     from node.parts import Parts
@@ -56,20 +57,25 @@ def status(parts: Parts, *, now: float, started: float, started_ms: int, stoppin
 def peers(parts: Parts, now: float) -> list[dict[str, Any]]:
     """Every server that was ever wanted, known or met, and how it is reached in both directions (G1)."""
     found = []
+    ways = {each["server"]: each for each in routes(parts, now)}
     for each in parts.router.neighbours(now):
+        way = ways.get(
+            str(each.server), {"way": "none", "way_back": "none", "path": [], "gateway": None, "standby": []}
+        )
         misdeeds = parts.sessions.misdeeds.get(each.server)
         statistics = None if each.connection is None else parts.endpoint.statistics(each.connection)
         found.append(
             {
                 "server": str(each.server),
-                "state": "direct" if each.connection is not None else each.state,
+                "state": each.state if each.connection is None else way["way"],
                 "neighbour": each.kept,
-                "address": None if each.address is None else address_text(each.address),
+                "address": None if each.address is None or is_routed(each.address) else address_text(each.address),
                 "heard_s": _round(each.heard_s),
                 "hears_us_s": _round(each.hears_us_s),
                 "rtt_ms": None if each.srtt_s is None else _round(each.srtt_s * 1000),
                 "since_s": _round(each.since_s),
                 "reason": each.reason,
+                **{name: way[name] for name in ("way", "way_back", "path", "gateway", "standby")},
                 "blocked": parts.blocking.blocked(each.server),
                 "clock_offset_ms": parts.sessions.offsets.get(each.server),
                 "queued_bytes": 0 if statistics is None else statistics.queued_bytes,
@@ -81,6 +87,25 @@ def peers(parts: Parts, now: float) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def routes(parts: Parts, now: float) -> list[dict[str, Any]]:
+    """How each server with a session is reached, in both directions (DESIGN section 6)."""
+    return [
+        {
+            "server": str(each.server),
+            "way": each.way,
+            "way_back": each.way_back,
+            "path": [str(server) for server in each.path],
+            "path_back": [str(server) for server in each.path_back],
+            "gateway": str(each.path[1]) if len(each.path) > 2 else None,
+            "standby": [str(server) for server in each.standby],
+            "rtt_ms": None if each.rtt_s is None else _round(each.rtt_s * 1000),
+            "since_s": _round(each.since_s),
+            "doubted_s": _round(each.doubted_s),
+        }
+        for each in parts.router.routes(now, heard_directly_at=parts.detours.heard_directly_at)
+    ]
 
 
 def servers(parts: Parts, now: float) -> list[dict[str, Any]]:

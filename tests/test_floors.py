@@ -71,6 +71,7 @@ SHELLS = {
     "node.standpoint": "awaits on behalf of lookup and federate",
     "node.tour": "plays on running servers",
     "node.tour_view": "what it shows, with time to read",
+    "node.tracing": "words that wait for answers",
     "node.watching": "a task of the node",
     "simulations": "it is the ground itself",
 }

@@ -18,6 +18,7 @@ In reading order:
     output.py        tables, JSON, the options every command shares
     setting_up.py    init invite join run mesh
     showing.py       status peers servers feeds
+    ways.py          route trace ping
     objects.py       put get update delete
     outbox.py        outbox
     asking.py        query

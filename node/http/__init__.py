@@ -5,7 +5,8 @@
     POST /v1/transactions  [{op, ...}]                        POST /v1/query          {query, and as with ?}
     GET POST              /v1/classes                         GET POST DELETE         /v1/mirrors
     GET /v1/outbox        GET DELETE /v1/outbox/{request}     changes with ?queue= &expires=  (docs/guide-outbox)
-    POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds
+    POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds routes
+    POST /v1/trace        {server}                            POST /v1/ping           {server}
 
 Promised: the words of the Python API and the command, as JSON; errors of the few kinds of DESIGN U4 with the status of
 their kind; a slow or greedy client costs a bounded time and size and never keeps others waiting; rows of a query
@@ -16,6 +17,7 @@ In reading order:
     app.py       one request: token, route, a body within bounds, errors as JSON
     routes.py    path and method to word
     words.py     what each path does with the node
+    ways.py      /v1/routes, /v1/trace, /v1/ping
     links.py     /v1/peers/*/block: links cut and mended at our port
     outbox.py    /v1/outbox: changes that wait for their owner
     forms.py     values as JSON and back, rows as bytes

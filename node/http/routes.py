@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from identity.errors import Refused
-from node.http import links, outbox, words
+from node.http import links, outbox, ways, words
 
 Word = Callable[..., Awaitable[None]]
 
@@ -28,6 +28,9 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/status": {"GET": words.status},
     "/v1/peers": {"GET": words.peers},
     "/v1/peers/*/block": {"POST": links.block, "DELETE": links.unblock},
+    "/v1/routes": {"GET": ways.routes},
+    "/v1/trace": {"POST": ways.trace},
+    "/v1/ping": {"POST": ways.ping},
     "/v1/servers": {"GET": words.servers},
     "/v1/feeds": {"GET": words.feeds},
 }
