@@ -90,6 +90,26 @@ async def test_a_mirror_that_is_no_neighbour_answers_for_an_owner_that_died(mesh
     assert (found.kind, found.by, found.owner_unreachable_since) == ("owner", None, None)
 
 
+@simulate(nodes=4, seeds=3)
+async def test_the_path_of_an_answer_names_the_gateways_too(mesh: World) -> None:
+    asker, owner, mirror, gateway = mesh.servers
+    note = await mirrored(mesh, owner, mirror)
+    mesh.cut(asker >> mirror)
+    mesh.cut(mirror >> asker)
+    await mesh.sleep(10)
+    await owner.crash()
+    begun = mesh.now
+    found = await asker.get(note)
+    assert (found.kind, found.by) == ("mirrored", mirror.server)
+    assert found.path == (owner.server, mirror.server, gateway.server, asker.server)
+    assert mesh.now - begun < SOON_S
+    answer = await asker.query("Note")
+    assert answer.completeness["owners"][0]["path"] == list(map(str, found.path))
+    mesh.heal()
+    await mesh.sleep(60)
+    assert (await asker.get(note)).path == (owner.server, mirror.server, asker.server)
+
+
 @simulate(nodes=3, seeds=2)
 async def test_who_mirrors_no_longer_is_no_longer_announced(mesh: World) -> None:
     asker, owner, mirror = mesh.servers
