@@ -15,8 +15,7 @@ is told, and repeats by itself.
 A session that the transport replaces by a newer one with the same peer is no loss: router and waiting requests hear of
 its end when the new one has greeted, or has failed too. Otherwise each of two ends would call again and replace it.
 
-Bounds: `BACKLOG_BYTES` of requests per connection, then the peer is taken for one that does not read. `MAX_NOTED`
-peers that misbehaved.
+Bounds: `BACKLOG_BYTES` of requests per connection, then the peer counts as one that does not read. `MAX_NOTED` peers.
 
 Pure: a class that is told and tells; its caller is the pump. Left to others: what a message means (its machine).
 """
@@ -70,8 +69,7 @@ class Replication(Protocol):
 
 
 class Sessions:
-    """All connections of this node, by peer. `note(event, **details)` writes to the log.
-
+    """All connections of this node, by peer. `note(event, **details)` writes to the log;
     `learn(greeted)` takes a HELLO into the directory; `joining(connection, message)` is told what a newcomer says;
     `lost(unreachable)` is told whom nobody reaches, `done(peer, message)` which of its requests a peer declares done;
     """
@@ -300,6 +298,7 @@ class Sessions:
         self.offsets[output.server] = output.clock_offset_ms
         self._held[output.connection] = output.held
         self._tell_replaced(output.server, now)
+        self._dialled = {each: whom for each, whom in self._dialled.items() if whom[0] != output.server}
         self._router.handle_connected(
             output.connection, output.server, output.initiator, output.address, now, epoch=output.hello.epoch
         )

@@ -23,7 +23,7 @@ MAX_SERVERS = 65_536  # as many as there may be registry feeds (`replication.spo
 MAX_ADDRESSES = 8  # of one server: two networks, two families, one move
 
 FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
+LONGEST_PAUSE_S = 20.0
 EVEN_SOONER_S = 1.0  # nobody is dialled more often than this, whoever asks
 
 MayDial = Callable[[ServerId, Address], bool]
@@ -62,7 +62,7 @@ class Known:
 
 
 def pause_after(rounds: int, random: Random) -> float:
-    """Seconds until the next round after `rounds` that failed in a row: doubled each time, up to a minute, and
+    """Seconds until the next round after `rounds` that failed in a row: doubled each time, up to 20 s, and
     spread by half so that a mesh that lost its power does not dial in step."""
     longest: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(rounds - 1, 16))
     return longest * (0.5 + random.random() / 2)

@@ -2,7 +2,7 @@
 
     want(1.3) --> Dial(address 1) --failed--> Dial(address 2) --failed--> Unreachable(1.3, since)
                        |                                                        |
-                    HELLO verified                                  pause 0.5-1 s, 1-2 s, .. 30-60 s, again
+                    HELLO verified                                  pause 0.5-1 s, 1-2 s, .. 10-20 s, again
                        v
               handle_connected --> Reached      handle_closed --> Unreachable(1.3, since heard), dialled at once
 
@@ -15,7 +15,6 @@ Rules:
 - Nothing is queued here for a server that is not reached; who waits is told `Unreachable` once per loss, and once per
   round for which somebody asked.
 - At most `MAX_DIALS` dials are under way, each ends after `DIAL_S` at the latest.
-
 - `Stuck` says that a round found nobody: a way by gateways, if there is one, is dialled by `dial_by_gateway`.
 """
 
@@ -35,6 +34,7 @@ from routing.neighbours import Address, Happened, Neighbour, State, keep_newer
 from routing.ways import Dial, Direct, Drop, NeighbourStatus, Nowhere, Reached, Stuck, Unreachable
 
 DIAL_S = 10.0  # a handshake is three messages, resent with growing pauses; the transport usually gives up before
+STAGGER_S = 0.25  # until the next address is tried beside it; the first that answers is taken (RFC 8305 section 5)
 LASTING_S = 5.0  # a connection that ends sooner counts as a failed dial: who greets and hangs up is not hammered
 MAX_DIALS = 32  # under way at once, so that a registry full of addresses is no flood
 
@@ -360,7 +360,7 @@ class Dialling:
             neighbour.become(Happened.DIALLED, now)
             neighbour.address = address
             self._calling[server] = None
-            effort.ends = now + DIAL_S
+            effort.ends = now + (STAGGER_S if effort.left else DIAL_S)
             self._set_timer(server, effort.ends)
             self._outputs.append(Dial(server, address, known.peer_key))
             return

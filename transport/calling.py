@@ -155,6 +155,11 @@ class Calls:
                 return call
         return None
 
+    def forget_peer(self, peer_key: bytes, psk_id: bytes) -> None:
+        """It has answered at one address, and is called at no other."""
+        for call in [each for each in self._by_number.values() if (each.peer_key, each.psk_id) == (peer_key, psk_id)]:
+            self.forget(call)
+
     def forget(self, call: Call) -> None:
         self._by_number.pop(call.number, None)
         for index in call.indexes:

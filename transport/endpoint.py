@@ -309,6 +309,7 @@ class Endpoint:
         third: bytes, round_trip_s: float | None, now: float,
     ) -> None:  # fmt: skip
         peer = keys.peer_key, keys.psk_id
+        self._calls.forget_peer(*peer)
         older = self._peers.get(peer)
         if older is not None:
             older.end(CLOSE_DONE, REPLACED, told=True)
