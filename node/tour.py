@@ -71,6 +71,7 @@ class Stage:
         self.changed: dict[str, Airport] = {}  # as they were, by reference: the tour puts them back
         self.request = 0  # of the change that waits in the outbox
         self.elevation = 0.0  # that it gives
+        self.number = 0  # of the last update of Europe before it
         self._screen = screen
 
     def client(self, server: str) -> Client:

@@ -145,6 +145,17 @@ def has(found: Mapping[str, Any], fields: Mapping[str, Any], *, sequence: int, a
     require(holds, f"{wanted} at {at}, sequence {sequence}", f"{got}, sequence {found['sequence']}")
 
 
+def once(found: Mapping[str, Any], *, after: int, at: str) -> None:
+    """Its owner has published one update since the one with this number, and no second."""
+    number = number_of(found["position"])
+    require(number == after + 1, f"one update after {after} at {at}", f"{number - after}")
+
+
+def number_of(position: str) -> int:
+    """17, of `1.2@3:17`."""
+    return int(position.rpartition(":")[2])
+
+
 def equal(prints: Mapping[str, str], positions: Mapping[str, Mapping[str, int]], owned: Mapping[str, int]) -> str:
     """Every server answers the same rows, and every copy of a feed ends where its owner's does; the rows' hash."""
     differing = sorted({each: server for server, each in prints.items()}.values())

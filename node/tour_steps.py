@@ -29,6 +29,8 @@ from node.tour_checks import (
     has,
     lost,
     mirrored,
+    number_of,
+    once,
     owner_silent,
     path_text,
     require,
@@ -113,6 +115,7 @@ async def change_one_meanwhile(stage: Stage) -> str:
 
     stage.request = await stage.show(AMERICA, "outbox", when=look, within=ASK_S)
     found = await client.get(airport.reference)
+    stage.number = number_of(found["position"])
     require(
         found["fields"]["elevation"] == airport.elevation,
         f"the elevation still {airport.elevation:g} everywhere",
@@ -133,8 +136,10 @@ async def revive_europe(stage: Stage) -> str:
     wanted = {"elevation": stage.elevation}
 
     async def at_both() -> None:
-        has(await stage.client(EUROPE).get(reference, consistency="owner"), wanted, sequence=sequence, at=EUROPE)
-        has(await client.get(reference, consistency="local"), wanted, sequence=sequence, at=AMERICA)
+        for server, consistency in ((EUROPE, "owner"), (AMERICA, "local")):
+            found = await stage.client(server).get(reference, consistency=consistency)
+            has(found, wanted, sequence=sequence, at=server)
+            once(found, after=stage.number, at=server)
 
     await stage.show(AMERICA, "get", reference, "--consistency", "local", when=at_both, within=DELIVER_S)
     return f"delivered, committed once as sequence {sequence}, and at its mirror {AMERICA}"
