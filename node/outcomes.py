@@ -31,9 +31,11 @@ from identity.errors import (
 )
 from identity.names import ServerId
 from node.asking import Changed, Operation
-from node.requests import ChangedAll, Modify, operation_untrusted, read_answer_untrusted, reference_of
+from node.requests import ANSWERS, ChangedAll, Modify, operation_untrusted, reference_of
+from node.requests import Failed as FailedMessage
 from replication.entries import Entry, Happened, State
 from transport.requests import Answered, Failed
+from transport.wire import decode_untrusted
 
 MAX_TEXT = 200  # characters of a change in words
 MAX_RESULTS = 100  # of a transaction's results that are kept with its outcome; the rest are counted
@@ -80,14 +82,12 @@ def read_answered_untrusted(output: Answered | Failed, entry: Entry) -> Read:
     if isinstance(output, Failed):
         happened = Happened.PUT_BACK if isinstance(output.error, Exhausted) else Happened.LOST
         return Read(happened, _told(output.error), error=output.error)
-    try:
-        answer: Any = read_answer_untrusted(output.body, ChangedAll)
-    except PeerMisbehaved:
-        if output.ok:
-            raise
-        return _refused(output, entry)
-    except BangpathError as error:
+    answer = decode_untrusted(output.body, ANSWERS)
+    if isinstance(answer, FailedMessage):
+        error = answer.as_error()
         return Read(_meaning(error, entry), _told(error), error=error)
+    if not isinstance(answer, ChangedAll):
+        raise PeerMisbehaved(f"answered {type(answer).__name__} to a change")
     changed = changed_of(entry.owner, answer)
     position = next((str(each.position) for each in reversed(changed) if each.position is not None), None)
     results = [{"reference": str(each.reference), "sequence": each.sequence, "done": each.done} for each in changed]
@@ -148,19 +148,6 @@ def operations_json(question: Modify, owner: ServerId) -> list[dict[str, Any]]:
             told["expect"] = each.expect
         said.append({**told, "fields": each.fields} if each.fields else told)
     return said
-
-
-def _refused(output: Answered, entry: Entry) -> Read:
-    """A FAILED that tells of a breach of ours, or that is none itself."""
-    try:
-        read_answer_untrusted(output.body)
-    except PeerMisbehaved as error:
-        if error.cause.startswith("a FAILED that names no cause"):
-            raise
-        return Read(_meaning(error, entry), _told(error), error=error)
-    except BangpathError as error:  # pragma: no cover - the caller has seen those
-        return Read(_meaning(error, entry), _told(error), error=error)
-    raise PeerMisbehaved("an answer that calls itself an error, and is none")
 
 
 def _meaning(error: BangpathError, entry: Entry) -> Happened | None:

@@ -120,7 +120,8 @@ class Posting:
         return await self._outcome(await self._delivering.queue(new), deadline)
 
     def close(self) -> None:
-        """The node has ended: what was asked directly has no answer."""
+        """The node has ended: what was asked directly has no answer, and what waits goes on with the next start."""
+        self._delivering.leave()
         for number, direct in self._direct.items():
             kind = OutcomeUnknown if self._outstanding.was_sent(number) else Unreachable
             direct.ended = Failed(number, direct.owner, kind(f"this server ended before {direct.owner} had answered"))

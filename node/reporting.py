@@ -45,6 +45,7 @@ def status(parts: Parts, *, now: float, started: float, started_ms: int, stoppin
         "classes": len(parts.database.registry.definitions()),
         "tickets": parts.inviting.invitations.open_count(),
         "answers_kept": len(parts.recorded),
+        "outbox": parts.delivering.outbox.waiting,
         "working": parts.serving.working,
         "lag_ms": _round(parts.watch.lag_s * 1000),
         "replication": parts.flood.statistics(),

@@ -89,6 +89,11 @@ class Outbox:
         owner = self._owners.get(entry.owner)
         return owner.queue.bisect_left(entry.number) if owner is not None else 0
 
+    @property
+    def waiting(self) -> int:
+        """How many changes wait, for all owners."""
+        return self._count
+
     def waits_for(self, owner: ServerId) -> bool:
         """Whether a change of this owner would have to stand in a queue."""
         state = self._owners.get(owner)

@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_guides(folder: Path) -> None:
-    pages = ["guide-own-mesh.md", "guide-objects.md", "guide-python-http.md", "guide-answers.md"]
+    pages = ["guide-own-mesh.md", "guide-objects.md", "guide-python-http.md", "guide-answers.md", "guide-outbox.md"]
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     text = "\n".join(script(ROOT / "docs" / page) for page in pages)
@@ -83,6 +83,11 @@ def test_the_guides(folder: Path) -> None:
     assert "answered by mirror 1, age" in out
     assert "mirrors answered for 1 (" in out
     assert "at most 0.01 s was asked for" in out
+    assert "waits in the outbox as request 2, behind 1 others: 1.7 is not reached" in out
+    assert "cancelled request 4" in out
+    assert re.search(r"request 3 for 1\.7, conflict", out)
+    assert re.search(r"settled .*: created 1\.7/", out)
+    assert '"state":"cancelled"' in out
 
 
 def test_the_readme(folder: Path) -> None:
