@@ -107,7 +107,7 @@ def _way(states: Mapping[str, Any], told: Mapping[str, Any], source: str, target
     if entry is None:
         return Way("unknown", cut=cut)
     kind = entry.get("way")
-    if kind is None:  # an older server tells of sessions only
+    if kind is None:  # a server that tells of sessions only
         kind = "direct" if entry.get("state") == "direct" else "none"
     gateway = str(entry.get("gateway") or "") if kind == "gateway" else ""
     return Way(kind if kind in ("direct", "gateway", "none") else "unknown", gateway, cut)
@@ -308,6 +308,7 @@ def _clipped(line: Line, width: int) -> Line:
     for text, style in line:
         if width <= 0:
             break
-        clipped.append((text[:width], style))
+        shown = "".join(each if each.isprintable() else "?" for each in text[:width])  # causes are strangers' words
+        clipped.append((shown, style))
         width -= len(text)
     return clipped

@@ -50,16 +50,15 @@ def person_looks(environment: Mapping[str, str] = os.environ, *, plain: bool = F
 def help_lines(commands: Sequence[str]) -> list[str]:
     """What `?` shows: what the picture means, the keys, and commands for another terminal."""
     return [
-        "",
-        "A row is a server; under each other server stands how its packets go there:",
-        "  a line   directly                   1.5    by the gateway 1.5, which passes them on unread",
-        "  none     no way is known            a cross   this way is cut (both directions stand by themselves)",
+        "A row is a server. Under each other server stands how its packets go there:",
+        "  a line   directly          1.5      by the gateway 1.5, which cannot read them",
+        "  none     no way is known   a cross  this way is cut; each direction by itself",
         "lag: how many updates of its neighbour a mirror has yet to get.",
         "",
-        "k 2      kill 1.2 (kill -9)          c 1 2    cut the link of 1.1 and 1.2, both ways",
-        "r 2      revive it                   o 1 2    lose only what 1.1 sends to 1.2",
-        "p Enter  part the mesh in halves     h Enter  heal every link      h 1 2   that one",
-        "q        stop all six and end; everything is kept, and the next run continues here",
+        "  k 2      kill 1.2, by kill -9      c 1 2    cut the link of 1.1 and 1.2",
+        "  r 2      revive it                 o 1 2    lose what 1.1 sends to 1.2",
+        "  p Enter  part the mesh in halves   h Enter  heal every link;  h 1 2  that one",
+        "  q        stop all six; everything is kept, and the next run continues here",
         *commands[:-2],
     ]
 

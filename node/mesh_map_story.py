@@ -5,9 +5,9 @@
     1.4  way found  {peer: 1.2, gateway: 1.5, hops: 2, ...}
                             --> 1.3 and 1.4 lost 1.2; 1.5 confirms a way, 2 hops, 38 ms
 
-When something breaks, several servers say so within a moment: what says the same of the same peer is gathered for
-GATHER_S and told once, with all their names. What a later event of that moment makes plain (who found a way had lost
-the direct one) is not told apart.
+When something breaks, several servers say so within a moment: what says the same is gathered for a while and told
+once, with all names on both sides. What a later event of that moment makes plain (who found a way had lost the direct
+one) is not told apart, and of several changes of one way the last is told.
 
 Bounds: `MAX_GATHERED` groups; more are told at once. Pure: events and times in, sentences out; an event that has no
 sentence, or lacks what its sentence needs, is passed over. Left to others: reading logs (`node.mesh_map_live`).
@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-GATHER_S = 0.7
+GATHER_S = 0.7  # from the first that says it
+LOST_S = 1.5  # silence is noticed here sooner, there later
+DOUBT_S = 3.0  # by then it is known what came of it
 MAX_GATHERED = 200
 GOOD, WARN, BAD, PLAIN = "good", "warn", "bad", ""
 
@@ -44,6 +46,7 @@ class _Group(msgspec.Struct):
     time_ms: int
     due: float
     count: int = 1
+    peers: list[str] = msgspec.field(default_factory=list)  # further ones of whom the same is told
 
 
 class Story:
@@ -66,7 +69,7 @@ class Story:
         group = self._groups.get(key)
         if group is None:
             time_ms = event.get("time_ms")
-            group = _Group(kind, [server], dict(event), time_ms if type(time_ms) is int else 0, now + GATHER_S)
+            group = _Group(kind, [server], dict(event), time_ms if type(time_ms) is int else 0, now + news.gather_s)
             self._groups[key] = group
             return
         group.count += 1
@@ -79,13 +82,15 @@ class Story:
 
     def take(self, now: float) -> list[Told]:
         """The sentences that nothing will be added to, in the order of what they tell."""
+        full = len(self._groups) > MAX_GATHERED
+        kinds = {each.kind for each in self._groups.values() if each.due <= now or full}
         complete = {
-            key: each for key, each in self._groups.items() if each.due <= now or len(self._groups) > MAX_GATHERED
+            key: each for key, each in self._groups.items() if each.due <= now or full or NEWS[each.kind].joins & kinds
         }
         for key in complete:
             del self._groups[key]
         groups = sorted(complete.values(), key=lambda each: each.time_ms)
-        told = [_told(each) for each in groups if each.kind != "greeted"]
+        told = [_told(each) for each in _joined(groups)]
         told += _meetings([each for each in groups if each.kind == "greeted"])
         return sorted(told, key=lambda each: each.time_ms)
 
@@ -106,6 +111,8 @@ class News(NamedTuple):
     same: tuple[str, ...] = ("peer",)
     of_one: bool = False
     absorbs: tuple[str, ...] = ()
+    gather_s: float = GATHER_S
+    joins: frozenset[str] = frozenset()  # told together with these kinds: of several peers in one sentence
 
 
 def names(servers: Sequence[str]) -> str:
@@ -142,10 +149,16 @@ def _changes(count: int) -> str:
 NEWS: dict[str, News] = {
     "ready": News(lambda who, _, n: _does(who, "serve"), GOOD, (), ()),
     "stopping": News(lambda who, _, n: _does(who, "stop"), WARN, (), ()),
-    "greeted": News(lambda who, its, n: f"{_does(who, 'meet')} {its['peer']}", GOOD, same=("peer",), of_one=True),
-    "doubted": News(lambda who, its, n: f"{_does(who, 'hear')} nothing of {its['peer']}", WARN),
+    "greeted": News(
+        lambda who, its, n: f"{_does(who, 'meet')} {its['peer']}", GOOD, of_one=True, joins=frozenset({"greeted"})
+    ),
+    "doubted": News(lambda who, its, n: f"{names(who)} heard nothing of {its['peer']} for a moment", gather_s=DOUBT_S),
     "unreachable": News(
-        lambda who, its, n: f"{names(who)} lost {its['peer']}{_why(its)}", BAD, absorbs=("doubted", "no way")
+        lambda who, its, n: f"{names(who)} lost {its['peer']}{_why(its)}",
+        BAD,
+        absorbs=("doubted", "no way", "way lost"),
+        gather_s=LOST_S,
+        joins=frozenset({"unreachable"}),
     ),
     "way found": News(
         lambda who, its, n: f"{names(who)} lost {its['peer']}; {its['gateway']} confirms a way, {_way(its)}",
@@ -159,7 +172,7 @@ NEWS: dict[str, News] = {
         WARN,
         ("peer", "gateway", "hops"),
         ("peer", "gateway", "hops"),
-        absorbs=("way lost",),
+        absorbs=("doubted", "way lost", "way changed"),
     ),
     "way lost": News(
         lambda who, its, n: f"{names(who)} lost the way to {its['peer']} by {its['gateway']}{_why(its)}",
@@ -170,10 +183,16 @@ NEWS: dict[str, News] = {
     "no way": News(
         lambda who, its, n: f"{_does(who, 'find')} no way to {its['peer']}{_why(its)}",
         BAD,
-        absorbs=("doubted", "unreachable"),
+        absorbs=("doubted", "unreachable", "way lost"),
+        gather_s=LOST_S,
+        joins=frozenset({"no way"}),
     ),
     "direct again": News(
-        lambda who, its, n: f"{_does(who, 'reach')} {its['peer']} directly again", GOOD, absorbs=("doubted", "no way")
+        lambda who, its, n: f"{_does(who, 'reach')} {its['peer']} directly again",
+        GOOD,
+        absorbs=("doubted", "no way", "way found", "way changed"),
+        gather_s=LOST_S,
+        joins=frozenset({"direct again"}),
     ),
     "outbox queued": News(
         lambda who, its, n: f"{names(who)} keeps {_changes(n)} for {its['peer']} until it is reached", WARN, of_one=True
@@ -201,6 +220,35 @@ NEWS: dict[str, News] = {
 def _told(group: _Group) -> Told:
     news = NEWS[group.kind]
     return Told(group.time_ms, news.tell(group.servers, group.details, group.count), news.style)
+
+
+def _joined(groups: Sequence[_Group]) -> list[_Group]:
+    """What the same servers say of several peers becomes one; so does what two servers say of each other."""
+    joined: dict[tuple[str, tuple[str, ...]], _Group] = {}
+    rest = []
+    for group in groups:
+        if group.kind == "greeted":
+            continue
+        if not NEWS[group.kind].joins:
+            rest.append(group)
+            continue
+        key = group.kind, tuple(sorted(group.servers))
+        first = joined.setdefault(key, group)
+        if first is not group:
+            first.peers.append(str(group.details["peer"]))
+    for group in joined.values():
+        group.details["peer"] = names([*group.peers, str(group.details["peer"])])
+    mutual = {
+        (group.servers[0], str(group.details["peer"])): group
+        for group in joined.values()
+        if group.kind == "direct again" and len(group.servers) == 1 and not group.peers
+    }
+    for (one, other), group in mutual.items():
+        back = mutual.get((other, one))
+        if back is not None and _order(one) < _order(other):
+            group.servers, group.details["peer"] = [one, other], "each other"
+            back.servers = []
+    return [*rest, *(group for group in joined.values() if group.servers)]
 
 
 def _meetings(groups: Sequence[_Group]) -> list[Told]:

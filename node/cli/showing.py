@@ -43,11 +43,26 @@ def peers_command(ctx: click.Context, as_json: bool) -> None:
         print_rows(said)
         return
     print_table(
-        ("server", "state", "blocked", "address", "heard", "hears us", "round trip", "sent", "received", "why"),
+        (
+            "server",
+            "state",
+            "there",
+            "back",
+            "blocked",
+            "address",
+            "heard",
+            "hears us",
+            "round trip",
+            "sent",
+            "received",
+            "why",
+        ),
         (
             (
                 each["server"],
                 each["state"],
+                way_there(each),
+                each.get("way_back") or "?",
                 each.get("blocked"),
                 each.get("address"),
                 seconds(each.get("heard_s")),
@@ -100,6 +115,15 @@ def unblock_command(
     else:
         for each in opened:
             _tell_block(each, as_json)
+
+
+def way_there(peer: Mapping[str, Any]) -> str:
+    """How our packets go to a peer: `direct`, `by 1.5`, `by 1.5!1.3`, `none`; `?` where that is not told."""
+    way = peer.get("way")
+    if way != "gateway":
+        return str(way or "?")
+    between = list(peer.get("path") or ())[1:-1]
+    return f"by {'!'.join(map(str, between)) or peer.get('gateway') or '?'}"
 
 
 def _tell_block(said: Mapping[str, Any], as_json: bool) -> None:

@@ -14,6 +14,7 @@ from identity.errors import Refused
 from node import calls
 from node.calls import Call
 from node.cli.main import run
+from node.cli.showing import way_there
 from node.client import Client
 from node.http.serve import serve_http
 
@@ -82,9 +83,28 @@ async def test_by_the_command(home: Path, capsys: pytest.CaptureFixture[str]) ->
 
 async def test_a_list_says_what_is_blocked(home: Path, fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
     fake.peers = lambda: [
-        {"server": "1.1", "state": "direct", "blocked": "in"}, {"server": "1.3", "state": "direct", "blocked": None},
-    ]  # fmt: skip
+        {"server": "1.1", "state": "direct", "blocked": "in"},
+        {"server": "1.3", "state": "direct", "blocked": None, "way": "direct", "way_back": "gateway"},
+    ]
     assert await trio.to_thread.run_sync(run, ["-C", str(home), "peers"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    at = head.index("blocked")
-    assert [row[at:].split()[0] for row in rows] == ["in", "-"]
+    assert head.split()[:5] == ["server", "state", "there", "back", "blocked"]
+    assert [row.split()[:5] for row in rows] == [
+        ["1.1", "direct", "?", "?", "in"],  # a server that does not tell
+        ["1.3", "direct", "direct", "gateway", "-"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("peer", "told"),
+    [
+        ({"way": "direct", "path": ["1.1", "1.2"]}, "direct"),
+        ({"way": "gateway", "path": ["1.1", "1.5", "1.2"], "gateway": "1.5"}, "by 1.5"),
+        ({"way": "gateway", "path": ["1.1", "1.5", "1.3", "1.2"], "gateway": "1.5"}, "by 1.5!1.3"),
+        ({"way": "gateway", "gateway": "1.5"}, "by 1.5"),
+        ({"way": "none", "path": []}, "none"),
+        ({}, "?"),
+    ],
+)
+def test_the_way_there(peer: dict[str, Any], told: str) -> None:
+    assert way_there(peer) == told
