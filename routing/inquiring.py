@@ -27,7 +27,7 @@ MAX_OPEN = 64  # of one peer
 MAX_SEEN = 4096  # searches remembered
 OPEN_S = 1.4  # a little less than the asker waits
 VERIFY_S = 1.0
-GRACE_S = 0.12  # after the target is doubted: an answer on its way may still come
+GRACE_S = 0.02  # after the target is doubted: an answer on its way may still come
 
 
 class _Inquiry(msgspec.Struct):
@@ -38,6 +38,7 @@ class _Inquiry(msgspec.Struct):
     ends: float
     open: dict[int, ServerId]  # asks and the one verification that are not answered
     verifying: bool = False
+    asked_on: bool = False
     done: bool = False
 
 
@@ -122,8 +123,10 @@ class Inquiring:
             return True
         if answered and self._direct(target):
             self._answer(inquiry, Confirm((self._own, target), _microseconds(now - inquiry.begun)))
-        else:
+        elif not inquiry.asked_on:
             self._ask_on(inquiry)
+        elif not inquiry.open:
+            self._answer(inquiry, NoWay("nobody asked knows a way"))
         return True
 
     def handle_answer_untrusted(self, ask: int, answer: object, now: float) -> tuple[bool, str | None]:
@@ -148,14 +151,19 @@ class Inquiring:
 
     def handle_doubted(self, target: ServerId, now: float) -> None:
         """Our own way to it is in doubt: who waits for its answer is not kept waiting for the whole time."""
-        for inquiry in {id(each): each for each in self._by_ask.values()}.values():
-            if inquiry.verifying and inquiry.probe.target == target and inquiry.ends > now + GRACE_S:
+        for inquiry in list({id(each): each for each in self._by_ask.values()}.values()):
+            if not inquiry.verifying or inquiry.probe.target != target or inquiry.asked_on:
+                continue
+            if inquiry.probe.hops > 1:
+                self._ask_on(inquiry)
+            elif inquiry.ends > now + GRACE_S:
                 inquiry.ends = now + GRACE_S
                 heapq.heappush(self._timers, (inquiry.ends, self._new_number(), inquiry))
 
     # -- steps
 
     def _ask_on(self, inquiry: _Inquiry) -> None:
+        inquiry.asked_on = True
         probe = inquiry.probe
         path = (*probe.path, self._own)
         if probe.hops <= 1 or len(path) > 8:
@@ -168,7 +176,7 @@ class Inquiring:
             self._by_ask[number] = inquiry
             onward = Probe(probe.target, probe.number, path, probe.hops - 1)
             self._outputs.append(Ask(number, server, onward, OPEN_S))
-        if not whom:
+        if not inquiry.open:
             self._answer(inquiry, NoWay("nobody here to ask"))
 
     def _wrong_with(self, path: Path, peer: ServerId, probe: Probe) -> str | None:

@@ -34,7 +34,7 @@ FIRST_WAIT_S = 0.02  # for the first three, at least; what a busy process needs 
 PATIENCE = 2.0  # round trips of the slowest asked, until the next three
 SEARCH_S = 2.0  # a whole search; a way that takes longer to confirm is found by the next one
 ANSWER_S = 1.5  # what an asked server has
-HOPS = (1, 2, 4, MAX_HOPS)  # by round
+HOPS = (1, 2, 4, MAX_HOPS)  # by round; where there is nobody else to ask, at once as far as it goes
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
 MAX_SEARCHES = 256
@@ -182,8 +182,11 @@ class Probing:
         slowest = FIRST_WAIT_S
         asked = 0
         while asked < WIDTH:
+            candidates = self._candidates(search.target)
+            if search.round > 0 and len(candidates) <= WIDTH:
+                search.round = len(HOPS) - 1
             hops = HOPS[min(search.round, len(HOPS) - 1)]
-            fresh = [each for each in self._candidates(search.target) if search.asked.get(each, 0) < hops]
+            fresh = [each for each in candidates if search.asked.get(each, 0) < hops]
             for server in fresh[: WIDTH - asked]:
                 search.asked[server] = hops
                 number = self._new_number()

@@ -43,7 +43,7 @@ from routing.probing import Failed, Found, Probing
 from routing.showing import Showing
 from routing.table import Route, Way, replaces
 from routing.using import Using
-from routing.ways import Drop, HandOn, Reached, Stuck, TryDirectly, Unreachable, UseDirect
+from routing.ways import Drop, HandOn, Reached, Stuck, Unreachable, UseDirect
 from transport.events import is_routed, routed_address
 
 REFRESH_S = 5.0
@@ -68,7 +68,7 @@ class Router:
         self._own = own
         self._gateways = gateways
         self._now = 0.0  # of the last word said
-        self.dialling = Dialling(own, may_dial=may_dial, random=random)
+        dialling = self.dialling = Dialling(own, may_dial=may_dial, random=random)
         self._held: dict[ServerId, Unreachable] = {}  # not told before the search for a way has ended
         self._timers: list[tuple[float, ServerId]] = []
         self._outputs: list[Any] = []
@@ -84,13 +84,11 @@ class Router:
         self._forwarding = Forwarding(
             own, reached=using.is_reached, doubted=lambda server: not using.is_direct(server),
             may_forward=lambda source, target: gateways and may_forward(source, target),
-            handle_lost=self._handle_lost,
-            put=self._outputs.append,
+            handle_lost=self._handle_lost, put=self._outputs.append,
         )  # fmt: skip
         showing = Showing(own, using=using, dialling=self.dialling, forwarding=self._forwarding)
         self.route, self.routes = showing.route, showing.routes
         self.path_to, self.path_from = showing.path_to, showing.path_from
-        dialling = self.dialling
         self.know, self.forget, self.release = dialling.know, dialling.forget, dialling.release
         self.handle_heard, self.handle_heard_us = dialling.handle_heard, dialling.handle_heard_us
         self.handle_restarted, self.neighbours = dialling.handle_restarted, dialling.neighbours
@@ -211,6 +209,10 @@ class Router:
             if tries > 1:
                 self._leave_gateway(server, f"{server} is in doubt", now)
             self._seek(server, now)
+            guess = self._using.guess(server, self._own, tries, now) if self._probing.searches(server) else None
+            if guess is not None:  # the stalled packets go with the probe (G2)
+                self._use(server, way, guess, "")
+                way.doubted_at = since
         self._settle()
 
     def handle_trusted(self, connection: int, now: float) -> None:
@@ -324,7 +326,10 @@ class Router:
         if held is not None:
             self._outputs.append(held)
         way = self._using.ways.get(server)
-        if way is not None and way.route is None and way.doubted_at is not None:
+        if way is not None and way.doubted_at is not None and (way.route is None or way.route.provisional):
+            if way.route is not None:
+                way.route = None
+                self._outputs.append(UseDirect(way.connection))
             self._judge(server, f"no answer, and {failed.asked} servers asked know no way to it", now)
 
     def _judge(self, server: ServerId, reason: str, now: float) -> None:
@@ -348,7 +353,8 @@ class Router:
         """The route in use does not work: the standby takes over, or a search begins."""
         failed = way.route
         assert failed is not None, "only a route is switched"
-        self._using.note("way lost", server, gateway=str(failed.gateway), cause=reason)
+        if not failed.provisional:
+            self._using.note("way lost", server, gateway=str(failed.gateway), cause=reason)
         standby = self._using.best(server, now)
         if standby is not None and standby.gateway != failed.gateway:
             self._use(server, way, standby, "way changed")
@@ -361,8 +367,7 @@ class Router:
 
     def _leave_gateway(self, gateway: ServerId, reason: str, now: float) -> None:
         """Whoever is reached through this server needs another way."""
-        for server in self._using.table.targets():
-            self._using.table.drop(server, gateway)
+        self._using.table.drop_gateway(gateway)
         for server, way in list(self._using.ways.items()):
             if way.route is not None and way.route.gateway == gateway:
                 self._switch(server, way, reason, now)
@@ -376,10 +381,7 @@ class Router:
         if way.route is not None:
             self._probing.begin(server, now, quiet=True)
             self._set_timer(server, now + REFRESH_S)
-            addresses = self.dialling.dialable(server)
-            if addresses:
-                self._outputs.append(TryDirectly(way.connection, addresses[way.looked % len(addresses)]))
-                way.looked += 1
+            self._using.try_directly(way, self.dialling.dialable(server))
         elif way.doubted_at is not None and not self._probing.searches(server):
             self._seek(server, now)
 

@@ -83,9 +83,6 @@ class Table:
         """All of them, best first."""
         return list(self._fresh(target, now))
 
-    def targets(self) -> list[ServerId]:
-        return list(self._routes)
-
     def drop(self, target: ServerId, gateway: ServerId) -> None:
         """This way does not work any more."""
         left = [each for each in self._routes.get(target, ()) if each.gateway != gateway]
@@ -93,6 +90,11 @@ class Table:
             self._routes[target] = left
         else:
             self._routes.pop(target, None)
+
+    def drop_gateway(self, gateway: ServerId) -> None:
+        """No way through this server works any more."""
+        for target in list(self._routes):
+            self.drop(target, gateway)
 
     def forget(self, target: ServerId) -> None:
         """It is used directly again; who bridged is remembered."""

@@ -9,15 +9,16 @@ Holds state and answers questions about it; what happens next is decided in `rou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from identity.names import ServerId
 from routing.forwarding import Forwarding
+from routing.neighbours import Address
 from routing.probing import in_order
 from routing.table import Route, Table, Way
-from routing.ways import Noted, UseGateway
+from routing.ways import Noted, TryDirectly, UseGateway
 
 LEAST_RTT_S = 0.01  # of a way back, which nobody measured
 
@@ -65,6 +66,15 @@ class Using:
             return None
         return Route(path[::-1], max(self.rtt_of(server), LEAST_RTT_S), now, provisional=True)
 
+    def guess(self, server: ServerId, own: ServerId, tries: int, now: float) -> Route | None:
+        """A way that nobody confirmed yet, through one of those who are being asked: what is stalled may try it."""
+        candidates = self.candidates(server)
+        if not candidates:
+            return None
+        gateway = candidates[(tries - 1) % len(candidates)]
+        rtt_s = max(self.rtt_of(gateway) + self.rtt_of(server), LEAST_RTT_S)
+        return Route((own, gateway, server), rtt_s, now, provisional=True)
+
     def use(self, server: ServerId, way: Way, route: Route, event: str, now: float) -> None:
         """Packets to `server` go by this route from now on; `event` is told, unless it is empty."""
         before = way.route
@@ -79,6 +89,12 @@ class Using:
             rtt_ms = round(1000 * route.rtt_s, 3)
             details = {"path": path, "gateway": str(route.gateway), "hops": route.hops, "rtt_ms": rtt_ms}
             self.note(event, server, **details)
+
+    def try_directly(self, way: Way, addresses: Sequence[Address]) -> None:
+        """Let a routed connection's copies go to the next of the addresses that may be dialled."""
+        if addresses:
+            self._put(TryDirectly(way.connection, addresses[way.looked % len(addresses)]))
+            way.looked += 1
 
     def note(self, event: str, server: ServerId, **details: object) -> None:
         """For the log."""

@@ -23,6 +23,8 @@ FLOOR_S = 0.010  # of the doubt, beside the round trip: two processes on one mac
 PATIENCE_MOST = 16.0
 PATIENCE_S = 10.0  # so long without a wrong doubt, and the patience halves
 REPEAT_MOST_S = 1.0  # between two tellings of one doubt
+BRIEF_S = 0.5  # a way by gateways that was needed no longer than this shows a wrong doubt
+FRESH_S = 0.025  # the other side, too, must find its way to answer
 COPY_ALL_TRIPS = 2.0  # round trips for which everything goes directly too
 COPY_TRIPS = 2.0  # then one packet in so many
 LEAST_COPY_S = 0.002
@@ -39,6 +41,7 @@ class Directness:
         self.doubts = 0  # tellings of the doubt that lasts
         self._ack_delay_s = ack_delay_s
         self._base = now  # no doubt reaches back further: the newest news or telling, or the start of a route
+        self._fresh_s = 0.0  # what a way that was just taken is given beside the usual
         self._patience = 1.0
         self._patience_at = now
         self._since = now  # of the route
@@ -51,7 +54,7 @@ class Directness:
 
     def doubt_at(self, oldest_sent_at: float, smoothed_s: float, variance_s: float) -> float:
         """When the peer's silence becomes a doubt, the next one if it was told."""
-        wait = smoothed_s + max(2 * variance_s, FLOOR_S) + self._ack_delay_s
+        wait = smoothed_s + max(2 * variance_s, FLOOR_S) + self._ack_delay_s + self._fresh_s
         wait = min(wait * self._patience, max(wait, REPEAT_MOST_S))
         if self.doubts:
             wait = max(wait, min(wait * (1 << min(self.doubts, 16)), REPEAT_MOST_S))
@@ -69,6 +72,7 @@ class Directness:
     def handle_news(self, now: float) -> bool:
         """Something of ours was acknowledged. Whether that ends a doubt."""
         self._base = now
+        self._fresh_s = 0.0
         ended = self.doubts > 0
         if ended and not self.routed:
             self._patience = min(self._patience * 2, PATIENCE_MOST)
@@ -88,11 +92,15 @@ class Directness:
             self._expected = next_number
             self._seen_once = False
         self._base = self._since = now
+        self._fresh_s = FRESH_S
         self.doubts = 0
         self._copy_due = True
 
     def take_direct(self, now: float) -> None:
         """From now on everything goes directly only."""
+        if self.routed and now - self._since < BRIEF_S:  # the peer was slow, no more
+            self._patience = min(self._patience * 2, PATIENCE_MOST)
+            self._patience_at = now
         self.routed = False
         self._base = now
         self.doubts = 0

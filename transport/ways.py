@@ -113,11 +113,12 @@ class Ways:
         return False
 
     def hear_twin_untrusted(self, packet: memoryview, address: Address, now: float) -> None:
-        """A packet that brings nothing: perhaps its copy came by gateways before it, and this one came directly."""
-        if not is_routed(address) and self.directness.expects_twins(now):
-            number = self._opener.check_untrusted(packet)
-            if number is not None:
-                self._receipts.note_direct(number, now)
+        """A packet that brings nothing: its copy came before it, the other way. That this way works is news."""
+        if not is_routed(address) and not self.directness.expects_twins(now):
+            return
+        number = self._opener.check_untrusted(packet)
+        if number is not None:
+            self.handle_came(address, number, now)
 
     def handle_told(self, age_us: int | None, number: int, now: float) -> None:
         """The peer's word on how long ago it heard us directly, and which packet that was."""

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from identity.errors import LocalMistake
 from identity.machine import Machine
 from identity.names import ServerId
-from routing.neighbours import QUIET_S, State
 from routing.dialling import DIAL_S, LASTING_S, MAX_DIALS, STAGGER_S, Dialling
+from routing.neighbours import QUIET_S, State
 from routing.ways import Dial, Direct, Drop, Nowhere, Reached, Stuck, Unreachable
 
 ME, PEER, OTHER = (ServerId.parse(name) for name in ("1.2", "1.3", "1.1"))
