@@ -3,6 +3,7 @@
     store        commits against SQLite, with the number of syncs told
     transport    packets against aioquic and a bare socket
     routing      requests while a link is cut, in network namespaces (root, `ip`, `nft`); without them the rest of it
+    replication  copies of each update, useless ones under churn, missing ones; by count, on virtual time
 
     netlab         a laboratory of network namespaces, whose links the kernel cuts; delay_line: links that take time
     diamond        four real servers in it; driver: the one that has a load beside it
@@ -10,6 +11,8 @@
     moments        the gateway dies, hangs, goes blind; a link flaps; no way is left
     healing        simulated: pairs whose link was cut, and which are connected again
 
+    flooding       Flood machines alone, on a small world of up to 1000 servers
+    small_world    50 real nodes on such a graph, a third of them crashing and coming back
     kill_loop      kill -9 of a committing process, again and again: nothing answered may be missing
     crash_states   the same on a simulated disk that forgets what was not synced
 

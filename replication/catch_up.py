@@ -6,6 +6,8 @@
               DIGEST? for each branch that differs ->                        ... down the name tree
     missing   SENDME(5-900, 4 MiB)          ->   UPDATE, UPDATE, ...         (replication.serving)
 
+              no answer in 10 s, or in 2 s where others hold it: SENDME to another
+
     later     a live update above a gap, or an advertisement: wait 120 ms for it to come by itself, then
               SENDME(graft) when the gap is at the head, SENDME(repair) when it is old (DESIGN F4)
 
@@ -46,6 +48,7 @@ from transport.ranges import Ranges
 GRAFT_S = 0.12  # how long an advertised update may take to come by itself (sketches/feedspool)
 GRAFT_MOST = 64  # numbers: more than that is no gap at the head
 WITHHELD_S = 10.0  # during which the lowest number that was asked for does not come
+NEAR_S = 2.0  # the same of few numbers that somebody else holds too: the peer may have fallen silent just now
 MAX_UNVERIFIABLE = 4096  # feeds whose owner is not known yet
 
 
@@ -55,6 +58,7 @@ class Ask(NamedTuple):
     session: Session
     outstanding: Ranges
     progress: list[float]  # one number: when the lowest of it came
+    patience_s: float  # from then on
 
 
 class CatchUp:
@@ -238,8 +242,9 @@ class CatchUp:
             self._end(feed)
             return
         ask = self._asks.get(feed)
-        if ask is not None and now >= ask.progress[0] + WITHHELD_S:
-            spool.report("withheld", feed, peer=str(ask.session.peer), ranges=ask.outstanding.as_list()[:8])
+        if ask is not None and now >= ask.progress[0] + ask.patience_s:
+            if ask.patience_s == WITHHELD_S:
+                spool.report("withheld", feed, peer=str(ask.session.peer), ranges=ask.outstanding.as_list()[:8])
             self._strike(ask.session, feed, ask.outstanding.copy(), now)
             ask = None
         taken = chain.taken.number if chain else 0
@@ -253,7 +258,7 @@ class CatchUp:
         if ask is not None:
             missing = missing.difference(ask.outstanding)
             holders = [ask.session]  # one peer per feed at a time: updates of two would only wait for each other
-            self.want(feed, ask.progress[0] + WITHHELD_S)
+            self.want(feed, ask.progress[0] + ask.patience_s)
         first = missing.lowest
         if first is None:
             return
@@ -270,9 +275,11 @@ class CatchUp:
             chosen.pruned.pop(feed.server, None)
         self._send_me(chosen, feed, tuple(ranges), Mode.GRAFT if near else Mode.REPAIR)
         if ask is None:
-            self._asks[feed] = Ask(chosen, ranges, [now])
+            others = any(each is not chosen and first in each.known[feed] for each in holders)
+            patience_s = NEAR_S if others and ranges.count() <= GRAFT_MOST else WITHHELD_S
+            self._asks[feed] = Ask(chosen, ranges, [now], patience_s)
             chosen.asks += 1
-            self.want(feed, now + WITHHELD_S)
+            self.want(feed, now + patience_s)
         else:
             ask.outstanding.update(ranges)
 

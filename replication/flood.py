@@ -121,6 +121,10 @@ class Flood:
             self._spool.chains[feed] = chain
             self._spool.hold(chain)
 
+    def load_proofs(self, proofs: Iterable[Fork]) -> None:
+        """After `load`: of owners that lied in an earlier run; their feeds stand still."""
+        self._intake.forks.load(proofs)
+
     def subscribe(self, kind: int, pattern: Pattern, now: float) -> None:
         """Mirror these feeds from now on."""
         if self._spool.wish(kind, pattern):
@@ -139,6 +143,7 @@ class Flood:
         session = self._spool.sessions[peer] = Session(peer)
         self._catch_up.open(session)
         self._telling.open(session, now)
+        self._intake.forks.tell(session)
         self._catch_up.retry(now)  # its HELLO may have brought a key we lacked
 
     def handle_parted(self, peer: ServerId, now: float) -> None:

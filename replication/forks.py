@@ -4,13 +4,15 @@
               head B, signature      either one number and different bytes, or B follows A and names another hash
 
 The feed stands still at what was taken of it (the prefix before the lie was never in doubt, and what is held stays
-readable, marked). Everybody greeted is told once; who is told verifies by itself, so a false alarm reaches nobody.
+readable, marked). Everybody greeted is told once, whoever is greeted later too; who is told verifies by itself, so a
+false alarm reaches nobody. The caller keeps the proof of each report `forked` and loads it at the next start: a server
+that forgot would take the liar's other branch.
 Two heads of *different* runs are no lie but a store that came back in time (DESIGN D4): reported, and not passed on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from identity.names import ServerId
 from replication.chain import Arrival, Chain, Standing, are_conflicting
@@ -33,10 +35,21 @@ class Forks:
         self._drop = drop
         self.proofs: dict[FeedId, Fork] = {}
 
-    def convict(self, chain: Chain, held: Update, offered: Update, teller: Session | None) -> None:
-        """Both are verified; one is held here, the other came just now."""
+    def load(self, proofs: Iterable[Fork]) -> None:
+        """What was proven in an earlier run."""
+        for proof in proofs:
+            head = Head.from_bytes_untrusted(proof.second_head)
+            self._quarantine(FeedId(head.server, head.incarnation, head.kind), proof, head, None, loaded=True)
+
+    def tell(self, session: Session) -> None:
+        """All of them to a peer that was greeted just now."""
+        for proof in self.proofs.values():
+            self._spool.send(session, proof)
+
+    def convict(self, chain: Chain, held: Update, offered: Update) -> None:
+        """Both are verified; one is held here, the other came just now, of somebody who knows only that one."""
         proof = Fork(held.head.to_bytes(), held.signature, offered.head.to_bytes(), offered.signature)
-        self._quarantine(chain.feed, proof, offered.head, teller)
+        self._quarantine(chain.feed, proof, offered.head, None)
 
     def handle_fork_untrusted(self, session: Session, message: Fork) -> None:
         """A proof that a peer passes on. Raises `PeerMisbehaved` for heads that are none; a proof that proves
@@ -52,7 +65,9 @@ class Forks:
         ):
             self._quarantine(feed, message, second, session)
 
-    def _quarantine(self, feed: FeedId, proof: Fork, head: Head, teller: Session | None) -> None:
+    def _quarantine(
+        self, feed: FeedId, proof: Fork, head: Head, teller: Session | None, *, loaded: bool = False
+    ) -> None:
         if feed in self.proofs or len(self.proofs) >= MAX_PROOFS:
             return
         self.proofs[feed] = proof
@@ -62,6 +77,8 @@ class Forks:
             chain = spool.chains[feed] = Chain(feed)
         reason = f"{feed.server} signed two different updates {head.number} in epoch {head.epoch}"
         self._drop(chain.stand(Standing.QUARANTINED, reason))
+        if loaded:
+            return
         spool.report(
             "forked", feed, number=head.number, epoch=head.epoch, cause=reason,
             first_head=proof.first_head.hex(), first_signature=proof.first_signature.hex(),

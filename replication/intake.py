@@ -187,7 +187,7 @@ class Intake:
         if verdict is Verdict.FORK:
             held = self._held_update(chain, head.number - 1)
             if held is not None:
-                self.forks.convict(chain, held, arrival.update, arrival.sender)
+                self.forks.convict(chain, held, arrival.update)
             return
         # Maybe replayed by a stranger: it is refused, and the feed goes on when what continues it comes.
         cause = f"update {head.number} of {feed} in epoch {head.epoch} does not continue epoch {chain.taken.epoch}"
@@ -218,7 +218,7 @@ class Intake:
             raise PeerMisbehaved(f"{session.peer} sent an update {number} of {feed} that {feed.server} did not sign")
         held = held or self._held_update(chain, number)
         if held is not None and are_conflicting(held.head, head):
-            self.forks.convict(chain, held, update, session)
+            self.forks.convict(chain, held, update)
         else:
             cause = f"another update {number} of {feed}, of epoch {head.epoch}"
             self._spool.report("rolled_back", feed, number=number, epoch=head.epoch, cause=cause)

@@ -1,0 +1,66 @@
+"""A lie is found out wherever both stories meet, is told to everyone, and is not forgotten by a restart."""
+
+from __future__ import annotations
+
+from replication.messages import Fork, UpdateMessage
+from store.records import DATA, PUT, Leaf, Update, join_update, pack_leaf
+from tests.replication.lab import PLAIN, Lab, Server
+
+
+def lie(owner: Server, body: bytes) -> bytes:
+    """Another update of the last number that the owner signed, in the same run."""
+    owner.sealer.resume(DATA, Update.from_bytes_untrusted(owner.durable[owner.feed()][-2]).head.to_bytes())
+    leaf = pack_leaf(Leaf(owner.sequence, owner.sequence, PLAIN, PUT, b"", bytes(16), body))
+    seal = owner.sealer.seal(DATA, [leaf])
+    return join_update(seal.head, seal.signature, leaf)
+
+
+def line() -> tuple[Lab, Server, Server, Server]:
+    lab = Lab(1)
+    owner, middle, last = lab.servers("1.1", "1.2", "1.3")
+    for each in (middle, last):
+        lab.subscribe(each, "1.1")
+    lab.connect(owner, middle)
+    lab.connect(middle, last)
+    lab.run(1)
+    for _ in range(2):
+        owner.commit()
+    lab.run(1)
+    return lab, owner, middle, last
+
+
+def tell(lab: Lab, owner: Server, to: Server, update: bytes) -> None:
+    to.flood.handle_message(owner.id, UpdateMessage((owner.id,), live=True, update=update), lab.now)
+    lab.pump(to)
+
+
+def state(server: Server, owner: Server, now: float) -> str:
+    return next(each.state for each in server.flood.feeds(now) if each.feed == owner.feed())
+
+
+def test_who_heard_only_the_other_story_is_told_the_proof_also_by_whom_it_told_it() -> None:
+    lab, owner, middle, last = line()
+    told: list[Fork] = []
+    lab.tamper = lambda sender, to, message: (told.append(message) if isinstance(message, Fork) else None) or [message]
+    tell(lab, owner, middle, lie(owner, b"\x81\x07"))
+    lab.run(1)
+    assert [state(each, owner, lab.now) for each in (middle, last)] == ["quarantined", "quarantined"]
+    assert len(told) == 2  # to the liar, too: people there should know
+
+
+def test_a_proof_survives_a_restart_and_is_told_to_whoever_is_greeted_later() -> None:
+    lab, owner, middle, last = line()
+    lab.cut(middle, last)
+    lab.run(1)
+    tell(lab, owner, middle, lie(owner, b"\x81\x07"))
+    proofs = list(middle.flood.proofs().values())
+    assert len(proofs) == 1
+    middle.crash()
+    middle.restart()
+    assert middle.flood.proofs() == {}
+    middle.flood.load_proofs(proofs)
+    assert state(middle, owner, lab.now) == "quarantined"
+    assert not [each for each in middle.flood.take_outputs() if getattr(each, "event", "") == "forked"]  # no news
+    lab.connect(middle, last)
+    lab.run(1)
+    assert state(last, owner, lab.now) == "quarantined"
