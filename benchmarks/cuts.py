@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -30,7 +31,7 @@ HOLD_S = 1.0
 BACK_S = 15.0  # to be direct again after healing, at most; more is told as not back
 SETTLE_S = 0.5
 BEFORE_S = 0.2  # requests said so long before a cut may be hit by it
-ALL_DIRECT = ("direct", "direct", None)
+ALL_DIRECT = ("direct", "direct")
 
 
 class Request(NamedTuple):
@@ -58,15 +59,19 @@ class One(NamedTuple):
         return [each for each in self.requests if each.delay is None]
 
     @property
-    def held(self) -> tuple[Any, Any, Any]:
-        """The ways just before the healing, when all had settled."""
-        before = [way for way in self.ways if way[0] < self.heal.before]
-        return before[-1][1:] if before else ALL_DIRECT
+    def held(self) -> tuple[str, str]:
+        """The way and the way back for most of the time while the link was cut, whatever was tried before."""
+        spent: dict[tuple[str, str], float] = {}
+        ends = [*(way[0] for way in self.ways[1:]), math.inf]
+        for (at, way, back, _), end in zip(self.ways, ends, strict=True):
+            seconds = min(end, self.heal.before) - max(at, self.cut.after)
+            spent[way, back] = spent.get((way, back), 0.0) + max(0.0, seconds)
+        return max(spent, key=lambda each: spent[each], default=ALL_DIRECT)
 
     @property
     def worst(self) -> Request:
         """The request that waited longest; a lost one before all others."""
-        return max(self.requests, key=lambda each: float("inf") if each.delay is None else each.delay)
+        return max(self.requests, key=lambda each: math.inf if each.delay is None else each.delay)
 
 
 @contextmanager
@@ -110,17 +115,23 @@ def series(servers: Diamond, kind: str, cuts: int, *, hold_s: float = HOLD_S) ->
     found = []
     for number, (cut, heal) in enumerate(marks):
         begins = cut.before - BEFORE_S
-        ends = marks[number + 1][0].before - BEFORE_S if number + 1 < len(marks) else float("inf")
+        ends = marks[number + 1][0].before - BEFORE_S if number + 1 < len(marks) else math.inf
         inside = [each for each in events if begins <= each["at"] < ends]
         seen = [each for each in ways if each[0] < ends]
         found.append(
             One(
                 kind, cut, heal, _back_s(heal, seen, inside),
                 tuple(each for each in requests if begins <= each.sent < ends),
-                tuple(each for each in seen if each[0] >= begins), tuple(inside),
+                _since(begins, seen), tuple(inside),
             )
         )  # fmt: skip
     return found
+
+
+def _since(begins: float, ways: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The ways at that moment and later."""
+    before = [each for each in ways if each[0] < begins]
+    return (*before[-1:], *(each for each in ways if each[0] >= begins))
 
 
 def gather(servers: Diamond, *, since: float) -> list[dict[str, Any]]:
@@ -178,15 +189,23 @@ def _says_direct(said: dict[str, Any]) -> bool:
 
 
 def _back_s(heal: Cut, ways: Sequence[tuple[Any, ...]], events: Sequence[dict[str, Any]]) -> float | None:
-    if ways and ways[-1][1:3] != ALL_DIRECT[:2]:
-        return None
+    """From healing until the later of S and D sent directly again, for the first time; a later doubt is another's."""
+    direct = [at for at, way, back, _ in ways if (way, back) == ALL_DIRECT]
+    since = [at for at in direct if at > heal.after]
+    was = [(way, back) for at, way, back, _ in ways if at <= heal.after]
+    if not since:
+        return 0.0 if was and was[-1] == ALL_DIRECT else None
     ends = {SERVERS["S"]: SERVERS["D"], SERVERS["D"]: SERVERS["S"]}
-    said = [
-        each["at"] for each in events
-        if each["event"] == "direct again" and ends.get(each["server"]) == each.get("peer")
-    ]  # fmt: skip
-    said = said or [way[0] for way in ways[1:]]  # no log tells it: to the 10 ms of the looks
-    return max(0.0, max(said, default=0.0) - heal.after)
+    told: dict[str, float] = {}
+    for each in events:
+        if (
+            each["event"] == "direct again"
+            and each["at"] > heal.before
+            and ends.get(each["server"]) == each.get("peer")
+        ):
+            told.setdefault(each["server"], each["at"])
+    at = max(told.values(), default=since[0])  # no log tells it: to the 10 ms of the looks
+    return max(0.0, at - heal.after)
 
 
 def _ms(seconds: float) -> str:
@@ -205,7 +224,7 @@ def report(ones: Sequence[One], *, worst: bool = False) -> str:
             f"  by {', '.join(gateways) or '-'}  back after {back}"
         )
     if worst and ones:
-        one = max(ones, key=lambda each: float("inf") if each.worst.delay is None else each.worst.delay)
+        one = max(ones, key=lambda each: math.inf if each.worst.delay is None else each.worst.delay)
         lines.append(timeline(one, one.worst))
     return "\n".join(lines)
 

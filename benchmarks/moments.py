@@ -9,6 +9,7 @@ What should be is judged by whoever asked: nothing lost where a way was left, an
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -33,6 +34,8 @@ class Moment(NamedTuple):
     ways: tuple[tuple[str, str, str | None], ...]  # (way, way back, gateway) as S said them, each when it changed
     gateways: tuple[str, ...]  # in the order in which S used them
     events: tuple[dict[str, Any], ...]
+    begun: float
+    seen: tuple[tuple[float, str, str, str | None], ...]  # the ways with their times
 
     @property
     def lost(self) -> list[Request]:
@@ -170,7 +173,14 @@ class Watched:
         used = [gateway for _, _, gateway in ways if gateway is not None]
         gateways = tuple(each for number, each in enumerate(used) if number == 0 or used[number - 1] != each)
         requests = tuple(Request(*each) for each in told["requests"])
-        self.moment = Moment(requests, ways, gateways, tuple(gather(servers, since=self._begun)))
+        self.moment = Moment(
+            requests,
+            ways,
+            gateways,
+            tuple(gather(servers, since=self._begun)),
+            self._begun,
+            tuple(map(tuple, told["ways"])),
+        )
 
 
 def wait_for_gateway(servers: Diamond, *, other_than: str = "") -> str:
@@ -199,6 +209,7 @@ def wait_for_direct(servers: Diamond) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.moments")
+    parser.add_argument("--events", action="store_true", help="what all four wrote into their logs, and what was lost")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MOMENTS))
     chosen = parser.parse_args()
     lacking = missing()
@@ -218,7 +229,26 @@ def main() -> int:
                 f"{name:20} {len(moment.requests):5} requests, {len(moment.lost)} lost {errors or ''}, {answered}, "
                 f"by {', '.join(moment.gateways) or '-'}", flush=True,
             )  # fmt: skip
+            if chosen.events:
+                print(story(moment))
     return 0
+
+
+def story(moment: Moment) -> str:
+    """What was logged, and from when to when requests were lost, in seconds after the load began."""
+    names = {server: node for node, server in SERVERS.items()}
+    lines = []
+    for event in moment.events:
+        said = {key: value for key, value in event.items() if key not in ("at", "time_ms", "server")}
+        lines.append((event["at"], f"{names[event['server']]:3} {json.dumps(said)}"))
+    for at, way, back, gateway in moment.seen:
+        lines.append((at, f"S   says: way {way}, way back {back}, gateway {gateway}"))
+    before: Request | None = None
+    for request in moment.requests:
+        if (request.error != "") != (before is not None and before.error != ""):
+            lines.append((request.sent, f"    requests said from here on: {request.error or 'answered'}"))
+        before = request
+    return "\n".join(f"{at - moment.begun:8.3f}  {what}" for at, what in sorted(lines))
 
 
 if __name__ == "__main__":
