@@ -12,11 +12,18 @@ STEPS is the whole truth: what is not in it does not happen. Nothing here acts; 
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
+from identity.errors import Refused
 from identity.names import ServerId
+
+
+class NoSuchEntry(Refused):
+    """There is none of that number in the outbox, or none any more."""
+
+    http_status: ClassVar[int] = 404
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -29,9 +29,9 @@ from typing import Any
 
 from sortedcontainers import SortedDict
 
-from identity.errors import Exhausted, Refused
+from identity.errors import Exhausted
 from identity.names import ServerId
-from replication.entries import ASKED, STEPS, Entry, Forget, Happened, Limits, State, Then, Write
+from replication.entries import ASKED, STEPS, Entry, Forget, Happened, Limits, NoSuchEntry, State, Then, Write
 
 PAUSE_S = 1.0  # before what an owner could not do just now is asked again; doubled up to PAUSE_MOST_S
 PAUSE_MOST_S = 60.0
@@ -78,7 +78,7 @@ class Outbox:
         """Raises `Refused` when there is none, or none any more."""
         entry = self._entries.get(number)
         if entry is None:
-            raise Refused(f"request {number} is not in the outbox", next_step="bangpath outbox lists what is")
+            raise NoSuchEntry(f"request {number} is not in the outbox", next_step="bangpath outbox lists what is")
         return entry
 
     def find(self, number: int) -> Entry | None:

@@ -40,7 +40,14 @@ def outbox_command(ctx: click.Context, waiting: bool, as_json: bool) -> None:
     print_table(
         ("request", "server", "operation", "since", "state", "outcome"),
         (
-            (each["request"], each["server"], each["operation"], _time(each["since_ms"]), each["state"], _outcome(each))
+            (
+                each["request"],
+                each["server"],
+                each["operation"],
+                _time(each["since_ms"]),
+                each["state"],
+                _outcome(each) or None,
+            )
             for each in said
         ),
         empty="nothing waits in the outbox",
