@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import math
 
-FLOOR_S = 0.010  # of the doubt, beside the round trip: two processes on one machine wake as late as that
+FLOOR_S = 0.015  # of the doubt, beside the round trip: a process that syncs its log answers as late as that
+LAG_KEPT = 0.95  # of our own slowness, from one timer to the next
+LAG_MOST_S = 0.5  # of it, at most, is added: the peer may share it, as two processes of one machine do
 PATIENCE_MOST = 16.0
 PATIENCE_S = 10.0  # so long without a wrong doubt, and the patience halves
 REPEAT_MOST_S = 1.0  # between two tellings of one doubt
@@ -42,6 +44,7 @@ class Directness:
         self._ack_delay_s = ack_delay_s
         self._base = now  # no doubt reaches back further: the newest news or telling, or the start of a route
         self._fresh_s = 0.0  # what a way that was just taken is given beside the usual
+        self._lag_s = 0.0  # how late our own timers were lately
         self._patience = 1.0
         self._patience_at = now
         self._since = now  # of the route
@@ -55,6 +58,7 @@ class Directness:
     def doubt_at(self, oldest_sent_at: float, smoothed_s: float, variance_s: float) -> float:
         """When the peer's silence becomes a doubt, the next one if it was told."""
         wait = smoothed_s + max(2 * variance_s, FLOOR_S) + self._ack_delay_s + self._fresh_s
+        wait += min(2 * self._lag_s, LAG_MOST_S)
         wait = min(wait * self._patience, max(wait, REPEAT_MOST_S))
         if self.doubts:
             wait = max(wait, min(wait * (1 << min(self.doubts, 16)), REPEAT_MOST_S))
@@ -64,6 +68,10 @@ class Directness:
         """It was told."""
         self.doubts += 1
         self._base = now
+
+    def note_lag(self, lag_s: float) -> None:
+        """One of our timers was judged so late."""
+        self._lag_s = max(lag_s, LAG_KEPT * self._lag_s)
 
     def forgive(self, now: float) -> None:
         """The silence so far was our own."""

@@ -143,6 +143,7 @@ class Ways:
 
     def judge(self, lag_s: float, now: float) -> None:
         """A deadline came, so much later than it should: whether silence has become a doubt (DESIGN X7)."""
+        self.directness.note_lag(lag_s)
         if lag_s > OWN_LAG_S:
             self.directness.forgive(now)
         if self.doubt_at() > now:
