@@ -255,8 +255,8 @@ class Mesh:
     async def _stay(self) -> None:
         """Until Ctrl-C, or `q` at the map."""
         commands = await self._screen.what_next(self._client("1.5"))
+        self._screen.say("\n".join(commands))
         if not person_looks(plain=self._plain):
-            self._screen.say("\n".join(commands))
             await self._watch()
             return
         with Terminal(coloured="NO_COLOR" not in os.environ) as terminal:

@@ -51,15 +51,15 @@ def help_lines(commands: Sequence[str]) -> list[str]:
     """What `?` shows: what the picture means, the keys, and commands for another terminal."""
     return [
         "A row is a server. Under each other server stands how its packets go there:",
-        "  a line   directly          1.5      by the gateway 1.5, which cannot read them",
-        "  none     no way is known   a cross  this way is cut; each direction by itself",
+        "  a line   directly          1.5      by the gateway 1.5, unreadable to it",
+        "  none     no way is known   a cross  this direction is cut",
         "lag: how many updates of its neighbour a mirror has yet to get.",
         "",
         "  k 2      kill 1.2, by kill -9      c 1 2    cut the link of 1.1 and 1.2",
         "  r 2      revive it                 o 1 2    lose what 1.1 sends to 1.2",
         "  p Enter  part the mesh in halves   h Enter  heal every link;  h 1 2  that one",
         "  q        stop all six; everything is kept, and the next run continues here",
-        *commands[:-2],
+        *(line for line in commands if not line.startswith("Ctrl-C")),
     ]
 
 
@@ -188,7 +188,7 @@ class Live:
                 await self._changed.wait()
             self._changed = trio.Event()
             width, height = self.terminal.size()
-            self.terminal.paint(self._help(height) if self._helping else draw(self._scene(), width, height))
+            self.terminal.paint(self._help(width, height) if self._helping else draw(self._scene(), width, height))
             if self.terminal.gone and self._work is not None:
                 self._work.cancel_scope.cancel()
             await trio.sleep(DRAW_S)
@@ -202,7 +202,7 @@ class Live:
         return Scene(
             states=states,
             ways=ways_of(states, self._control.state().cuts),
-            story=tuple(self._told),
+            story=sorted(self._told, key=lambda told: told.time_ms),  # what was gathered comes late
             asking=self._keys.asking(living),
             hints=HINTS,
             clock=time.strftime("%H:%M:%S"),
@@ -210,9 +210,10 @@ class Live:
             local_time=lambda ms: time.strftime("%H:%M:%S", time.localtime(ms / 1000)),
         )
 
-    def _help(self, height: int) -> list[Line]:
-        lines: list[Line] = [[(f" {line}", "")] for line in self._help_lines]
-        return [*lines[: height - 1], [(" any key: back to the map", DIM)]]
+    def _help(self, width: int, height: int) -> list[Line]:
+        whole = [f" {line}" for line in self._help_lines]
+        lines: list[Line] = [[(line if len(line) <= width else f"{line[: width - 1]}>", "")] for line in whole]
+        return [*lines[: height - 1], [(" any key: back to the map"[:width], DIM)]]
 
     def _living(self) -> set[str]:
         return {server for server, state in self._states.items() if not is_dead(state)}

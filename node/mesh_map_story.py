@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 GATHER_S = 0.7  # from the first that says it
-LOST_S = 1.5  # silence is noticed here sooner, there later
-DOUBT_S = 3.0  # by then it is known what came of it
+LOST_S = 2.0  # silence is noticed here sooner, there later
+DOUBT_S = 6.0  # by then it is known what came of it
 MAX_GATHERED = 200
-GOOD, WARN, BAD, PLAIN = "good", "warn", "bad", ""
+GOOD, WARN, BAD, DIM, PLAIN = "good", "warn", "bad", "dim", ""
 
 Details = Mapping[str, Any]
 
@@ -152,7 +152,9 @@ NEWS: dict[str, News] = {
     "greeted": News(
         lambda who, its, n: f"{_does(who, 'meet')} {its['peer']}", GOOD, of_one=True, joins=frozenset({"greeted"})
     ),
-    "doubted": News(lambda who, its, n: f"{names(who)} heard nothing of {its['peer']} for a moment", gather_s=DOUBT_S),
+    "doubted": News(
+        lambda who, its, n: f"{names(who)} heard nothing of {its['peer']} for a moment", DIM, gather_s=DOUBT_S
+    ),
     "unreachable": News(
         lambda who, its, n: f"{names(who)} lost {its['peer']}{_why(its)}",
         BAD,

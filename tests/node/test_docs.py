@@ -72,7 +72,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_guides(folder: Path) -> None:
-    pages = ["guide-own-mesh.md", "guide-objects.md", "guide-python-http.md", "guide-answers.md", "guide-outbox.md"]
+    pages = [
+        "guide-own-mesh.md",
+        "guide-objects.md",
+        "guide-python-http.md",
+        "guide-answers.md",
+        "guide-outbox.md",
+        "guide-links.md",
+    ]
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     text = "\n".join(script(ROOT / "docs" / page) for page in pages)
@@ -88,6 +95,7 @@ def test_the_guides(folder: Path) -> None:
     assert re.search(r"request 3 for 1\.7, conflict", out)
     assert re.search(r"settled .*: created 1\.7/", out)
     assert '"state":"cancelled"' in out
+    assert "1.7 is blocked: what we send to it is dropped" in out
 
 
 def test_the_readme(folder: Path) -> None:
