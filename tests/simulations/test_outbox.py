@@ -283,6 +283,58 @@ async def test_a_sender_whose_disk_is_full_takes_nothing_and_loses_nothing(mesh:
 
 
 @simulate(nodes=2, seeds=2)
+async def test_an_outcome_that_is_not_on_the_disk_yet_is_kept_by_the_owner(mesh: World) -> None:
+    """The sender dies after the answer came, and before it could write it down: the owner still knows."""
+    sender, owner = mesh.nodes
+    note = await prepare(mesh)
+    mesh.cut(owner >> sender)
+    queued = await sender.up.create("Note", {"number": 1}, server=owner.server)
+    assert queued.state == "sent"
+    await sender.up.update(note, {"number": 2})
+    await sender.crash()
+    await sender.restart()
+
+    async def full(body: Any) -> Any:
+        raise Exhausted("no room for the log: the disk is full", next_step="free space")
+
+    sender.up.parts.database.transact = full
+    mesh.heal()
+    outbox = sender.up.parts.delivering.outbox
+    await mesh.eventually(lambda: outbox.entry(queued.request).state is State.COMMITTED, within=60)
+    await mesh.sleep(5)  # a DONE would have left long ago
+    assert len(owner.up.parts.recorded) == 1
+    await sender.crash()
+    await sender.restart()
+    await settled(mesh, sender)
+    assert states(sender) == ["committed"] * 2
+    assert len((await owner.query("Note where number = 1")).rows) == 1
+
+
+@simulate(nodes=2, seeds=2)
+async def test_an_owner_that_does_not_know_itself_is_asked_again_when_it_is_back(mesh: World) -> None:
+    sender, owner = mesh.nodes
+    await prepare(mesh)
+    await lose(mesh, owner)
+    await sender.up.create("Note", {"number": 1}, server=owner.server)
+    await owner.restart()
+    modify = owner.up.parts.owner.modify_for
+
+    async def unsure(*asked: Any) -> Any:
+        await modify(*asked)
+        raise OutcomeUnknown("the store stopped: whether the change is durable is not known")
+
+    owner.up.parts.owner.modify_for = unsure
+    await mesh.eventually(lambda: len(owner.up.parts.recorded) == 1, within=60)
+    await mesh.sleep(5)
+    assert states(sender) == ["sent"]
+    await owner.crash()
+    await owner.restart()
+    await settled(mesh, sender)
+    assert states(sender) == ["committed"]
+    assert len((await owner.query("Note where number = 1")).rows) == 1
+
+
+@simulate(nodes=2, seeds=2)
 async def test_what_an_owner_cannot_do_just_now_is_asked_again(mesh: World) -> None:
     sender, owner = mesh.nodes
     note = await prepare(mesh)
