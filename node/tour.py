@@ -77,6 +77,9 @@ class Stage:
     def client(self, server: str) -> Client:
         return self.control.client(server)
 
+    def now(self) -> float:
+        return trio.current_time()
+
     def of(self, server: str, *words: str) -> str:
         """A command on a server, as a person types it here."""
         return " ".join((self._screen.of(server), *map(shlex.quote, words)))
@@ -153,7 +156,7 @@ class Stage:
         async def ask(server: str) -> None:
             said[server] = {}
             async with Client(self.control.home(server)) as client:
-                for what in ("status", "peers", "feeds", "mirrors", "outbox"):
+                for what in ("status", "peers", "routes", "feeds", "mirrors", "outbox"):
                     try:
                         with trio.fail_after(3):
                             said[server][what] = await getattr(client, what)()
@@ -200,7 +203,8 @@ async def _play(mesh: Mesh, *, screen: TourScreen) -> int:
     for number, step in enumerate(STEPS, 1):
         if not await _step(stage, screen, number, step):
             evidence.write_bytes(msgspec.json.format(msgspec.json.encode(await stage.evidence()), indent=1))
-            screen.sum_up(f"the tour failed at step {number} of {len(STEPS)}; what each server said: {evidence}")
+            screen.sum_up(f"the tour failed at step {number} of {len(STEPS)}. What each server said then: {evidence}")
+            screen.say(f"{screen.command} mesh starts the servers again, to try it by hand")
             return FAILED
     seconds = trio.current_time() - begun
     screen.sum_up(f"all {len(STEPS)} steps held, in {seconds:.1f} s; the mesh is whole again")
