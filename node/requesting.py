@@ -197,6 +197,8 @@ class Requesting:
         route = self._router.route(peer, now)
         lost = self._silent(peer)
         if isinstance(route, ways.Nowhere) and lost is not None and self._is_kept(peer):
+            self._router.nudge(peer, now)
+            self._touch()
             raise self.unreachable(lost, now)
         left_s = None if deadline == math.inf else max(0.0, deadline - now)
         number = self._outstanding.ask(peer, encode(question), now, deadline_s=left_s)

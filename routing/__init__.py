@@ -20,6 +20,7 @@ Files, in reading order:
     inquiring    probes of others: yes only after a real answer of the target
     forwarding   packets of others, handed on or LOST
     using        ways in use, and who may be asked
+    mending      a session whose way is in doubt: gateway, standby, back to direct, unreachable
     showing      what the router answers
     router       (heart) all of it: direct, by a gateway and direct, or nowhere
 

@@ -31,7 +31,7 @@ from identity.errors import LocalMistake
 from identity.names import ServerId
 from routing.addresses import EVEN_SOONER_S, MAX_SERVERS, Known, MayDial, pause_after
 from routing.neighbours import Address, Happened, Neighbour, State, keep_newer
-from routing.ways import Dial, Direct, Drop, NeighbourStatus, Nowhere, Reached, Stuck, Unreachable
+from routing.ways import Dial, Direct, Drop, NeighbourStatus, Nowhere, Reached, Stuck, Unreachable, status_of
 
 DIAL_S = 10.0  # a handshake is three messages, resent with growing pauses; the transport usually gives up before
 STAGGER_S = 0.25  # until the next address is tried beside it; the first that answers is taken (RFC 8305 section 5)
@@ -137,11 +137,14 @@ class Dialling:
             self._begin_round(server, now)
 
     def dial_by_gateway(self, server: ServerId, address: Address, now: float) -> bool:
-        """A way by gateways was found: call there (a routed address). False: it is being dialled, or there already."""
+        """A way by gateways was found: call there (a routed address). False: it is there already, or has no key."""
         neighbour, effort = self._of(server, now)
         known = self._known.get(server)
-        if known is None or neighbour.connected or neighbour.state is State.CALLING or server in self._waiting:
+        if known is None or neighbour.connected:
             return False
+        if neighbour.state is State.CALLING or server in self._waiting:  # beside that: the first that answers is taken
+            self._outputs.append(Dial(server, address, known.peer_key))
+            return True
         neighbour.become(Happened.LEARNED, now, "reached by gateways only")
         neighbour.become(Happened.DIALLED, now)
         neighbour.address = address
@@ -153,6 +156,10 @@ class Dialling:
         self._set_timer(server, effort.ends)
         self._outputs.append(Dial(server, address, known.peer_key))
         return True
+
+    def missed(self) -> list[ServerId]:
+        """Neighbours that are not there."""
+        return [each for each, effort in self._efforts.items() if effort.keep and not self._neighbours[each].connected]
 
     def dialable(self, server: ServerId) -> list[Address]:
         return self._known[server].in_order(self._may_dial) if server in self._known else []
@@ -288,24 +295,11 @@ class Dialling:
 
     def neighbours(self, now: float) -> list[NeighbourStatus]:
         """Every server that was ever wanted, known or greeted, in the order of names."""
-        result = []
+        found = []
         for server in sorted(self._neighbours):
             each, effort = self._neighbours[server], self._efforts[server]
-            result.append(
-                NeighbourStatus(
-                    server=server,
-                    state=each.state.value,
-                    address=each.address,
-                    connection=each.connection,
-                    heard_s=_ago(each.heard_at, now),
-                    hears_us_s=_ago(each.hears_us_at, now),
-                    srtt_s=each.srtt_s,
-                    since_s=now - each.since,
-                    kept=effort.keep,
-                    reason="" if each.connected else effort.why or each.reason,
-                )
-            )
-        return result
+            found.append(status_of(each, kept=effort.keep, why=effort.why, now=now))
+        return found
 
     # -- efforts
 
@@ -394,7 +388,3 @@ class Dialling:
         effort.answer_due = False
         since = neighbour.since if effort.lost_at is None else effort.lost_at
         self._outputs.append(Unreachable(neighbour.server, min(since, now), reason))
-
-
-def _ago(at: float | None, now: float) -> float | None:
-    return None if at is None else max(0.0, now - at)

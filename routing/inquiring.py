@@ -7,7 +7,7 @@
 
 Bounds (ATTACKS 15): MAX_OPEN inquiries of one peer at a time, each OPEN_S long at most; one search, named by its
 origin and number, is answered once here, whoever brings it, so a search over a whole mesh costs each server three
-probes; only servers that are known here are looked for; a probe that has passed here is not passed on again.
+probes (what its origin asks by itself is apart: nobody can spoil it by asking in its name before); only servers that are known here are looked for; a probe that has passed here is not passed on again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from identity.names import ServerId
-from routing.probes import MAX_RTT_US, Confirm, NoWay, Path, Probe
+from routing.probes import MAX_HOPS, MAX_PATH, MAX_RTT_US, Confirm, NoWay, Path, Probe
 from routing.probing import WIDTH
 from routing.ways import AnswerProbe, Ask, Verify
 
@@ -65,7 +65,7 @@ class Inquiring:
         self._new_number = new_number
         self._open: dict[ServerId, int] = {}
         self._by_ask: dict[int, _Inquiry] = {}
-        self._seen: dict[tuple[ServerId, int, int], None] = {}
+        self._seen: dict[tuple[ServerId, int, int, bool], None] = {}
         self._timers: list[tuple[float, int, _Inquiry]] = []  # the number in the middle breaks ties
         self._outputs: list[Ask | Verify | AnswerProbe] = []
 
@@ -92,7 +92,7 @@ class Inquiring:
         if path[-1] != peer or len(set(path)) != len(path):
             self._answer(inquiry, NoWay("a path that is none"))
             return "a PROBE whose path does not end with its sender, or circles"
-        search = path[0], probe.number, probe.hops
+        search = path[0], probe.number, probe.hops, path[0] == peer
         if self._open[peer] > MAX_OPEN:
             self._answer(inquiry, NoWay(f"{MAX_OPEN} probes of yours are open here"))
         elif self._own in path or target in path or search in self._seen:
@@ -166,7 +166,7 @@ class Inquiring:
         inquiry.asked_on = True
         probe = inquiry.probe
         path = (*probe.path, self._own)
-        if probe.hops <= 1 or len(path) > 8:
+        if probe.hops <= 1 or len(path) > MAX_HOPS:
             self._answer(inquiry, NoWay("not reached from here"))
             return
         whom = [each for each in self._candidates(probe.target) if each not in path][:WIDTH]
@@ -184,7 +184,7 @@ class Inquiring:
             return "a CONFIRM of a path that leads elsewhere, or circles"
         if self._own in path or any(each in probe.path for each in path):
             return "a CONFIRM of a path that comes back to who asked"
-        return None if len(path) + len(probe.path) < 9 else "a CONFIRM of a path that is too long"
+        return None if len(probe.path) + 1 + len(path) <= MAX_PATH else "a CONFIRM of a path that is too long"
 
     def _answer(self, inquiry: _Inquiry, answer: Confirm | NoWay) -> None:
         inquiry.done = True
@@ -195,7 +195,7 @@ class Inquiring:
             del self._open[inquiry.peer]
         self._outputs.append(AnswerProbe(inquiry.token, inquiry.peer, answer))
 
-    def _remember(self, search: tuple[ServerId, int, int]) -> None:
+    def _remember(self, search: tuple[ServerId, int, int, bool]) -> None:
         if len(self._seen) >= MAX_SEEN:
             del self._seen[next(iter(self._seen))]
         self._seen[search] = None

@@ -37,6 +37,7 @@ ANSWER_S = 1.5  # what an asked server has
 HOPS = (1, 2, 4, MAX_HOPS)  # by round; where there is nobody else to ask, at once as far as it goes
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
+AGAIN_S = 0.5  # after a failed search, when somebody asks or somebody comes
 MAX_SEARCHES = 256
 
 
@@ -94,6 +95,7 @@ class Probing:
         self._searches: dict[ServerId, _Search] = {}
         self._by_ask: dict[int, _Search] = {}
         self._failures: dict[ServerId, tuple[int, float]] = {}  # in a row, and not before when
+        self._ended: dict[ServerId, float] = {}  # when the last search that failed ended
         self._outputs: list[Ask | Found | Failed] = []
 
     # -- the machine
@@ -123,15 +125,19 @@ class Probing:
         """When it may be searched again, after failures."""
         return self._failures.get(target, (0, -math.inf))[1]
 
-    def begin(self, target: ServerId, now: float, *, quiet: bool = False) -> bool:
-        """Search a way to it. False: not now, after failures, or because too many searches run."""
+    def begin(self, target: ServerId, now: float, *, quiet: bool = False, again: bool = False) -> bool:
+        """Search a way to it. False: not now, after failures, or because too many searches run. `again`: there is a
+        reason not to wait as long as after failures."""
         search = self._searches.get(target)
         if search is not None:
             if search.quiet and not quiet:
                 self._forget(search)
             else:
                 return True
-        if now < self.may_begin_at(target) or len(self._searches) >= MAX_SEARCHES:
+        wait_until = self.may_begin_at(target)
+        if again:
+            wait_until = min(wait_until, self._ended.get(target, -math.inf) + AGAIN_S)
+        if now < wait_until or len(self._searches) >= MAX_SEARCHES:
             return False
         search = self._searches[target] = _Search(target, self._new_number(), now, quiet=quiet)
         self._ask_more(search, now)
@@ -143,6 +149,7 @@ class Probing:
         if search is not None:
             self._forget(search)
         self._failures.pop(target, None)
+        self._ended.pop(target, None)
 
     # -- what comes back
 
@@ -217,7 +224,9 @@ class Probing:
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(count - 1, 16)) * (0.75 + self._random.random() / 2)
         if len(self._failures) >= 4 * MAX_SEARCHES:
             del self._failures[next(iter(self._failures))]
+            self._ended.pop(next(iter(self._ended)), None)
         self._failures[search.target] = (count, now + pause)
+        self._ended[search.target] = now
         self._outputs.append(Failed(search.target, len(search.asked)))
 
     def _forget(self, search: _Search) -> None:

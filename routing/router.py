@@ -1,26 +1,21 @@
 """Next step for a packet: direct, by one gateway and direct, or nowhere; per direction (DESIGN section 6).
 
-    dialling     Reached ------------> DIRECT  <----- DirectAgain, twice confirmed by the peer ----+
-                                         | Doubted: nothing acknowledged for srtt + 2 var          |
-                                         v                                                         |
-    probing      Ask x3, x3, ... <--- DOUBTED --Found--> ROUTED: UseGateway, standby kept -----------+
-                                         |                  | LOST, Doubted again, gateway gone
-                                         | Failed, 2 s      +--> standby, or a search
-                                         v
-                                     Drop, Unreachable       no session: Stuck --> search --> Dial by gateways
+    dialling     want --> Dial, Dial .. --> Reached                     Stuck --> search --> Dial by gateways
+    mending      Doubted --> search --> UseGateway --> DirectAgain      each session, ours to the peer
+    probing      Ask three, three more --> Found | Failed
+    inquiring    PROBE of others --> Verify --> CONFIRM
+    forwarding   FORWARD of others --> HandOn | LOST; ours --> Detoured
+    showing      route, path_to, path_from
 
 Rules:
 
-- A way is ours to the peer; the peer's to us is the peer's business. A packet that comes by gateways makes us answer
-  the same way only until its sender's word says whether it hears us directly (`CameAside`, a *provisional* route).
-- Only a confirmed path is used, and it is believed no longer than the target answers along it.
-- A packet carries its whole path; a server on it hands it to the next by a direct session or says LOST (`_forward`).
-- While a route is used, it and two others are asked for again every REFRESH_S: that keeps the standby verified, finds
-  better ones, and notices addresses at which a peer may be tried directly.
-- A server is told unreachable when a search failed and it has acknowledged nothing for UNREACHABLE_S.
+- Only a confirmed path is used, but while a search runs; it is believed no longer than the target answers along it.
+- A packet carries its whole path; a server on it hands it to the next by a direct session or says LOST.
+- Who is told unreachable was dialled at all its addresses, and searched; whoever asks for it again, and every server
+  that comes, begins another search (`nudge`): hearing anything resets back-off (DESIGN F4).
 
-Left to others: dials and crossing connections (`routing.dialling`), searches (`routing.probing`), probes of others
-(`routing.inquiring`), what a route is worth (`routing.table`), seeing that a way does not work (`transport.ways`).
+The parts do the work, each in its file; here they meet: what one puts out is another's business, or leaves for the
+node to carry out. Left to others: seeing that a way does not work (`transport.ways`).
 """
 
 from __future__ import annotations
@@ -37,18 +32,17 @@ from routing.addresses import MayDial
 from routing.dialling import Dialling
 from routing.forwarding import Forwarding
 from routing.inquiring import Inquiring
+from routing.mending import Mending
 from routing.neighbours import Address
-from routing.probes import Confirm, Forward, Lost, NoWay, Path, Probe
+from routing.probes import Confirm, Forward, Lost, NoWay, Probe
 from routing.probing import Failed, Found, Probing
 from routing.showing import Showing
-from routing.table import Route, Way, replaces
+from routing.table import Route, Way
 from routing.using import Using
-from routing.ways import Drop, HandOn, Reached, Stuck, Unreachable, UseDirect
+from routing.ways import Drop, HandOn, Reached, Stuck, Unreachable
 from transport.events import is_routed, routed_address
 
-REFRESH_S = 5.0
-UNREACHABLE_S = 2.0  # without a word in spite of a search: a partner that only stalls is back within it
-AGAIN_S = 0.25  # between searches for a server in doubt
+MAX_NUDGED = 32  # servers searched anew when another one comes
 
 
 class Router:
@@ -84,7 +78,12 @@ class Router:
         self._forwarding = Forwarding(
             own, reached=using.is_reached, doubted=lambda server: not using.is_direct(server),
             may_forward=lambda source, target: gateways and may_forward(source, target),
-            handle_lost=self._handle_lost, put=self._outputs.append,
+            handle_lost=lambda path, reason: self._mending.handle_lost(path, reason, self._now),
+            put=self._outputs.append,
+        )  # fmt: skip
+        self._mending = Mending(
+            own, using=using, probing=self._probing, forwarding=lambda: self._forwarding, put=self._outputs.append,
+            set_timer=self._set_timer, drop=self._drop, dialable=dialling.dialable, gateways=gateways,
         )  # fmt: skip
         showing = Showing(own, using=using, dialling=self.dialling, forwarding=self._forwarding)
         self.route, self.routes = showing.route, showing.routes
@@ -106,7 +105,7 @@ class Router:
         self._inquiring.handle_deadline(now)
         while self._timers and self._timers[0][0] <= now:
             _, server = heapq.heappop(self._timers)
-            self._look(server, now)
+            self._mending.look(server, now)
         self._settle()
 
     def take_outputs(self) -> Sequence[Any]:
@@ -128,10 +127,8 @@ class Router:
             else:
                 self._outputs.append(output)
         for found in chain(self._probing.take_outputs(), self._inquiring.take_outputs()):
-            if isinstance(found, Found):
-                self._found(found)
-            elif isinstance(found, Failed):
-                self._failed(found)
+            if isinstance(found, Found | Failed):
+                self._searched(found)
             else:
                 self._outputs.append(found)
 
@@ -162,7 +159,13 @@ class Router:
         if server is not None:
             self._using.ways.pop(server, None)
             self._probing.cancel(server)
-            self._leave_gateway(server, f"{server} is gone", now)
+            self._mending.leave_gateway(server, f"{server} is gone", now)
+
+    def nudge(self, server: ServerId, now: float) -> None:
+        """Somebody asks for a server that is not reached: search it, if that was not just done."""
+        self._tick(now)
+        if self._gateways and server not in self._using.ways and self._using.others(server):
+            self._probing.begin(server, now, again=True)
 
     def handle_srtt(self, server: ServerId, seconds: float) -> None:
         """How long a round trip to it takes."""
@@ -173,22 +176,21 @@ class Router:
         server, now = reached.server, self._now
         self._held.pop(server, None)
         self._probing.cancel(server)
-        way = self._using.ways[server] = Way(reached.connection, now)
         address = self.dialling.address(server)
-        if address is None or not is_routed(address):
-            self._using.table.forget(server)
-            return
-        route = self._using.best(server, now) or self._using.way_back(server, self._forwarding, now)
-        if route is not None:
-            self._use(server, way, route, "way found")
-        else:
-            way.doubted_at = now
-        self._set_timer(server, now + 1.0)
+        self._mending.begin(server, reached.connection, now, routed=address is not None and is_routed(address))
+        for other in self.dialling.missed()[:MAX_NUDGED]:
+            self.nudge(other, now)  # who came may know a way
 
     def _stuck(self, server: ServerId) -> None:
         """It was dialled in vain."""
         if self._gateways and server not in self._using.ways and self._using.others(server):
             self._probing.begin(server, self._now)
+
+    def _drop(self, server: ServerId, reason: str, now: float) -> None:
+        """Its session brings nothing any more."""
+        connection = self._using.ways[server].connection
+        self._outputs.append(Drop(connection, reason))
+        self.handle_closed(connection, reason, now)
 
     # -- what the transport sees
 
@@ -199,20 +201,7 @@ class Router:
         if server is None or way is None:
             return
         self._inquiring.handle_doubted(server, now)
-        if way.doubted_at is None:
-            way.doubted_at = since
-            self._using.note("doubted", server, silent_ms=round(1000 * (now - since)))
-        if way.route is not None:
-            self._using.table.drop(server, way.route.gateway)
-            self._switch(server, way, "no answer that way", now)
-        else:
-            if tries > 1:
-                self._leave_gateway(server, f"{server} is in doubt", now)
-            self._seek(server, now)
-            guess = self._using.guess(server, self._own, tries, now) if self._probing.searches(server) else None
-            if guess is not None:  # the stalled packets go with the probe (G2)
-                self._use(server, way, guess, "")
-                way.doubted_at = since
+        self._mending.handle_doubted(server, way, since, tries, now)
         self._settle()
 
     def handle_trusted(self, connection: int, now: float) -> None:
@@ -220,33 +209,21 @@ class Router:
         self._tick(now)
         server, way = self._on(connection)
         if server is not None and way is not None:
-            way.doubted_at = None
-            if way.route is None:
-                self._probing.cancel(server)
+            self._mending.handle_trusted(server, way)
 
     def handle_direct_again(self, connection: int, now: float) -> None:
         """The peer hears us directly, by its own word, twice."""
         self._tick(now)
         server, way = self._on(connection)
-        if server is None or way is None or way.route is None:
-            return
-        self._outputs.append(UseDirect(connection))
-        if not way.route.provisional:
-            self._using.note("direct again", server, after_s=round(now - way.since, 3))
-        way.route, way.doubted_at, way.since = None, None, now
-        self._probing.cancel(server)
-        self._using.table.forget(server)
+        if server is not None and way is not None:
+            self._mending.handle_direct_again(server, way, now)
 
     def handle_came_aside(self, connection: int, now: float) -> None:
         """The peer's packets come by gateways, and it may not hear us either: answer the same way until it says."""
         self._tick(now)
         server, way = self._on(connection)
-        if server is None or way is None or way.route is not None:
-            return
-        back = self._using.way_back(server, self._forwarding, now)
-        if back is not None:
-            way.doubted_at = None
-            self._use(server, way, back, "")
+        if server is not None and way is not None:
+            self._mending.handle_came_aside(server, way, now)
 
     # -- packets by gateways
 
@@ -264,14 +241,6 @@ class Router:
         """A FORWARD or LOST came. What is wrong with it, or None."""
         self._tick(now)
         return self._forwarding.handle_message_untrusted(peer, message, now)
-
-    def _handle_lost(self, path: Path, reason: str) -> None:
-        """A packet of ours did not get through."""
-        server, now = path[-1], self._now
-        way = self._using.ways.get(server)
-        self._using.table.drop(server, path[1])
-        if way is not None and way.route is not None and way.route.path == path:
-            self._switch(server, way, reason, now)
 
     # -- searching, and helping others to
 
@@ -296,94 +265,21 @@ class Router:
         self._tick(now)
         self._inquiring.handle_verified(ask, answered, now)
 
-    def _seek(self, server: ServerId, now: float) -> None:
-        """A way to a server in doubt is needed."""
-        if not self._gateways or not self._using.others(server):
-            self._judge(server, "no answer, and nobody else to ask", now)
-        elif not self._probing.begin(server, now):
-            self._set_timer(server, min(self._probing.may_begin_at(server), now + AGAIN_S))
-
-    def _found(self, found: Found) -> None:
-        server, now = found.target, self._now
-        route = Route(found.path, found.rtt_s, now)
-        self._using.table.confirm(route)
+    def _searched(self, outcome: Found | Failed) -> None:
+        server, now = outcome.target, self._now
         way = self._using.ways.get(server)
-        if way is None:
-            self.dialling.dial_by_gateway(server, routed_address(str(server)), now)
-        elif way.route is None:
-            if way.doubted_at is not None:
-                self._use(server, way, route, "way found")
-        elif way.route.provisional:
-            self._use(server, way, route, "way found")
-        elif way.route.gateway == route.gateway:
-            way.route = route
-        elif replaces(route, way.route):
-            self._use(server, way, route, "way changed")
-
-    def _failed(self, failed: Failed) -> None:
-        server, now = failed.target, self._now
+        if isinstance(outcome, Found):
+            self._using.table.confirm(Route(outcome.path, outcome.rtt_s, now))
+            if way is None:
+                self.dialling.dial_by_gateway(server, routed_address(str(server)), now)
+            else:
+                self._mending.handle_found(outcome, way, now)
+            return
         held = self._held.pop(server, None)
         if held is not None:
             self._outputs.append(held)
-        way = self._using.ways.get(server)
-        if way is not None and way.doubted_at is not None and (way.route is None or way.route.provisional):
-            if way.route is not None:
-                way.route = None
-                self._outputs.append(UseDirect(way.connection))
-            self._judge(server, f"no answer, and {failed.asked} servers asked know no way to it", now)
-
-    def _judge(self, server: ServerId, reason: str, now: float) -> None:
-        """Nobody knows a way to a server in doubt: it is unreachable, or is given a little more time."""
-        way = self._using.ways[server]
-        assert way.doubted_at is not None, "who is judged is in doubt"
-        if now - way.doubted_at < max(UNREACHABLE_S, 8 * self._using.rtt_of(server)):
-            self._set_timer(server, now + AGAIN_S)
-            return
-        self._using.note("no way", server, cause=reason)
-        self._outputs.append(Drop(way.connection, reason))
-        self.handle_closed(way.connection, reason, now)
-
-    # -- routes in use
-
-    def _use(self, server: ServerId, way: Way, route: Route, event: str) -> None:
-        self._using.use(server, way, route, event, self._now)
-        self._set_timer(server, self._now + (1.0 if route.provisional else REFRESH_S))
-
-    def _switch(self, server: ServerId, way: Way, reason: str, now: float) -> None:
-        """The route in use does not work: the standby takes over, or a search begins."""
-        failed = way.route
-        assert failed is not None, "only a route is switched"
-        if not failed.provisional:
-            self._using.note("way lost", server, gateway=str(failed.gateway), cause=reason)
-        standby = self._using.best(server, now)
-        if standby is not None and standby.gateway != failed.gateway:
-            self._use(server, way, standby, "way changed")
-            return
-        if way.doubted_at is None:
-            way.doubted_at = now
-        way.route = None
-        self._outputs.append(UseDirect(way.connection))
-        self._seek(server, now)
-
-    def _leave_gateway(self, gateway: ServerId, reason: str, now: float) -> None:
-        """Whoever is reached through this server needs another way."""
-        self._using.table.drop_gateway(gateway)
-        for server, way in list(self._using.ways.items()):
-            if way.route is not None and way.route.gateway == gateway:
-                self._switch(server, way, reason, now)
-
-    def _look(self, server: ServerId, now: float) -> None:
-        """A timer of this server went off; what it was set for may be past."""
-        self._tick(now)
-        way = self._using.ways.get(server)
-        if way is None:
-            return
-        if way.route is not None:
-            self._probing.begin(server, now, quiet=True)
-            self._set_timer(server, now + REFRESH_S)
-            self._using.try_directly(way, self.dialling.dialable(server))
-        elif way.doubted_at is not None and not self._probing.searches(server):
-            self._seek(server, now)
+        if way is not None:
+            self._mending.handle_failed(outcome, way, now)
 
     # -- small things
 

@@ -85,6 +85,7 @@ class Using:
         if before is None or before.gateway != route.gateway:
             self._put(UseGateway(way.connection, server, route.rtt_s))
         if event:
+            way.told = True
             path = "!".join(map(str, route.path))
             rtt_ms = round(1000 * route.rtt_s, 3)
             details = {"path": path, "gateway": str(route.gateway), "hops": route.hops, "rtt_ms": rtt_ms}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from identity.names import ServerId
-from routing.neighbours import Address
+from routing.neighbours import Address, Neighbour
 from routing.probes import Confirm, Forward, Lost, NoWay, Path, Probe
 
 
@@ -173,3 +173,23 @@ class NeighbourStatus(msgspec.Struct, frozen=True):
     since_s: float
     kept: bool
     reason: str
+
+
+def status_of(each: Neighbour, *, kept: bool, why: str, now: float) -> NeighbourStatus:
+    """A neighbour as people see it; `why` the last dial failed."""
+    return NeighbourStatus(
+        server=each.server,
+        state=each.state.value,
+        address=each.address,
+        connection=each.connection,
+        heard_s=_ago(each.heard_at, now),
+        hears_us_s=_ago(each.hears_us_at, now),
+        srtt_s=each.srtt_s,
+        since_s=now - each.since,
+        kept=kept,
+        reason="" if each.connected else why or each.reason,
+    )
+
+
+def _ago(at: float | None, now: float) -> float | None:
+    return None if at is None else max(0.0, now - at)

@@ -313,7 +313,7 @@ class Connection:
             receipts.ack_at,
             receipts.nak_at,
             self._filler.pace_at,
-            self._quiet_since + self._settings.keep_alive_s,
+            self._quiet_since + self.ways.keep_alive_s(self._quiet_since),
             self._look_around_at,
         )
         if not flights.idle:
@@ -337,7 +337,7 @@ class Connection:
                 self.ways.judge(lag, now)
             if self._probe_at() <= now:
                 self._probe(now)
-        if now >= self._quiet_since + self._settings.keep_alive_s:
+        if now >= self._quiet_since + self.ways.keep_alive_s(self._quiet_since):
             self._quiet_since = now
             self._filler.ping_due = True
         if now >= self._look_around_at:

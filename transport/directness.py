@@ -47,7 +47,7 @@ class Directness:
         self._lag_s = 0.0  # how late our own timers were lately
         self._patience = 1.0
         self._patience_at = now
-        self._since = now  # of the route
+        self._since = self._routed_at = now  # of the route; of going by gateways
         self._copied_at = -math.inf
         self._copy_due = True
         self._expected = 0  # the lowest number that, heard directly, is news
@@ -82,7 +82,7 @@ class Directness:
         self._base = now
         self._fresh_s = 0.0
         ended = self.doubts > 0
-        if ended and not self.routed:
+        if ended:
             self._patience = min(self._patience * 2, PATIENCE_MOST)
             self._patience_at = now
         elif self._patience > 1.0 and now - self._patience_at > PATIENCE_S:
@@ -97,6 +97,7 @@ class Directness:
         """From packet `next_number` on everything goes by gateways."""
         if not self.routed:
             self.routed = True
+            self._routed_at = now
             self._expected = next_number
             self._seen_once = False
         self._base = self._since = now
@@ -112,6 +113,10 @@ class Directness:
         self.routed = False
         self._base = now
         self.doubts = 0
+
+    def routed_for(self, now: float) -> float:
+        """Since when packets go by gateways, in seconds before now."""
+        return now - self._routed_at
 
     def handle_told(self, age_s: float | None, number: int, next_number: int, now: float) -> tuple[bool, bool]:
         """The peer's word on our newest direct packet. Says (ask once more, the direct way works again)."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transport.sealing import Opener, Sealer
 
 
+LEAST_LOOK_S = 0.1
 OWN_LAG_S = 0.02  # a deadline judged that late shows that we were slow: what the peer said may still wait to be read
 
 
@@ -135,6 +136,14 @@ class Ways:
             self._tell(Trusted(self._number))
 
     # -- time
+
+    def keep_alive_s(self, now: float) -> float:
+        """How long without a word before we ask: while packets go by gateways, an eighth of the time they do, so that a
+        link that heals is noticed soon by those who have nothing to say, and later without much ado."""
+        usual = self._settings.keep_alive_s
+        if not self.routed:
+            return usual
+        return min(usual, max(LEAST_LOOK_S, self.directness.routed_for(now) / 8))
 
     def doubt_at(self) -> float:
         """When silence becomes a doubt."""
