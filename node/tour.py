@@ -40,6 +40,7 @@ AGAIN_S = 0.1  # between two looks at what is waited for
 ANSWER_S = 20.0  # for one command, and for one answer
 COMMAND_S = 60.0
 LONDON = "EGLL"
+TABLES = ("query", "peers", "feeds", "outbox")  # commands that print one
 EVIDENCE = "tour-failed.json"
 FAILED = 1
 T = TypeVar("T")
@@ -84,10 +85,12 @@ class Stage:
         """A command on a server, as a person types it here."""
         return " ".join((self._screen.of(server), *map(shlex.quote, words)))
 
-    def did(self, *commands: str) -> None:
+    def did(self, *commands: str, remark: str = "") -> None:
         """What a person would type for what the tour does by itself."""
         for each in commands:
             self._screen.types(each)
+        if remark:
+            self._screen.remark(remark)
 
     async def until(self, look: Callable[[], Awaitable[T]], *, within: float) -> T:
         """Look until it holds; what the look gives. Raises `Unmet` with the last look."""
@@ -125,7 +128,7 @@ class Stage:
             )  # fmt: skip
         require(not late.cancelled_caught, f"{text} to end", f"nothing after {COMMAND_S:.0f} s")
         out, said = done.stdout.decode().splitlines(), done.stderr.decode().splitlines()
-        self._screen.output(out)
+        self._screen.output(out, cut=words[0] in TABLES)
         self._screen.output(said)
         last = (said or out or ["nothing said"])[-1].strip()
         require(done.returncode == code, f"exit code {code} of {text}", f"{done.returncode}: {last}")
@@ -238,8 +241,9 @@ async def _airports(mesh: Mesh) -> dict[str, list[Airport]]:
         question = f"Airport from {place.server} order by icao show icao, name, elevation"
         answer = await mesh.control.client(place.server).query(question, consistency="local")
         found[place.server] = [
-            Airport(row["reference"], **{name: row["fields"][name] for name in ("icao", "name", "elevation")})
+            Airport(row["reference"], said["icao"], said["name"], said["elevation"] or 0.0)
             for row in answer["rows"]
+            for said in (row["fields"],)
         ]
         if not found[place.server]:
             raise Refused(f"{place.server} {place.name} has no airports", next_step="say a larger number of --objects")

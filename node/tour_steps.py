@@ -114,7 +114,7 @@ async def change_one_meanwhile(stage: Stage) -> str:
     async def look() -> int:
         return waiting(await client.outbox(), before, server=EUROPE)
 
-    stage.request = await stage.show(AMERICA, "outbox", when=look, within=ASK_S)
+    stage.request = await stage.show(AMERICA, "outbox", "--waiting", when=look, within=ASK_S)
     found = await client.get(airport.reference)
     stage.number = number_of(found["position"])
     require(
@@ -163,7 +163,7 @@ async def cut_both_ways(stage: Stage) -> str:
     path = await stage.until(look, within=WAY_S)
     took = stage.now() - begun
     await stage.show(AMERICA, "trace", EUROPE)
-    return f"after {took:.1f} s {EUROPE} answered {AMERICA} again, along {path}"
+    return f"{EUROPE} answered {AMERICA} again {took:.1f} s after the cut, along {path}"
 
 
 async def cut_one_way(stage: Stage) -> str:
@@ -215,8 +215,10 @@ async def kill_the_authority(stage: Stage) -> str:
 
 
 async def part_in_halves(stage: Stage) -> str:
-    first = [stage.of(LEFT[0], "peers", "block", each) for each in RIGHT[:1]]
-    stage.did(*first, f"... and so at both ends of all nine links between {', '.join(LEFT)} and {', '.join(RIGHT)}")
+    stage.did(
+        stage.of(LEFT[0], "peers", "block", RIGHT[0]),
+        remark=f"and so on, at both ends of the nine links between {', '.join(LEFT)} and {', '.join(RIGHT)}",
+    )
     await stage.control.part(LEFT, RIGHT)
 
     async def left() -> None:
@@ -364,8 +366,8 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "Cut another link in one direction only",
-        "What 1.3 sends to 1.4 is lost; what 1.4 sends to 1.3 arrives. Most systems give such a link up. Here each "
-        "direction goes its own way, so only the broken one makes a detour.",
+        "What 1.3 sends to 1.4 is lost; what 1.4 sends to 1.3 arrives. Each direction goes its own way, so "
+        "only the broken one makes a detour.",
         cut_one_way,
         ((ASIA, "route", AFRICA), (AFRICA, "route", ASIA)),
     ),

@@ -7,9 +7,9 @@
           ...
         held after 0.4 s: 1.1 told it, 2.1 s old, along 1.2!1.1!1.4
 
-What is shown as a command is one that a person can type. Of its output the middle is left out where it is long, and a
-line ends at the screen's edge. Only a terminal gets pauses, in which to read. With JSON standard output has one line a
-step and nothing else; how the mesh was built goes to standard error.
+What is shown as a command is one that a person can type. Of its output the middle is left out where it is long; tables
+end at the screen's edge, sentences go on below. Only a terminal gets pauses, in which to read. With JSON standard
+output has one line a step and nothing else; how the mesh was built goes to standard error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from node.airports import Place
 from node.mesh_view import Screen
 
 READ_S = 2.0  # to read what a step is about, before it begins
-HEAD, TAIL = 5, 1  # lines of a long output that are shown
+WHOLE = 16  # an output of so many lines is shown whole
+HEAD, TAIL = 4, 1  # of a longer one
 WIDTH = 110  # where nobody looks, and at most
 INDENT = "    "
 
@@ -75,13 +76,25 @@ class TourScreen(Screen):
         if not self._json:
             self._text(f"{INDENT}$ {text}")
 
-    def output(self, lines: Sequence[str]) -> None:
-        """What it said, shortened."""
+    def output(self, lines: Sequence[str], *, cut: bool = False) -> None:
+        """What it said, shortened; `cut`: a table, whose lines are cut where others are wrapped."""
         if self._json:
             return
+        first = INDENT + "  "
         for line in shortened(lines):
-            text = f"{INDENT}  {line}".rstrip()
-            self._text(text if len(text) < self._width else text[: self._width - 2] + "…")
+            text = (first + line).rstrip()
+            if len(text) < self._width:
+                self._text(text)
+            elif cut:
+                self._text(text[: self._width - 2] + "…")
+            else:
+                deeper = first + " " * (len(line) - len(line.lstrip()) + 4)
+                for each in textwrap.wrap(text, self._width - 1, subsequent_indent=deeper):
+                    self._text(each)
+
+    def remark(self, text: str) -> None:
+        if not self._json:
+            self._text(f"{INDENT}  ({text})")
 
     def told(self, line: Mapping[str, Any]) -> None:
         """How a step ended."""
@@ -124,7 +137,7 @@ class TourScreen(Screen):
 
 def shortened(lines: Sequence[str]) -> list[str]:
     """The first lines and the last, and how many were left out between them."""
-    if len(lines) <= HEAD + TAIL + 1:
+    if len(lines) <= WHOLE:
         return list(lines)
     left = f"{len(lines) - HEAD - TAIL:,}".replace(",", " ")
     return [*lines[:HEAD], f"... {left} more lines ...", *lines[-TAIL:]]

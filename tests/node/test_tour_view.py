@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from node.tour_view import HEAD, READ_S, TAIL, TourScreen, shortened
+from node.tour_view import HEAD, READ_S, TAIL, WHOLE, TourScreen, shortened
 
 HELD = {"step": 3, "title": "A neighbour", "held": True, "seconds": 1.25, "told": "by its mirror"}
 FAILED = {"step": 7, "title": "Cut", "held": False, "seconds": 9.0, "expected": "a gateway", "got": "none"}
@@ -19,7 +19,7 @@ def test_the_middle_of_a_long_output_is_left_out() -> None:
     short = shortened(lines)
     assert (short[:HEAD], short[-TAIL:]) == (lines[:HEAD], lines[-TAIL:])
     assert short[HEAD] == f"... {1000 - HEAD - TAIL} more lines ..."
-    few = lines[: HEAD + TAIL + 1]
+    few = lines[:WHOLE]
     assert shortened(few) == few
 
 
@@ -27,7 +27,8 @@ async def _play(screen: TourScreen) -> float:
     begun = trio.current_time()
     await screen.begin(3, "A neighbour", "speaks for Europe " * 20)
     screen.types("bangpath @1.4 get 1.2/7")
-    screen.output(["x" * 1000])
+    screen.output(["x" * 1000], cut=True)
+    screen.output(["  1.2  by its mirror" + ", and so on" * 20])
     screen.told(HELD)
     screen.told(FAILED)
     return trio.current_time() - begun
@@ -40,6 +41,8 @@ def test_plain_lines_have_no_pause_and_no_control_character(tmp_path: Path, caps
     assert max(map(len, out.splitlines())) <= 110
     assert "    $ bangpath @1.4 get 1.2/7\n" in out
     assert "    held after 1.2 s: by its mirror\n" in out
+    assert out.count("xxx…") == 1
+    assert " ".join(out.split()).count("and so on") == 20
     assert "    FAILED after 9.0 s: expected a gateway,\n      got none,\n      try: a\n           b\n" in out
 
 
