@@ -11,7 +11,7 @@
 Rules. A number is durable before it is sent, and its outcome before DONE may speak of it (`Outstanding.reserve`,
 `keep`, `release`): so after kill -9 of either side the same number is asked again, and the owner's record answers it.
 One task writes, in the machine's order; while the disk is full it tries again and nothing is asked. A server that is
-no neighbour is called again with growing pauses while something waits for it.
+no neighbour is called again with growing pauses while something waits for it, and soon when others hear it.
 
 Left to others: order and states (`replication.outbox`), the way into the outbox (`node.posting`).
 """
@@ -65,7 +65,11 @@ class _Waiter:
 
 
 class Delivering:
-    """The outbox of one server. `call(owner, now)` looks for a way to a server that is no neighbour."""
+    """The outbox of one server.
+
+    `call(owner, now)` looks for a way to a server that is no neighbour; `heard_s(owner)` is how long ago it was alive,
+    by the word of others.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Delivering:
         database: Database,
         outstanding: Outstanding,
         call: Callable[[ServerId, float], None],
+        heard_s: Callable[[ServerId], float | None],
         misbehaved: Callable[[ServerId, str], None],
         wall_ms: Callable[[], int],
         note: Callable[..., None],
@@ -83,13 +88,14 @@ class Delivering:
         self._database = database
         self._outstanding = outstanding
         self._call = call
+        self._heard_s = heard_s
         self._misbehaved = misbehaved
         self._wall_ms = wall_ms
         self._note = note
         self._touch = touch
         self._requests: dict[int, int] = {}  # request number: entry, those that are outstanding
         self._waiters: dict[int, list[_Waiter]] = {}  # by entry
-        self._calls: dict[ServerId, tuple[float, float]] = {}  # when, and the pause after that
+        self._calls: dict[ServerId, tuple[float, float]] = {}  # when last, and the pause after that
         self._news = trio.Event()
         self._written = trio.Event()
         self._carrying_out = False
@@ -211,7 +217,6 @@ class Delivering:
 
     def handle_met(self, owner: ServerId, now: float) -> None:
         """A session with an owner begins."""
-        self._calls.pop(owner, None)
         self.outbox.handle_met(owner, now=now)
         self._news.set()
 
@@ -308,17 +313,17 @@ class Delivering:
 
     def _call_all(self, now: float) -> float:
         """Look for a way to those who are not there; when to do so again."""
-        waited_for = self.outbox.owners()
-        for owner in waited_for:
-            at, pause_s = self._calls.get(owner, (now, DIAL_S))
-            if at <= now:
-                at, pause_s = now + pause_s, min(2 * pause_s, DIAL_MOST_S)
-                if not self._outstanding.watch(owner):
-                    self._call(owner, now)
-            self._calls[owner] = at, pause_s
-        for owner in [each for each in self._calls if each not in waited_for]:
+        absent = [owner for owner in self.outbox.owners() if not self._outstanding.watch(owner)]
+        for owner in absent:
+            called_at, pause_s = self._calls.get(owner, (-math.inf, DIAL_S / 2))
+            heard_s = self._heard_s(owner)
+            alive = heard_s is not None and now - heard_s > called_at + DIAL_S
+            if alive or called_at + pause_s <= now:
+                self._calls[owner] = now, DIAL_S if alive else min(2 * pause_s, DIAL_MOST_S)
+                self._call(owner, now)
+        for owner in [each for each in self._calls if each not in absent]:
             del self._calls[owner]
-        return min((at for at, _ in self._calls.values()), default=math.inf)
+        return now + DIAL_S if absent else math.inf
 
 
 def _key(prefix: str, number: int) -> str:

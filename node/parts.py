@@ -43,7 +43,7 @@ from node.sessions import Note, Sessions
 from node.standpoint import Standpoint, learn_registry
 from node.watching import Watch
 from replication.flood import Flood
-from replication.messages import Apply, Report
+from replication.messages import Apply, FeedId, Report
 from replication.outbox import Outbox
 from routing.router import Router
 from routing.ways import Direct
@@ -186,6 +186,7 @@ class Parts:
             database=database,
             outstanding=self.outstanding,
             call=self._call,
+            heard_s=self._heard_s,
             misbehaved=self.misbehaved,
             wall_ms=wall_ms,
             note=note,
@@ -354,6 +355,11 @@ class Parts:
     def _lost(self, lost: Unreachable) -> None:
         self.requesting.handle_unreachable(lost, self.standpoint.now())
         self.posting.handle_unreachable(lost)
+
+    def _heard_s(self, server: ServerId) -> float | None:
+        """How long ago a server was alive, as whoever carries its registry feed tells."""
+        feed = FeedId(server, self.standpoint.incarnation_of(server), REGISTRY)
+        return self.flood.age(feed, self.standpoint.now())
 
     def _call(self, server: ServerId, now: float) -> None:
         """Look for a server that something waits for; neighbours are looked for anyway."""

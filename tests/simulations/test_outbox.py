@@ -10,6 +10,7 @@ import random
 from typing import Any
 
 import msgspec
+import networkx
 import pytest
 import trio
 
@@ -19,7 +20,9 @@ from identity.names import Incarnation, ServerId
 from identity.trust import Certificate, issue
 from node.asking import Changed, Operation
 from node.outcomes import Queued
+from node.requests import Pong
 from replication.entries import Limits, State
+from replication.outbox import MAX_DOUBTS
 from simulations.plugin import simulate
 from simulations.world import BIRTH_MS, YEAR_MS, SimulatedServer, World
 from simulations.world import simulate as run_world
@@ -374,6 +377,73 @@ async def test_an_owner_that_has_taken_the_right_away_refuses(mesh: World) -> No
     assert one["state"] == "committed"  # while it had the right, and its record is looked for before any refusal
     assert (two["state"], two["outcome"]["error"]["error"]) == ("refused", "forbidden")
     assert owner.read(note)["number"] == 0
+
+
+@simulate(nodes=networkx.path_graph(3), seeds=2)
+async def test_an_owner_that_is_no_neighbour_is_called_at_its_first_sign_of_life(mesh: World) -> None:
+    sender, _, owner = mesh.nodes
+    for server in mesh.nodes:
+        await server.define(NOTE)
+    note = await owner.create("Note", {"number": 0})
+    await mesh.eventually(lambda: sender.up.parts.is_known(owner.server), within=30)
+    assert isinstance(await sender.up.update(note, {"number": 1}), Changed)
+    await owner.crash()
+    assert isinstance(await sender.up.update(note, {"number": 2}), Queued)
+    await mesh.sleep(400)  # by now it is called once a minute
+    await owner.restart()
+    await mesh.eventually(lambda: states(sender) == ["committed"], within=15)
+    assert owner.read(note)["number"] == 2
+
+
+@simulate(nodes=2, seeds=1)
+async def test_an_owner_that_answers_nonsense_does_not_stop_the_queue_for_ever(mesh: World) -> None:
+    sender, owner = mesh.nodes
+    note = await prepare(mesh)
+    await lose(mesh, owner)
+    for number in (1, 2):
+        await sender.up.update(note, {"number": number})
+    await owner.restart()
+
+    async def nonsense(*asked: Any) -> Any:
+        return Pong(7)
+
+    modify = owner.up.parts.owner.modify_for
+    owner.up.parts.owner.modify_for = nonsense
+    for _ in range(MAX_DOUBTS):  # it is shunned for a while each time, and asked again in its next session
+        await mesh.eventually(lambda: owner.server in sender.up.parts.sessions.peers(), within=60)
+        await mesh.eventually(lambda: owner.server not in sender.up.parts.sessions.peers(), within=60)
+    owner.up.parts.owner.modify_for = modify
+    await settled(mesh, sender)
+    assert states(sender)[0] == "unknown"
+    assert sender.up.parts.sessions.misdeeds[owner.server].count == MAX_DOUBTS
+
+
+@simulate(nodes=2, seeds=2)
+async def test_who_waits_for_its_turn_when_the_sender_ends_is_told_that_it_waits(mesh: World) -> None:
+    sender, owner = mesh.nodes
+    note = await prepare(mesh)
+    await lose(mesh, owner)
+    await sender.up.update(note, {"number": 1})
+    await owner.restart()
+
+    async def never(*asked: Any) -> Any:
+        await trio.sleep_forever()
+
+    owner.up.parts.owner.modify_for = never
+    await mesh.eventually(lambda: owner.server in sender.up.parts.sessions.peers(), within=60)
+    told: list[Any] = []
+
+    async def say() -> None:
+        told.append(await sender.up.update(note, {"number": 2}, deadline=1000))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(say)
+        await mesh.sleep(5)
+        assert told == []
+        await (sender.crash() if mesh.seed % 2 else sender.stop())
+    assert told == [Queued(2, owner.server, "waiting", 1)]
+    await sender.restart()
+    assert states(sender) == ["sent", "waiting"]
 
 
 def another_incarnation(mesh: World, old: SimulatedServer) -> SimulatedServer:
