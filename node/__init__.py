@@ -28,6 +28,7 @@ In reading order:
     detours.py      ways by gateways, carried out
     dialling.py     which addresses are dialled at all
     inviting.py     tickets given out, newcomers certified
+    admitting.py    the task that admits one
     newcomer.py     the newcomer's side of it
     announcing.py   what this server tells the mesh of itself in its registry feed
     mirroring.py    which owners are mirrored, durably

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from identity.errors import BangpathError
 from identity.keys import Keys
 from identity.names import ServerId
 from identity.trust import network_id
+from node.admitting import Admitting
 from node.applying import Applier
 from node.blocking import Blocking
 from node.config import Config
@@ -29,7 +29,6 @@ from node.dialling import dial_rule
 from node.directory import Directory, Entry
 from node.greeting import NO_TICKET, Greeted, Greeting, Hello
 from node.inviting import Inviting
-from node.joining import Join, NotJoined
 from node.mirroring import Mirroring
 from node.owning import Owner
 from node.posting import Posting
@@ -130,6 +129,7 @@ class Parts:
             now,
             copies="direct-copies" not in config.without,
         )
+        self.admitting = Admitting(self.greeting, self.inviting, note=note, touch=self.touch)
         self.recorded = Recorded()
         self.sessions = Sessions(
             self.endpoint,
@@ -139,7 +139,7 @@ class Parts:
             self.flood,
             note=note,
             learn=self._learn_greeted,
-            joining=self._joining,
+            joining=self.admitting.handle_message,
             lost=self._lost,
             done=self._done,
             routed=self._routed,
@@ -177,6 +177,7 @@ class Parts:
             peers=self.sessions.peers,
             heard_at=self._heard_at,
             path_from=self._path_from,
+            backs_up=self.mirroring.backs_up,
             without_mirrors="mirrors" in config.without,
             wall_ms=wall_ms,
         )
@@ -257,6 +258,7 @@ class Parts:
     def start(self, nursery: Any) -> None:
         """Tasks that answer others run here."""
         self._nursery = nursery
+        self.admitting.start(nursery)
         self.serving.start(nursery)
 
     # -- small things that several parts want
@@ -381,23 +383,5 @@ class Parts:
             if "server" in details:  # whose feed it is about; `server` in the log is who writes it
                 details["owner"] = details.pop("server")
             self._note(output.event, **details)
-
-    def _joining(self, connection: int, message: Message) -> None:
-        if not isinstance(message, Join):
-            self.greeting.turn_away(connection, f"a {type(message).__name__} where a JOIN was waited for")
-        elif self._nursery is not None:
-            self._nursery.start_soon(self._admit, connection, message)
-
-    async def _admit(self, connection: int, join: Join) -> None:
-        session = self.greeting.session(connection)
-        if session is None:
-            return
-        answer: Message
-        try:
-            answer = await self.inviting.admit(session.psk_id, join, exchange_key=session.peer_key)
-            self._note("joined", peer=str(join.server))
-        except BangpathError as error:
-            self._note("not joined", peer=str(join.server), cause=error.cause)
-            answer = NotJoined.of(error)
-        self.greeting.say(connection, answer)
-        self.touch()
+            if output.event == "forked":
+                self._nursery.start_soon(self.mirroring.keep_proofs)
