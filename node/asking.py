@@ -72,12 +72,16 @@ class Changed(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """How this server holds an owner's data feed: `whole` up to `position`, proven current `age` seconds ago."""
+    """How this server holds an owner's data feed: `whole` up to `position`, proven current `age` seconds ago.
+
+    `backup`: how far it is kept for its owner, which is not shown (DESIGN R6).
+    """
 
     kind: Literal["owned", "mirrored", "none"]
     position: Position | None
     age: float | None
     whole: bool
+    backup: Position | None = None
 
 
 class RowPart(NamedTuple):

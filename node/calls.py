@@ -107,8 +107,8 @@ def adopt(name: str) -> Call:
     return Call("POST", "/v1/classes", _body({"adopt": name}), changes=True)
 
 
-def mirror(pattern: str) -> Call:
-    return Call("POST", "/v1/mirrors", _body({"pattern": pattern}), changes=True)
+def mirror(pattern: str, kind: str = "mirrored") -> Call:
+    return Call("POST", "/v1/mirrors", _body({"pattern": pattern, "kind": kind}), changes=True)
 
 
 def unmirror(pattern: str) -> Call:

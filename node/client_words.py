@@ -94,8 +94,8 @@ class Words:
         """Adopt a class that another server defined."""
         return self.call(calls.adopt(name))
 
-    def mirror(self, pattern: str) -> Any:
-        return self.call(calls.mirror(pattern))
+    def mirror(self, pattern: str, kind: str = "mirrored") -> Any:
+        return self.call(calls.mirror(pattern, kind))
 
     def unmirror(self, pattern: str) -> Any:
         return self.call(calls.unmirror(pattern))

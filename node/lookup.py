@@ -216,7 +216,8 @@ class _Question:
         asking, server = self._asking, self._server
         return Unreachable(
             f"{asking.server} holds no copy of {server}/{self._object}, and only {server} may say that there is none",
-            next_step=f"ask again without --consistency local, or mirror it: bangpath @{asking.server} mirror {server}",
+            next_step=self._backup_step()
+            or f"ask again without --consistency local, or mirror it: bangpath @{asking.server} mirror {server}",
             reference=f"{server}/{self._object}",
             **self._known(),
         )
@@ -245,9 +246,17 @@ class _Question:
         nobody = "" if self._wanted.consistency == "owner" else ", and nobody who was reached holds a copy"
         return Unreachable(
             f"{server}, the owner of {text}, was not reached{nobody}: {silence.cause}",
-            next_step=silence.next_step or f"bangpath @{asking.server} peers",
+            next_step=self._backup_step() or silence.next_step or f"bangpath @{asking.server} peers",
             **known,
         )
+
+    def _backup_step(self) -> str:
+        """What can be done where a backup is kept here, of which nothing is shown."""
+        backup = self._asking.holding(self._server).backup
+        if backup is None:
+            return ""
+        here = f"bangpath @{self._asking.server} mirror {self._server}"
+        return f"a backup up to {backup} is kept here, which is not shown; with its owner's consent: {here}"
 
     def _known(self) -> dict[str, Any]:
         """What is known here about the owner's feed: a program may want to wait for more."""

@@ -32,6 +32,7 @@ from node.altering import Altering
 from node.answering import Answering
 from node.config import Config
 from node.links import Links
+from node.mirroring import MIRRORED
 from node.parts import Parts
 from node.saying import Saying
 from node.tracing import Tracing
@@ -218,11 +219,11 @@ class Node(Answering, Altering, Saying, Links, Tracing):
         async with self._word(None) as (parts, _):
             return await announcing.define(parts, parts.database.registry.definition(class_name))
 
-    async def mirror(self, pattern: str) -> dict[str, Any]:
-        """Keep these owners' objects current here from now on, durably."""
+    async def mirror(self, pattern: str, kind: str = MIRRORED) -> dict[str, Any]:
+        """Keep these owners' objects current here from now on, durably; `kind` backup: for them, and not shown."""
         async with self._word(None) as (parts, _):
             wanted = Pattern(pattern)
-            await parts.mirroring.mirror(wanted, own=self.server, wall_ms=self.wall_ms(), now=trio.current_time())
+            await parts.mirroring.mirror(wanted, kind, own=self.server, wall_ms=self.wall_ms(), now=trio.current_time())
             await announcing.announce(parts, self._certificate, self._chain, wall_ms=self.wall_ms())
             parts.touch()
             return self._mirror_of(wanted)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from identity.names import Pattern, ServerId
 from node.config import address_text
+from node.mirroring import BACKUP, MIRRORED
 from replication.messages import FeedId
 from store.records import DATA, REGISTRY
 from transport.events import is_routed
@@ -149,21 +150,40 @@ def feeds(parts: Parts, now: float) -> list[dict[str, Any]]:
             "path": [str(server) for server in each.path],
             "state": each.state,
             "reason": each.reason,
+            "kept": _kept(parts, each.feed),
         }
         for each in parts.flood.feeds(now)
     ]
 
 
+def _kept(parts: Parts, feed: FeedId) -> str:
+    """What a feed is held for: own, mirrored, backup; carried, as every registry is; held: no longer kept current."""
+    if feed.server == parts.server:
+        return "own"
+    if feed.kind != DATA:
+        return "carried"
+    return (
+        MIRRORED
+        if parts.mirroring.mirrors(feed.server)
+        else BACKUP
+        if parts.mirroring.backs_up(feed.server)
+        else "held"
+    )
+
+
 def mirrors(parts: Parts, now: float) -> list[dict[str, Any]]:
-    """What is mirrored, by pattern, and how current it is: the oldest and the most behind of its owners."""
+    """What is mirrored or backed up, by pattern, and how current: the oldest and the most behind of its owners."""
     found = []
-    for pattern, since_ms in parts.mirroring.patterns():
+    kept = [(MIRRORED, *each) for each in parts.mirroring.patterns()]
+    kept += [(BACKUP, *each) for each in parts.mirroring.backups()]
+    for kind, pattern, since_ms in kept:
         owners = [each for each in _owners(parts, pattern) if each != parts.server]
         ages = [_age(parts, owner, now) for owner in owners]
         known = [age for age in ages if age is not None]
         found.append(
             {
                 "pattern": pattern.text,
+                "kind": kind,
                 "since_ms": since_ms,
                 "servers": [str(each) for each in owners],
                 "lag": sum(parts.flood.lag(_feed(parts, owner)) for owner in owners),

@@ -75,6 +75,7 @@ class Standpoint:
         path_from: Callable[[ServerId], tuple[ServerId, ...]],
         without_mirrors: bool,
         wall_ms: Callable[[], int],
+        backs_up: Callable[[ServerId], bool] = lambda server: False,
     ) -> None:
         """`peers()`: with whom there are sessions; `path_from(server)`: how its packets come, it first, we last."""
         self.server = server
@@ -89,6 +90,7 @@ class Standpoint:
         self._peers = peers
         self._heard_at = heard_at
         self._path_from = path_from
+        self._backs_up = backs_up
         self._without_mirrors = without_mirrors
         self._wall_ms = wall_ms
         self._epochs: dict[FeedId, int] = {}
@@ -156,7 +158,7 @@ class Standpoint:
         if server == self.server:
             return Holding("owned", position, 0.0, True)
         if self._without_mirrors or not self._mirrors(server):
-            return Holding("none", None, None, False)
+            return Holding("none", None, None, False, position if self._backs_up(server) else None)
         feed = FeedId(server, self.incarnation_of(server), DATA)
         age = self._flood.age(feed, self.now())
         name = f"{server}@{feed.incarnation}"
@@ -184,7 +186,7 @@ class Standpoint:
         return path if path[-1] == self.server else (*path, self.server)
 
     def shows(self, stored: Stored) -> bool:
-        return not (self._without_mirrors and stored.kind == "mirrored")
+        return stored.kind != "mirrored" or not (self._without_mirrors or self._backs_up(stored.reference.server))
 
     def silent_since(self, server: ServerId) -> float | None:
         return self._silent_since(server)

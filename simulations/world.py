@@ -181,11 +181,11 @@ class SimulatedServer:
     async def query(self, text: str, **options: Any) -> Any:
         return await self.up.query(text, **options)
 
-    async def mirror(self, what: SimulatedServer | Reference | str) -> None:
+    async def mirror(self, what: SimulatedServer | Reference | str, kind: str = "mirrored") -> None:
         """Mirror another server, the server of an object, or all of a pattern."""
         if isinstance(what, SimulatedServer):
             what = what.name
-        await self.up.mirror(str(what.server) if isinstance(what, Reference) else what)
+        await self.up.mirror(str(what.server) if isinstance(what, Reference) else what, kind)
 
     def read(self, reference: Reference) -> Fields | None:
         """The fields this server itself holds of an object, owned or copied; None when it holds none or is down."""

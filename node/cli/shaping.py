@@ -5,6 +5,7 @@ bangpath @1.2 class define Note text:string! stars:int --index stars --unique te
 bangpath @1.3 class adopt Note                                   as another server defined it
 bangpath @1.2 mirror                                             the mirrors
 bangpath @1.2 mirror 1.3.*                                       keep one; --end stops it
+bangpath @1.2 mirror --backup 1.4                                keep it for 1.4, and show nothing of it
 """
 
 from __future__ import annotations
@@ -76,19 +77,20 @@ def adopt_command(meant: dict[str, str | None], name: str, as_json: bool) -> Non
 @click.command("mirror")
 @click.argument("pattern", required=False)
 @click.option("--end", is_flag=True, help="Stop mirroring PATTERN.")
+@click.option("--backup", is_flag=True, help="Keep it for its owners; no query or get shows it.")
 @json_option
 @click.pass_obj
-def mirror_command(meant: dict[str, str | None], pattern: str | None, end: bool, as_json: bool) -> None:
+def mirror_command(meant: dict[str, str | None], pattern: str | None, end: bool, backup: bool, as_json: bool) -> None:
     """Keep a mirror of the servers of PATTERN (1.3, 1.3.*, *), or list the mirrors."""
     with node_of(meant) as node:
         if pattern is None:
             said = node.mirrors()
         else:
-            said = node.unmirror(pattern) if end else node.mirror(pattern)
+            said = node.unmirror(pattern) if end else node.mirror(pattern, "backup" if backup else "mirrored")
     if pattern is None and not as_json:
         print_table(
-            ("pattern", "servers", "lag"),
-            ((each["pattern"], each.get("servers"), each.get("lag")) for each in said),
+            ("pattern", "kept as", "servers", "lag", "age"),
+            ((each["pattern"], each["kind"], each["servers"], each["lag"], each["age"]) for each in said),
             empty="no mirrors; begin one with bangpath mirror PATTERN",
         )
     elif pattern is None:
@@ -96,7 +98,7 @@ def mirror_command(meant: dict[str, str | None], pattern: str | None, end: bool,
     elif as_json:
         print_json(said)
     else:
-        click.echo(f"{'no longer mirrors' if end else 'mirrors'} {pattern}")
+        click.echo(f"{'no longer mirrors' if end else 'keeps a backup of' if backup else 'mirrors'} {pattern}")
 
 
 def definition_of(

@@ -26,6 +26,7 @@ from identity.names import ServerId, parse_reference
 from node.asking import Operation
 from node.http.forms import Forms
 from node.http.outbox import answer_changed, how
+from node.mirroring import MIRRORED
 from node.wanted import check_consistency
 
 if TYPE_CHECKING:
@@ -249,8 +250,9 @@ async def mirrors(node: Node, request: Request) -> None:
 
 
 async def mirror(node: Node, request: Request) -> None:
-    said = _map(await request.json(), ("pattern",))
-    await request.answer(200, await node.mirror(_text(said, "pattern")))
+    said = _map(await request.json(), ("pattern", "kind"))
+    kind = _text(said, "kind") if "kind" in said else MIRRORED
+    await request.answer(200, await node.mirror(_text(said, "pattern"), kind))
 
 
 async def unmirror(node: Node, request: Request) -> None:

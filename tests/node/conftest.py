@@ -33,7 +33,7 @@ class FakeNode:
             )
         }
         self.objects: dict[int, tuple[str, int, dict[str, Any]]] = {}
-        self.patterns: list[str] = []
+        self.patterns: dict[str, str] = {}
         self.blocked: dict[str, str] = {}
         self.sequence = 0
         self.trouble: BaseException | None = None
@@ -151,14 +151,14 @@ class FakeNode:
     async def adopt(self, name: str) -> dict[str, Any]:
         return self.definition(name).as_json()
 
-    async def mirror(self, pattern: str) -> dict[str, Any]:
-        self.patterns.append(pattern)
-        return {"pattern": pattern}
+    async def mirror(self, pattern: str, kind: str = "mirrored") -> dict[str, Any]:
+        self.patterns[pattern] = kind
+        return {"pattern": pattern, "kind": kind}
 
     async def unmirror(self, pattern: str) -> dict[str, Any]:
         if pattern not in self.patterns:
             raise Refused(f"{pattern} is not mirrored")
-        self.patterns.remove(pattern)
+        del self.patterns[pattern]
         return {"pattern": pattern}
 
     async def invite(self, server: str, *, valid_s: int = 86_400) -> dict[str, Any]:
@@ -196,7 +196,10 @@ class FakeNode:
         return [{"server": "1.2", "kind": "data", "first": 1, "last": self.sequence, "lag": 0, "state": "current"}]
 
     def mirrors(self) -> list[dict[str, Any]]:
-        return [{"pattern": pattern, "servers": [pattern], "lag": 0} for pattern in self.patterns]
+        return [
+            {"pattern": pattern, "kind": kind, "servers": [pattern], "lag": 0, "age": 1.5}
+            for pattern, kind in self.patterns.items()
+        ]
 
     def classes(self) -> list[dict[str, Any]]:
         return [{**each.as_json(), "owners": ["1.2"]} for each in self.classes_.values()]

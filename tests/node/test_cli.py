@@ -210,7 +210,9 @@ async def test_classes_and_mirrors(say: Say) -> None:
     assert (await say("class", "adopt", "City")).out.startswith("adopted City")
     assert (await say("mirror")).out.startswith("no mirrors")
     assert (await say("mirror", "1.3.*")).out == "mirrors 1.3.*\n"
-    assert "1.3.*" in (await say("mirror")).out
+    assert "1.3.*    mirrored" in (await say("mirror")).out
+    assert (await say("mirror", "--backup", "1.3.*")).out == "keeps a backup of 1.3.*\n"
+    assert "backup" in (await say("mirror")).out
     assert (await say("mirror", "1.3.*", "--end")).out == "no longer mirrors 1.3.*\n"
     assert (await say("invite", "1.2.9")).out == "ticket-for-1.2.9\n"
 

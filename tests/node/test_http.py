@@ -171,6 +171,8 @@ async def test_the_smaller_words(client: Client) -> None:
     assert (await client.feeds())[0]["kind"] == "data"
     await client.mirror("1.3.*")
     assert (await client.mirrors())[0]["pattern"] == "1.3.*"
+    await client.mirror("1.3.*", "backup")
+    assert [each["kind"] for each in await client.mirrors()] == ["backup"]
     await client.unmirror("1.3.*")
     assert await client.mirrors() == []
     assert (await client.invite("1.2.7"))["ticket"] == "ticket-for-1.2.7"

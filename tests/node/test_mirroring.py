@@ -1,0 +1,121 @@
+"""Mirrors and backups of real nodes, simulated: what is kept for its owner alone, and what a restart remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from identity.errors import Refused, Unreachable
+from node import reporting
+from simulations.plugin import simulate
+from simulations.world import SimulatedServer, World
+from store.registry import definition_from_toml
+
+NOTE = definition_from_toml('name = "Note"\n[fields]\ntext = { type = "string" }\n')
+
+
+def kept(server: SimulatedServer) -> list[tuple[str, str]]:
+    return [(each["pattern"], each["kind"]) for each in server.up.mirrors()]
+
+
+def feed(server: SimulatedServer, owner: SimulatedServer, mesh: World) -> dict[str, Any]:
+    feeds = reporting.feeds(server.up.parts, mesh.now)
+    return next((each for each in feeds if (each["server"], each["kind"]) == (owner.name, "data")), {})
+
+
+@simulate(nodes=3, seeds=2)
+async def test_a_backup_is_kept_and_not_shown(mesh: World) -> None:
+    asker, owner, keeper = mesh.nodes
+    for server in mesh.nodes:
+        await server.define(NOTE)
+    note = await owner.create("Note", {"text": "mine"})
+    await keeper.mirror(owner, "backup")
+    assert kept(keeper) == [(owner.name, "backup")]
+    await mesh.eventually(lambda: feed(keeper, owner, mesh).get("last") == 1, within=30)
+    assert (feed(keeper, owner, mesh)["kept"], feed(keeper, owner, mesh)["lag"]) == ("backup", 0)
+    assert feed(keeper, owner, mesh)["age"] < 10
+    await keeper.crash()
+    await keeper.restart()
+    assert kept(keeper) == [(owner.name, "backup")]
+    await owner.crash()
+    await mesh.sleep(5)
+    for server in (keeper, asker):
+        answer = await server.query("Note", consistency="local")
+        assert answer.rows == []
+        answer = await server.query("Note")
+        assert answer.rows == []
+        told = {each["server"]: each["how"] for each in answer.completeness["owners"]}
+        assert told[owner.name] == "unreachable"
+        with pytest.raises(Unreachable) as silence:
+            await server.get(note, deadline=10)
+        assert ("a backup up to" in str(silence.value.next_step)) == (server is keeper)
+    # It turns into a mirror without anything being fetched: its owner is away.
+    await keeper.mirror(owner)
+    assert kept(keeper) == [(owner.name, "mirrored")]
+    assert (await keeper.get(note)).fields["text"] == "mine"
+    await keeper.mirror(owner, "backup")
+    with pytest.raises(Unreachable):
+        await keeper.get(note, deadline=10)
+    with pytest.raises(Refused, match="no way to keep"):
+        await keeper.mirror(owner, "forever")
+
+
+@simulate(nodes=4, seeds=2)
+async def test_a_backup_is_carried_to_who_misses_it(mesh: World) -> None:
+    """The owner is gone; its backup gives the whole feed to a new mirror, verbatim."""
+    _, owner, keeper, mirror = mesh.nodes
+    await owner.define(NOTE)
+    notes = [await owner.create("Note", {"text": str(number)}) for number in range(5)]
+    await keeper.mirror(owner, "backup")
+    await mesh.eventually(lambda: feed(keeper, owner, mesh).get("last") == 5, within=30)
+    await owner.crash()
+    await mirror.mirror(owner)
+    await mesh.eventually(lambda: all(mirror.read(each) is not None for each in notes), within=60)
+
+
+@simulate(nodes=2, seeds=1)
+async def test_who_matches_both_is_mirrored(mesh: World) -> None:
+    owner, keeper = mesh.nodes
+    await owner.define(NOTE)
+    note = await owner.create("Note", {"text": "x"})
+    await keeper.mirror("*", "backup")
+    await keeper.mirror(owner)
+    await mesh.eventually(lambda: keeper.read(note) is not None, within=30)
+    assert feed(keeper, owner, mesh)["kept"] == "mirrored"
+    assert (await keeper.get(note, consistency="local")).kind == "mirrored"
+    await keeper.up.unmirror(owner.name)
+    assert feed(keeper, owner, mesh)["kept"] == "backup"
+    with pytest.raises(Unreachable):
+        await keeper.get(note, consistency="local")
+    await keeper.up.unmirror("*")
+    assert kept(keeper) == []
+
+
+@simulate(nodes=2, seeds=1)
+async def test_that_an_owner_lied_is_remembered(mesh: World) -> None:
+    from replication.messages import Fork
+    from store.records import DATA, Update
+
+    liar, keeper = mesh.nodes
+    await liar.define(NOTE)
+    await keeper.mirror(liar)
+    await liar.create("Note", {"text": "one story"})
+    await mesh.eventually(lambda: feed(keeper, liar, mesh).get("last") == 1, within=30)
+    parts = keeper.up.parts
+    held = Update.from_bytes_untrusted(liar.up.parts.database.read_update(liar.server, liar.up.incarnation, DATA, 1))
+    import msgspec
+
+    from replication.leaves import UPDATE_DOMAIN
+
+    other = msgspec.structs.replace(held.head, root=bytes(32)).to_bytes()
+    signature = liar.keys.sign(UPDATE_DOMAIN + other)[:64]
+    proof = Fork(held.head.to_bytes(), held.signature, other, signature)
+    parts.flood.handle_message(liar.server, proof, mesh.now)
+    parts.touch()
+    await mesh.sleep(1)
+    assert feed(keeper, liar, mesh)["state"] == "quarantined"
+    with mesh.partition({liar}, {keeper}):
+        await keeper.crash()
+        await keeper.restart()
+        assert feed(keeper, liar, mesh)["state"] == "quarantined"
