@@ -7,7 +7,8 @@
 
 Bounds (ATTACKS 15): MAX_OPEN inquiries of one peer at a time, each OPEN_S long at most; one search, named by its
 origin and number, is answered once here, whoever brings it, so a search over a whole mesh costs each server three
-probes (what its origin asks by itself is apart: nobody can spoil it by asking in its name before); only servers that are known here are looked for; a probe that has passed here is not passed on again.
+probes, and three more where its origin asks by itself (that is kept apart, so that nobody spoils it by asking in its
+name before); only servers that are known here are looked for; a probe that has passed here is not passed on again.
 """
 
 from __future__ import annotations

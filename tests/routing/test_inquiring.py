@@ -1,0 +1,222 @@
+"""Probes of others: confirmed after a real answer of the target, and never more work than the bounds say."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from identity.names import ServerId
+from routing.inquiring import GRACE_S, MAX_OPEN, MAX_SEEN, OPEN_S, Inquiring
+from routing.probes import MAX_HOPS, Confirm, NoWay, Probe
+from routing.probing import WIDTH
+from routing.ways import AnswerProbe, Ask, Verify
+
+ME, ASKER, TARGET, ONE, TWO, STRANGER = (ServerId.parse(each) for each in ("1.5", "1.1", "1.2", "1", "1.4", "9.9"))
+
+
+class World:
+    def __init__(self, *, direct: tuple[ServerId, ...] = (), others: tuple[ServerId, ...] = (ONE, TWO)) -> None:
+        self.direct = set(direct)
+        self.others = list(others)
+        self.machine = Inquiring(
+            ME,
+            knows=lambda server: server != STRANGER,
+            direct=lambda server: server in self.direct,
+            candidates=lambda target: [each for each in self.others if each != target],
+            new_number=count(1).__next__,
+        )
+
+    def probe(self, number: int = 7, *, hops: int = 1, path: tuple[ServerId, ...] = (ASKER,), target=TARGET, now=0.0):
+        wrong = self.machine.handle_probe_untrusted(path[-1], 100 + number, Probe(target, number, path, hops), now)
+        return wrong, self.machine.take_outputs()
+
+
+def names(count_: int, first: int = 1) -> tuple[ServerId, ...]:
+    return tuple(ServerId.of(2, each) for each in range(first, first + count_))
+
+
+def test_a_target_that_answers_is_confirmed_and_no_other() -> None:
+    world = World(direct=(TARGET,))
+    _, (verify,) = world.probe()
+    assert isinstance(verify, Verify)
+    assert verify.server == TARGET
+    assert world.machine.handle_verified(verify.number, True, 0.03)
+    assert world.machine.take_outputs() == [AnswerProbe(107, ASKER, Confirm((ME, TARGET), 30_000))]
+    assert not world.machine.handle_verified(verify.number, True, 0.04)  # said once
+    world.machine.handle_deadline(10.0)
+    assert world.machine.take_outputs() == []
+
+
+@pytest.mark.parametrize(("answered", "direct"), [(False, True), (True, False)])
+def test_no_answer_or_one_that_came_otherwise_is_no_confirmation(answered: bool, direct: bool) -> None:
+    """A target in doubt may have answered by a gateway: that says nothing of the way from here."""
+    world = World(direct=(TARGET,))
+    _, (verify,) = world.probe()
+    if not direct:
+        world.direct.clear()
+    world.machine.handle_verified(verify.number, answered, 0.9)
+    (said,) = world.machine.take_outputs()
+    assert isinstance(said.answer, NoWay)
+
+
+def test_hops_left_are_asked_on_one_less_with_the_path_grown() -> None:
+    world = World(others=(ONE, ASKER, TARGET, TWO, *names(3)))
+    _, asks = world.probe(hops=3)
+    assert [each.server for each in asks] == [ONE, TWO, names(1)[0]]  # not who asked, nor the target; three
+    assert len(asks) == WIDTH
+    assert all(each.probe == Probe(TARGET, 7, (ASKER, ME), 2) for each in asks)
+    assert world.machine.handle_answer_untrusted(asks[0].number, NoWay("no"), 0.01) == (True, None)
+    assert world.machine.handle_answer_untrusted(asks[1].number, Confirm((TWO, TARGET), 5), 0.02) == (True, None)
+    assert world.machine.take_outputs() == [AnswerProbe(107, ASKER, Confirm((ME, TWO, TARGET), 20_000))]
+    assert world.machine.handle_answer_untrusted(asks[2].number, NoWay("no"), 0.02) == (False, None)  # too late
+
+
+def test_the_last_no_is_the_answer_and_so_is_silence() -> None:
+    world = World()
+    _, asks = world.probe(hops=2)
+    world.machine.handle_answer_untrusted(asks[0].number, NoWay("no"), 0.01)
+    assert world.machine.take_outputs() == []
+    world.machine.handle_answer_untrusted(asks[1].number, None, 0.01)
+    (said,) = world.machine.take_outputs()
+    assert isinstance(said.answer, NoWay)
+    world.probe(8, hops=2, now=1.0)
+    assert world.machine.deadline() <= 1.0 + OPEN_S
+    world.machine.handle_deadline(1.0 + OPEN_S)
+    (said,) = world.machine.take_outputs()
+    assert said.token == 108
+    assert isinstance(said.answer, NoWay)
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "hops"),
+    [
+        ((ASKER,), TARGET, 1),  # not reached, no hop left
+        ((ASKER,), ME, 8),
+        ((ASKER,), STRANGER, 8),  # no server of this mesh
+        ((ME, ASKER), TARGET, 8),  # it has come round
+        ((TARGET, ASKER), TARGET, 8),  # the target looks for itself
+        ((*names(MAX_HOPS - 1), ASKER), TARGET, 8),  # the path would be too long with whoever is asked
+    ],
+)
+def test_what_leads_nowhere_is_said_at_once(path: tuple[ServerId, ...], target: ServerId, hops: int) -> None:
+    wrong, said = World().probe(path=path, target=target, hops=hops)
+    assert wrong is None
+    assert [type(each) for each in said] == [AnswerProbe]
+    assert isinstance(said[0].answer, NoWay)
+
+
+@pytest.mark.parametrize("path", [(ONE,), (ASKER, ONE), (ONE, ASKER, ONE, ASKER), (ASKER, ASKER)])
+def test_a_path_that_does_not_end_with_its_sender_or_circles_is_misbehaviour(path: tuple[ServerId, ...]) -> None:
+    world = World(direct=(TARGET,))
+    wrong = world.machine.handle_probe_untrusted(ASKER, 1, Probe(TARGET, 1, path, 8), 0.0)
+    assert wrong is not None
+    (said,) = world.machine.take_outputs()  # and whoever asked is not left waiting
+    assert isinstance(said.answer, NoWay)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (TWO, TARGET),  # from somebody else
+        (ONE, TWO),  # to somebody else
+        (ONE,),
+        (ONE, TWO, ONE, TARGET),  # a circle
+        (ONE, ME, TARGET),  # through here
+        (ONE, ASKER, TARGET),  # through who asked
+        (ONE, *names(MAX_HOPS - 1), TARGET),  # too long with asker and us
+    ],
+)
+def test_a_false_confirmation_is_misbehaviour_and_not_passed_on(path: tuple[ServerId, ...]) -> None:
+    world = World(others=(ONE,))
+    _, (ask,) = world.probe(hops=8)
+    ours, wrong = world.machine.handle_answer_untrusted(ask.number, Confirm(path, 1), 0.01)
+    assert ours
+    assert wrong is not None
+    (said,) = world.machine.take_outputs()
+    assert isinstance(said.answer, NoWay)
+
+
+def test_the_longest_honest_path_is_believed() -> None:
+    """The last but one of eight gateways hears from the eighth: nobody lied, and nothing is too long."""
+    world = World(others=(ONE,))
+    path = (*names(MAX_HOPS - 2), ASKER)  # the origin, and six gateways
+    _, (ask,) = world.probe(hops=2, path=path)
+    assert world.machine.handle_answer_untrusted(ask.number, Confirm((ONE, TARGET), 1), 0.01) == (True, None)
+    (said,) = world.machine.take_outputs()
+    assert said.answer == Confirm((ME, ONE, TARGET), 10_000)
+    assert len((*path, *said.answer.path)) == MAX_HOPS + 2
+
+
+def test_one_search_is_answered_once_whoever_brings_it() -> None:
+    world = World()
+    path = (names(1)[0], ASKER)
+    assert len(world.probe(hops=3, path=path)[1]) == 2
+    _, (said,) = world.probe(hops=3, path=(names(1)[0], TWO))
+    assert said.answer == NoWay("asked here already")
+    assert len(world.probe(hops=2, path=path)[1]) == 2  # farther, or another search: anew
+    assert len(world.probe(8, hops=3, path=path)[1]) == 2
+
+
+def test_nobody_spoils_a_search_by_asking_in_its_origins_name() -> None:
+    world = World(direct=(TARGET,))
+    for hops in range(1, 9):
+        world.probe(hops=hops, path=(ASKER, STRANGER))
+    _, (verify,) = world.probe(hops=1)
+    assert isinstance(verify, Verify)
+
+
+def test_a_doubt_of_the_target_lets_nobody_wait() -> None:
+    world = World(direct=(TARGET,))
+    world.probe(hops=1)
+    world.machine.handle_doubted(ONE, 0.1)
+    assert world.machine.deadline() == OPEN_S
+    world.machine.handle_doubted(TARGET, 0.1)
+    assert world.machine.deadline() == pytest.approx(0.1 + GRACE_S)
+    world.machine.handle_deadline(0.1 + GRACE_S)
+    (said,) = world.machine.take_outputs()
+    assert isinstance(said.answer, NoWay)
+
+
+def test_a_doubt_of_the_target_asks_on_where_hops_are_left_and_only_once() -> None:
+    world = World(direct=(TARGET,))
+    _, (verify,) = world.probe(hops=2)
+    world.machine.handle_doubted(TARGET, 0.1)
+    asks = world.machine.take_outputs()
+    assert [type(each) for each in asks] == [Ask, Ask]
+    world.machine.handle_doubted(TARGET, 0.2)
+    world.machine.handle_verified(verify.number, False, 0.3)
+    assert world.machine.take_outputs() == []
+    for ask in asks:
+        world.machine.handle_answer_untrusted(ask.number, NoWay(""), 0.4)
+    (said,) = world.machine.take_outputs()
+    assert isinstance(said.answer, NoWay)
+
+
+def test_a_flood_of_probes_costs_a_bounded_number_of_questions() -> None:
+    world = World()
+    asks = answers = 0
+    for number in range(3 * MAX_SEEN):
+        _, said = world.probe(number, hops=8)
+        asks += sum(isinstance(each, Ask) for each in said)
+        answers += sum(isinstance(each, AnswerProbe) for each in said)
+    assert asks == 2 * MAX_OPEN
+    assert answers == 3 * MAX_SEEN - MAX_OPEN  # the others are told at once
+    _, said = world.probe(5, path=(STRANGER, TWO), hops=8)
+    assert any(isinstance(each, Ask) for each in said)  # another peer's are not touched by it
+    world.machine.handle_deadline(OPEN_S)
+    assert len(world.machine.take_outputs()) == MAX_OPEN + 1
+    assert world.machine._open == {}
+    assert world.machine._by_ask == {}
+    assert len(world.machine._timers) == 0
+    _, said = world.probe(1_000_000, hops=8, now=2.0)
+    assert isinstance(said[0], Ask)
+
+
+def test_searches_remembered_are_bounded() -> None:
+    world = World(direct=(TARGET,))
+    for number in range(MAX_SEEN + 10):
+        _, (verify,) = world.probe(number)
+        world.machine.handle_verified(verify.number, True, 0.0)
+        world.machine.take_outputs()
+    assert len(world.machine._seen) == MAX_SEEN
