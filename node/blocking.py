@@ -17,7 +17,7 @@ HELLO, for only that says who it is. And a batch that the port has begun to send
 
 What a gateway forwards goes to and comes from the gateway: a block cuts one link and no other way.
 
-Bounds: `MAX_INDICES` remembered. Costs nothing while nothing is blocked. Left to others: the words (`node.links`),
+Bounds: `MAX_INDICES` remembered, for the next block too. Costs nothing while nothing is blocked. Left to others: the words (`node.links`),
 which addresses a server has (`node.parts`).
 """
 
@@ -102,11 +102,7 @@ class Blocking:
         left = taken(self._blocked.pop(server, None), direction)
         if left is not None:
             self._blocked[server] = left
-            return left
-        for known in (self._received, self._sent):
-            for index in [index for index, each in known.items() if each == server]:
-                del known[index]
-        return None
+        return left
 
     def blocked(self, server: ServerId) -> str | None:
         """`in`, `out`, `both`, or None."""

@@ -138,8 +138,14 @@ class Mesh:
     async def _listen_for_signals(
         self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Ctrl-C ends what is done at the moment; a second one ends it at once, the children with it."""
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        """Ctrl-C ends what is done at the moment; a second one ends it at once, the children with it.
+
+        So does a terminal that is closed, unless whoever started us (nohup) has it passed over.
+        """
+        wanted = {signal.SIGINT, signal.SIGTERM}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            wanted.add(signal.SIGHUP)
+        with trio.open_signal_receiver(*wanted) as signals:
             task_status.started()
             async for number in signals:
                 if self._ended.is_set():

@@ -4,9 +4,9 @@
         terminal.paint(lines)            only the lines that changed are written
         keys = await terminal.keys()
 
-Given back at the end of the block, by an exception, by Ctrl-C and SIGTERM (which cancel the block), before a second
-Ctrl-C ends the process at once (`restore`), and for as long as Ctrl-Z keeps it stopped. Nothing can be done after
-SIGKILL: `reset` in the shell helps.
+Given back at the end of the block: by an exception, by Ctrl-C, SIGTERM and SIGHUP, which cancel the block; before a
+second Ctrl-C ends the process at once (`restore`); and for as long as Ctrl-Z keeps it stopped. Nothing can be done
+after SIGKILL: `reset` in the shell helps.
 
 Left to others: what is painted (`node.mesh_map`), what keys mean (`node.mesh_map_keys`).
 """
@@ -57,7 +57,8 @@ def glyphs_of(encoding: str | None) -> Glyphs:
 class Terminal:
     """Standard input and output. `coloured` False: styles are left out (NO_COLOR)."""
 
-    def __init__(self, *, coloured: bool = True) -> None:
+    def __init__(self, *, coloured: bool = True, keyboard: int = 0, screen: int = 1) -> None:
+        self._keyboard, self._screen = keyboard, screen
         self.glyphs = glyphs_of(sys.stdout.encoding)
         self.gone = False  # whoever looked has closed it
         self._coloured = coloured
@@ -78,9 +79,9 @@ class Terminal:
         if before is not None:
             self._write(LEAVE)
             with suppress(termios.error, OSError):
-                termios.tcsetattr(0, termios.TCSADRAIN if not self.gone else termios.TCSANOW, before)
+                termios.tcsetattr(self._keyboard, termios.TCSANOW if self.gone else termios.TCSADRAIN, before)
 
-    async def follow_signals(self, resized: trio.Event | None = None) -> None:
+    async def follow_signals(self) -> None:
         """Ctrl-Z, `fg` and another size, until cancelled."""
         with trio.open_signal_receiver(*SIGNALS) as signals:
             async for number in signals:
@@ -94,9 +95,9 @@ class Terminal:
 
     async def keys(self) -> list[str]:
         """What was typed. Raises `EOFError` when nobody can type any more."""
-        await trio.lowlevel.wait_readable(0)
+        await trio.lowlevel.wait_readable(self._keyboard)
         try:
-            data = os.read(0, 1024)
+            data = os.read(self._keyboard, 1024)
         except OSError:
             data = b""
         if not data:
@@ -107,7 +108,7 @@ class Terminal:
     def size(self) -> tuple[int, int]:
         """Columns and lines."""
         try:
-            size = os.get_terminal_size(1)
+            size = os.get_terminal_size(self._screen)
         except OSError:
             size = shutil.get_terminal_size((80, 24))
         return (size.columns or 80, size.lines or 24)
@@ -137,14 +138,14 @@ class Terminal:
 
     def _take(self) -> None:
         try:
-            self._before = termios.tcgetattr(0)
-            mine = termios.tcgetattr(0)
+            self._before = termios.tcgetattr(self._keyboard)
+            mine = termios.tcgetattr(self._keyboard)
             mine[_LOCAL] &= ~(termios.ICANON | termios.ECHO)
             mine[_INPUT] &= ~termios.IXON  # Ctrl-S would stop the supervisor in the middle of a line
             mine[_CONTROL][termios.VMIN] = 1
             mine[_CONTROL][termios.VTIME] = 0
             mine[_CONTROL][termios.VQUIT] = b"\0"  # Ctrl-\ would end us without giving the terminal back
-            termios.tcsetattr(0, termios.TCSADRAIN, mine)
+            termios.tcsetattr(self._keyboard, termios.TCSADRAIN, mine)
         except termios.error:
             self.gone = True
         self._painted = []
@@ -154,6 +155,6 @@ class Terminal:
         data = text.encode(sys.stdout.encoding or "utf-8", errors="replace")
         try:
             while data:
-                data = data[os.write(1, data) :]
+                data = data[os.write(self._screen, data) :]
         except OSError:
             self.gone = True

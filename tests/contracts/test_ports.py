@@ -12,6 +12,8 @@ import trio.testing
 
 from identity.errors import Refused
 from identity.machine import Batch
+from identity.names import ServerId
+from node.blocking import Blocking
 from transport.ports import MAX_READ_BYTES, DatagramPort, Network
 from transport.sockets import UdpNetwork
 
@@ -31,8 +33,21 @@ class Ground:
         return left, right
 
 
-def run_real(story: Story, *, plain: bool) -> None:
-    network = UdpNetwork(plain=plain)
+class BlockingNetwork:
+    """A network whose ports can be blocked, and block a server that is not concerned (`node.blocking`)."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    async def open_datagram_port(self, host: str, port: int) -> DatagramPort:
+        opened = await self._network.open_datagram_port(host, port)
+        return Blocking(opened, lambda server, address: False, {ServerId.parse("1.9"): "both"})
+
+
+def run_real(story: Story, *, plain: bool, blocking: bool = False) -> None:
+    network: Network = UdpNetwork(plain=plain)
+    if blocking:
+        network = BlockingNetwork(network)
 
     async def main() -> None:
         with trio.fail_after(10):
@@ -41,7 +56,7 @@ def run_real(story: Story, *, plain: bool) -> None:
     trio.run(main)
 
 
-def run_simulated(story: Story) -> None:
+def run_simulated(story: Story, *, blocking: bool = False) -> None:
     from simulations import engine
     from simulations.network import Link, SimulatedNetwork
     from simulations.trace import Trace
@@ -49,16 +64,19 @@ def run_simulated(story: Story) -> None:
     async def main(agenda: Any) -> None:
         network = SimulatedNetwork(agenda, random.Random(1), Trace(), default=Link(delay=0.01, jitter=0.0))
         with trio.fail_after(10):
-            await story(Ground((network.host("left"), network.host("right")), ("left", "right")))
+            hosts: list[Network] = [network.host("left"), network.host("right")]
+            left, right = map(BlockingNetwork, hosts) if blocking else hosts
+            await story(Ground((left, right), ("left", "right")))
 
     engine.run(main, seed=1)
 
 
-@pytest.fixture(params=["real", "plain", "simulated"])
+@pytest.fixture(params=["real", "plain", "simulated", "blocking real", "blocking plain", "blocking simulated"])
 def run(request: pytest.FixtureRequest) -> Callable[[Story], None]:
-    if request.param == "simulated":
-        return run_simulated
-    return lambda story: run_real(story, plain=request.param == "plain")
+    blocking = request.param.startswith("blocking")
+    if request.param.endswith("simulated"):
+        return lambda story: run_simulated(story, blocking=blocking)
+    return lambda story: run_real(story, plain=request.param.endswith("plain"), blocking=blocking)
 
 
 def batch(*datagrams: bytes, to: DatagramPort) -> Batch:

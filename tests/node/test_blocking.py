@@ -126,11 +126,14 @@ def test_a_session_that_moves_meanwhile_stays_cut_off() -> None:
     assert not cut.comes_in(sealed(7), ELSEWHERE)
     assert not cut.comes_in(sealed(8) + sealed(7), ELSEWHERE, size=45)
     assert cut.comes_in(sealed(8), ELSEWHERE)  # a session of somebody else
+    assert not cut.comes_in(FIRST, AT_A)
     assert cut.comes_in(FIRST, ELSEWHERE)  # nobody knows yet whose it is
     assert cut.goes_out(sealed(7), ELSEWHERE)
     cut.port.unblock(A, IN)
     cut.port.block(B, BOTH)
     assert cut.comes_in(sealed(7), ELSEWHERE)
+    cut.port.block(A, IN)
+    assert not cut.comes_in(sealed(7), ELSEWHERE)  # it is the same session still
 
     cut = Cut(a=OUT)  # the challenge that asks for a proof of the new address
     assert not cut.goes_out(sealed(7), AT_A)

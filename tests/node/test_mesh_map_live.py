@@ -81,13 +81,15 @@ class Screen:
 class Terminal:
     """`bangpath mesh` on a pty."""
 
-    def __init__(self, folder: Path, *, width: int = 80, height: int = 24, words: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, *, words: tuple[str, ...] = (), **environment: str) -> None:
+        width, height = 80, 24
         self.screen = Screen(width, height)
+        self.coloured = False
         self.main, second = pty.openpty()
         self.resize(width, height)
         self.before = termios.tcgetattr(self.main)
         self.second = os.dup(second)
-        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        environment = {**{name: value for name, value in os.environ.items() if name != "NO_COLOR"}, **environment}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "node.cli.main", "mesh", "--objects", "600", *words],
             cwd=folder,
@@ -121,6 +123,7 @@ class Terminal:
         whole, escape, rest = text.rpartition("\x1b")
         if escape and SEQUENCE.match(escape + rest) is None:  # the last sequence has not come whole
             text, self._rest = whole, (escape + rest).encode()
+        self.coloured = self.coloured or "\x1b[32m" in text
         self.screen.feed(text)
 
     def press(self, keys: str) -> None:
@@ -177,6 +180,7 @@ def test_a_person_breaks_and_heals_the_mesh(terminal: Terminal) -> None:
     terminal.wait(lambda: all_direct(screen), "everything stands", seconds=120)
     assert screen.alternate
     assert not screen.cursor
+    assert terminal.coloured
     assert screen.text.splitlines()[-1].startswith(" k kill")
 
     terminal.press("k")
@@ -222,23 +226,69 @@ def test_a_person_breaks_and_heals_the_mesh(terminal: Terminal) -> None:
 
 
 @pytest.mark.slow
-def test_whatever_ends_it_the_terminal_is_given_back(terminal: Terminal) -> None:
-    terminal.wait(lambda: all_direct(terminal.screen), "everything stands", seconds=120)
-    terminal.resize(60, 14)
-    terminal.process.send_signal(signal.SIGWINCH)
-    terminal.wait(lambda: "k r c o" in terminal.screen.text.splitlines()[-1], "drawn anew")
-    terminal.resize(30, 5)
-    terminal.process.send_signal(signal.SIGWINCH)
-    terminal.wait_for("This window is 30x5")
-    terminal.resize(80, 24)
-    terminal.process.send_signal(signal.SIGWINCH)
-    terminal.wait(lambda: all_direct(terminal.screen), "drawn anew")
+def test_whatever_happens_the_terminal_is_given_back(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    try:
+        terminal.wait(lambda: all_direct(terminal.screen), "everything stands", seconds=120)
+        for width, height, shown in (
+            (60, 14, "k r c o p h"),
+            (30, 5, "This window is 30x5"),
+            (80, 24, "of 6 servers run"),
+        ):
+            terminal.resize(width, height)
+            terminal.wait_for(shown)
+        terminal.process.send_signal(signal.SIGTSTP)
+        terminal.wait(terminal.is_given_back, "given back while it is stopped")
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait(lambda: terminal.screen.alternate and all_direct(terminal.screen), "taken again")
+        terminal.press("\x03")  # Ctrl-C
+        assert terminal.end() == 0
+        assert terminal.is_given_back()
+        assert "all stopped" in terminal.screen.first
+    finally:
+        terminal.close()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        terminal = Terminal(tmp_path)
+        try:
+            terminal.wait(lambda: all_direct(terminal.screen), "everything stands", seconds=120)  # noqa: B023
+            terminal.process.send_signal(number)
+            assert terminal.end() == 0
+            assert terminal.is_given_back()
+            assert "all stopped" in terminal.screen.first
+        finally:
+            terminal.close()
 
-    terminal.process.send_signal(signal.SIGTSTP)
-    terminal.wait(terminal.is_given_back, "given back while it is stopped")
-    terminal.process.send_signal(signal.SIGCONT)
-    terminal.wait(lambda: terminal.screen.alternate and all_direct(terminal.screen), "taken again")
-    terminal.press("\x03")  # Ctrl-C
-    assert terminal.end() == 0
-    assert terminal.is_given_back()
-    assert "all stopped" in terminal.screen.first
+
+@pytest.mark.slow
+def test_a_terminal_that_wants_lines_gets_lines(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, words=("--plain",))
+    try:
+        terminal.wait(lambda: "what to try next" in terminal.screen.first, "everything stands", seconds=120)
+        terminal.press("\x03")
+        assert terminal.end() == 0
+        assert terminal.is_given_back()
+        assert not terminal.coloured
+    finally:
+        terminal.close()
+    terminal = Terminal(tmp_path, NO_COLOR="1")
+    try:
+        terminal.wait(lambda: all_direct(terminal.screen), "everything stands", seconds=120)
+        assert not terminal.coloured
+        terminal.press("q")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_ends_the_servers(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.wait(lambda: all_direct(terminal.screen), "everything stands", seconds=120)
+    pids = [int((tmp_path / "mesh" / server / "pid").read_text()) for server in ("1", "1.1", "1.5")]
+    os.close(terminal.main)
+    os.close(terminal.second)
+    terminal.process.wait(20)
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
