@@ -34,6 +34,8 @@ from routing.neighbours import Address, Happened, Neighbour, State, keep_newer
 from routing.ways import Dial, Direct, Drop, NeighbourStatus, Nowhere, Reached, Stuck, Unreachable, status_of
 
 DIAL_S = 10.0  # a handshake is three messages, resent with growing pauses; the transport usually gives up before
+EARLY_S = 0.5  # of a round in vain, until a way by gateways is looked for beside it
+UNTOLD_S = 3.0  # and until whoever waits is told that the server is not reached; the round goes on
 STAGGER_S = 0.25  # until the next address is tried beside it; the first that answers is taken (RFC 8305 section 5)
 LASTING_S = 5.0  # a connection that ends sooner counts as a failed dial: who greets and hangs up is not hammered
 MAX_DIALS = 32  # under way at once, so that a registry full of addresses is no flood
@@ -322,7 +324,12 @@ class Dialling:
                 neighbour.become(Happened.QUIET, now, "nothing heard")
             else:
                 self._set_timer(server, neighbour.quiet_at())
-        elif neighbour.state is State.CALLING and effort.ends <= now:
+        elif neighbour.state is State.CALLING and effort.ends > now:
+            if now - effort.tried_at >= UNTOLD_S:
+                self._tell_unreachable(neighbour, effort, effort.why or "no answer yet", now)
+            elif now - effort.tried_at >= EARLY_S:
+                self._outputs.append(Stuck(server))
+        elif neighbour.state is State.CALLING:
             assert neighbour.address is not None
             self.handle_dial_failed(server, neighbour.address, "no answer", now)
         elif neighbour.state is State.SILENT and effort.at <= now and effort.keep:
@@ -335,6 +342,8 @@ class Dialling:
         known = self._known.get(server)
         effort.left = deque(known.in_order(self._may_dial) if known else ())
         if effort.left:
+            self._set_timer(server, now + EARLY_S)
+            self._set_timer(server, now + UNTOLD_S)
             self._dial_next(server, now)
         else:
             effort.why = "no address is known" if known is None else "no address that may be dialled is known"

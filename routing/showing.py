@@ -63,13 +63,14 @@ class Showing:
     def _status(self, server: ServerId, now: float, heard: Callable[[int], float | None]) -> RouteStatus:
         way = self._using.ways[server]
         route = way.route
+        guessed = route is not None and route.provisional and way.doubted_at is not None
         back = self.path_from(server, now, heard_directly_at=heard(way.connection))
         others = [each for each in self._using.table.routes(server, now) if route and each.gateway != route.gateway]
         return RouteStatus(
             server=server,
-            way="direct" if route is None else "gateway",
+            way="direct" if route is None else "none" if guessed else "gateway",
             way_back="none" if not back else "direct" if len(back) == 2 else "gateway",
-            path=self.path_to(server, now),
+            path=() if guessed else self.path_to(server, now),
             path_back=back,
             standby=others[0].path if others else (),
             rtt_s=self._using.srtt.get(server) if route is None else route.rtt_s,

@@ -11,6 +11,7 @@ is missing `transport.receipts`'.
 
 from __future__ import annotations
 
+FIRST_SAMPLES = 4  # of which one that is less than half of the mean so far takes its place
 GRANULARITY_S = 0.001  # of the timers, RFC 9002 section 6.1.2
 MAX_ACK_DELAY_S = 0.010  # how long an ACK may wait for company: whoever waits for it must doubt the way so much later
 INITIAL_S = 0.333  # a round trip nobody has measured yet, RFC 9002 section 6.2.2
@@ -43,7 +44,9 @@ class RoundTrip:
         """A packet sent `sample_s` ago was acknowledged, by a peer that says it waited `ack_delay_s` with it."""
         sample_s = max(sample_s, 1e-6)
         self.latest = sample_s
-        if not self.samples:
+        if self.samples and self.samples < FIRST_SAMPLES and 2 * sample_s < self.smoothed:
+            self.restart(sample_s)  # the ones before were those of a busy start
+        elif not self.samples:
             self.smoothed = self.minimum = sample_s
             self.variance = sample_s / 2
         else:

@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     handshake_most_s: float = 1.0
     handshake_timeout_s: float = 15.0  # at 40 % loss, each way, all tries fail once in a thousand
     silence_s: float = 10.0  # a peer that answered no probe for so long is gone
-    keep_alive_s: float = 5.0  # so long without a word, and a PING asks
+    keep_alive_s: float = 2.0  # so long without a word, and a PING asks: an idle link that dies is noticed this late
 
     window_bytes: int = 20 << 20  # what a peer may have sent without our having taken it: one longest message and more
     window_messages: int = 8192
