@@ -1,6 +1,7 @@
 # Each target does the set-up it needs by itself, and does it once: .venv/.ready is newer than the pins.
 #
 #   make mesh     six servers with the world's airports, on this machine, until Ctrl-C   (ARGS=... goes to the command)
+#                 ARGS=--tour breaks them in twelve ways, explains each, and fails unless every step held
 #   make test     every check: format, lint, types, floors, tests, a sweep of simulation seeds
 #   make check    format, lint, types and floors only
 #   make bench    ours and its peers, measured in turn

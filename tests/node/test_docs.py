@@ -102,7 +102,7 @@ def test_the_readme(folder: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in ("mesh", "test"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-    shown = ("make mesh", "make test", 'export PATH="$PWD/.venv/bin:$PATH"')
+    shown = ("make mesh ARGS=--tour", "make mesh", "make test", 'export PATH="$PWD/.venv/bin:$PATH"')
     mesh = """
 bangpath mesh > mesh.log 2>&1 &
 mesh=$!

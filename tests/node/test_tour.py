@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from node.tour import EVIDENCE, run_tour
 from node.tour_steps import STEPS
 
 ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "guide-tour.md"
 AIRPORTS = "300"  # all that a step needs is that every owner has some
 TOUR_S = 300.0
 
@@ -66,7 +68,14 @@ def left_over(folder: Path) -> list[str]:
     return found
 
 
+def test_the_guide_tells_every_step() -> None:
+    rows = re.findall(r"^\| (\d+) \| .+ \| .+ \|$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert list(map(int, rows)) == list(range(1, len(STEPS) + 1))
+
+
 def test_every_step_holds_and_so_it_does_the_second_time(tmp_path: Path) -> None:
+    shown = re.findall(r"^\$ (.*)$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown == ["make mesh ARGS=--tour", "bangpath mesh --tour --json"]  # as they are played here, in this order
     code, out, said = play(tmp_path)
     assert code == 0, out + said
     assert out.count("held after") == len(STEPS) == 12
