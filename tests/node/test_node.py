@@ -393,7 +393,7 @@ async def test_who_waits_for_an_answer_is_told_when_the_node_ends(mesh: Mesh) ->
 
         async def ask() -> None:
             try:
-                await b.create("Note", {"text": "x"}, server=a.server)
+                await b.create("Note", {"text": "x"}, server=a.server, queue=False)
             except BangpathError as error:
                 errors.append(error)
 
