@@ -436,11 +436,12 @@ async def test_who_waits_for_its_turn_when_the_sender_ends_is_told_that_it_waits
     async def say() -> None:
         told.append(await sender.up.update(note, {"number": 2}, deadline=1000))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(say)
-        await mesh.sleep(5)
-        assert told == []
-        await (sender.crash() if mesh.seed % 2 else sender.stop())
+    with trio.fail_after(20):  # virtual seconds
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say)
+            await mesh.sleep(5)
+            assert told == []
+            await (sender.crash() if mesh.seed % 2 else sender.stop())
     assert told == [Queued(2, owner.server, "waiting", 1)]
     await sender.restart()
     assert states(sender) == ["sent", "waiting"]
