@@ -20,6 +20,7 @@ HTTP/1.1). An answer of 400 and above is raised as the very error that the node 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -27,7 +28,7 @@ from urllib.parse import quote, urlencode
 import h11
 import msgspec
 
-from identity.errors import BangpathError, OutcomeUnknown, PeerMisbehaved, Unreachable, from_json
+from identity.errors import BangpathError, OutcomeUnknown, PeerMisbehaved, Refused, Unreachable, from_json
 
 NDJSON = "application/x-ndjson"
 MAX_ANSWER_BYTES = 256 << 20  # an answer kept in memory; longer ones are streamed
@@ -90,7 +91,10 @@ def query(text: str, **wanted: Any) -> Call:
 
 
 def _said(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What was said of it: a `max_age` of 0 is, an `after` without positions is not."""
+    """What was said of it: a `max_age` of 0 is, an `after` without positions is not. Raises `Refused` for a NaN."""
+    for name, value in wanted.items():
+        if isinstance(value, float) and not math.isfinite(value):  # JSON has no word for it, and would say nothing
+            raise Refused(f"{name} is a number of seconds, not {value}", field=name)
     return {name: value for name, value in wanted.items() if value is not None and value != () and value != []}
 
 

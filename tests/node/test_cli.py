@@ -146,6 +146,14 @@ async def test_a_copy_that_is_too_old_is_code_3(say: Say, fake: Any) -> None:
         assert "as good as was asked for" in said.err
 
 
+@pytest.mark.parametrize("word", ["get", "query"])
+@pytest.mark.parametrize("option", ["--max-age", "--deadline"])
+async def test_what_is_no_number_is_not_taken_for_nothing(say: Say, word: str, option: str) -> None:
+    said = await say(word, "1.2/1" if word == "get" else "Note", option, "nan")
+    assert said.code == 1
+    assert "not nan" in said.err
+
+
 async def test_the_completeness_is_a_sentence_and_a_line_for_each_owner(say: Say, fake: Any) -> None:
     fake.objects[1] = ("Note", 1, {"text": "x"})
     error = {"error": "unreachable", "cause": "1.5 is not reached"}
