@@ -39,7 +39,7 @@ class Links:
         parts = self.parts
         peer = self._known(server)
         blocked = parts.blocking.block(peer, check_direction(direction))
-        self.note("blocked", peer=str(peer), direction=blocked)
+        self.note("blocked", peer=str(peer), direction=direction, blocked=blocked)
         return {"server": str(peer), "blocked": blocked}
 
     def unblock(self, server: ServerId | str, direction: str = "both") -> dict[str, Any]:

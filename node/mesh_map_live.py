@@ -13,6 +13,7 @@ Left to others: how it looks (`node.mesh_map`), starting and stopping the six (`
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -274,7 +275,7 @@ class Live:
         self._acting[server] = "starts"
         self.say(f"You revive {self._called(server)}.")
         try:
-            await self._control.revive(server)
+            await self._quietly(self._control.revive(server))
         finally:
             del self._acting[server]
 
@@ -297,7 +298,7 @@ class Live:
 
     async def _quietly(self, change: Awaitable[None]) -> None:
         """The servers tell of what we do to their links; it was told already."""
-        self._ours_until = trio.current_time() + 2 * ECHO_S
+        self._ours_until = math.inf  # until it is done, and a while longer
         await change
 
     def _called(self, server: str) -> str:

@@ -245,6 +245,8 @@ class Parts:
             self.inviting.load(view)
             self.recorded.load(view)
             self.delivering.load(view, now=now)
+        for server, direction in self.config.blocked.items():
+            self._note("blocked", peer=str(server), direction=direction, blocked=direction)
         self.database.on_committed = self._committed
         for server, addresses in self.config.addresses.items():
             self.directory.learn_addresses(server, addresses)

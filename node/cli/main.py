@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "join": ("setting_up", "Make the keys of a new server and obtain its certificate with a ticket."),
     "run": ("setting_up", "Run the server of a directory until it is told to stop."),
     "status": ("showing", "What a server says of itself."),
-    "peers": ("showing", "Whom it hears and who hears it."),
+    "peers": ("showing", "Whom it hears, who hears it, by which way; cut a link."),
     "route": ("ways", "By which way each server is reached, there and back."),
     "trace": ("ways", "The path to a server and the path back, as packets go."),
     "ping": ("ways", "How long a server takes to answer."),

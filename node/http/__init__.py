@@ -7,6 +7,7 @@
     GET /v1/outbox        GET DELETE /v1/outbox/{request}     changes with ?queue= &expires=  (docs/guide-outbox)
     POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds routes
     POST /v1/trace        {server}                            POST /v1/ping           {server}
+    POST DELETE /v1/peers/{server}/block  {direction}
 
 Promised: the words of the Python API and the command, as JSON; errors of the few kinds of DESIGN U4 with the status of
 their kind; a slow or greedy client costs a bounded time and size and never keeps others waiting; rows of a query
