@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from node.language import F, find
     from node.node import Node
     from node.opening import open_node
+    from node.outcomes import Queued
     from simulations.plugin import simulate
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "OutcomeUnknown",
     "Pattern",
     "PeerMisbehaved",
+    "Queued",
     "Reference",
     "Refused",
     "ServerId",
@@ -81,6 +83,7 @@ _HOMES = {
     "node.declare": {"field": "field", "stored": "stored"},
     "node.language": {"F": "F", "find": "find"},
     "node.node": {"Node": "Node"},
+    "node.outcomes": {"Queued": "Queued"},
     "node.opening": {"open_node": "open_node"},
     "simulations.plugin": {"simulate": "simulate"},
     "identity.names": {name: name for name in ("ObjectId", "Pattern", "Reference", "ServerId")},

@@ -201,6 +201,10 @@ class Delivering:
         if number is None:
             return
         entry, wall_ms = self.outbox.entry(number), self._wall_ms()
+        self._news.set()
+        if isinstance(output, Failed) and isinstance(output.error, Exhausted):
+            self.outbox.handle_busy(number, now=now)
+            return
         try:
             read = read_answered_untrusted(output, entry)
         except PeerMisbehaved as error:
@@ -213,7 +217,6 @@ class Delivering:
                 self.outbox.handle_doubt(number, read.outcome, now=now, wall_ms=wall_ms)
             else:
                 self.outbox.handle_outcome(number, read.happened, read.outcome, now=now, wall_ms=wall_ms)
-        self._news.set()
 
     def handle_met(self, owner: ServerId, now: float) -> None:
         """A session with an owner begins."""
@@ -301,7 +304,7 @@ class Delivering:
             self._outstanding.ask(entry.owner, body, now, deadline_s=None, again=entry.request)
         except BangpathError as error:  # too many others are outstanding there
             self._note("outbox waits", peer=str(entry.owner), cause=error.cause)
-            entry.unasked = True
+            self.outbox.handle_busy(entry.number, now=now)
             return
         self._outstanding.keep(entry.request)
         self._requests[entry.request] = entry.number

@@ -7,7 +7,7 @@
     FAILED damaged, unknown ...   no outcome: its owner does not know, and is asked again
     FAILED gone                   REFUSED, but of what was sent before this session LOST: another one may have done it
     FAILED anything else          REFUSED
-    no answer is kept             LOST
+    no answer is kept             LOST        (a server that takes no more questions just now is asked again before)
 
 Only a server that reads its records before it refuses may be believed so (`node.serving`). Pure.
 """
@@ -80,8 +80,7 @@ def describe(operations: Sequence[Operation], owner: ServerId) -> str:
 def read_answered_untrusted(output: Answered | Failed, entry: Entry) -> Read:
     """What became of the change, by the end of its request. Raises `PeerMisbehaved`."""
     if isinstance(output, Failed):
-        happened = Happened.PUT_BACK if isinstance(output.error, Exhausted) else Happened.LOST
-        return Read(happened, _told(output.error), error=output.error)
+        return Read(Happened.LOST, _told(output.error), error=output.error)
     answer = decode_untrusted(output.body, ANSWERS)
     if isinstance(answer, FailedMessage):
         error = answer.as_error()

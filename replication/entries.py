@@ -111,7 +111,7 @@ class Entry(msgspec.Struct):
     outcome: dict[str, Any] | None = None
     settled_ms: int | None = None
     doubts: int = 0
-    unasked: bool = False  # sent, and to be asked again in the next session
+    unasked: bool = False  # sent, and to be asked again: its question ended without an outcome
     again: bool = False  # asked in another session, or another run of ours, before
 
     @property

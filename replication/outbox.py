@@ -194,9 +194,7 @@ class Outbox:
         state.not_before = -math.inf
         for entry in state.asked.values():
             entry.again = True
-            if entry.unasked:
-                entry.unasked = False
-                self._outputs.append(Write(entry.number, Then.ASK))
+        self._ask_again(owner)
         self._go_on(owner, now)
 
     def handle_lost(self, owner: ServerId) -> None:
@@ -215,9 +213,7 @@ class Outbox:
         entry.outcome = outcome
         state = self._owners[entry.owner]
         if STEPS[entry.state, happened] is State.WAITING:
-            state.not_before = now + state.pause_s
-            state.pause_s = min(2 * state.pause_s, PAUSE_MOST_S)
-            self._paused[entry.owner] = None
+            self._pause(entry.owner, now)
         else:
             state.pause_s = PAUSE_S
         self._step(entry, happened, now=now, wall_ms=wall_ms)
@@ -231,6 +227,13 @@ class Outbox:
         entry.doubts += 1
         if entry.doubts >= MAX_DOUBTS:
             self.handle_outcome(number, Happened.LOST, outcome, now=now, wall_ms=wall_ms)
+
+    def handle_busy(self, number: int, *, now: float) -> None:
+        """It could not even be asked just now: asked again after a pause, under the number that it has."""
+        entry = self._entries.get(number)
+        if entry is not None and entry.state in ASKED:
+            entry.unasked = True
+            self._pause(entry.owner, now)
 
     def lose(self, entry: Entry, *, now: float, wall_ms: int) -> None:
         """What is to be sent is not there."""
@@ -253,6 +256,7 @@ class Outbox:
             state = self._owners.get(owner)
             if state is None or state.not_before <= now:
                 del self._paused[owner]
+                self._ask_again(owner)
                 self._go_on(owner, now)
 
     def take_outputs(self) -> list[Write | Forget]:
@@ -260,6 +264,20 @@ class Outbox:
         return outputs
 
     # -- helpers
+
+    def _pause(self, owner: ServerId, now: float) -> None:
+        state = self._owners[owner]
+        state.not_before = now + state.pause_s
+        state.pause_s = min(2 * state.pause_s, PAUSE_MOST_S)
+        self._paused[owner] = None
+
+    def _ask_again(self, owner: ServerId) -> None:
+        """What was sent, and whose question ended without an outcome."""
+        state = self._owners.get(owner)
+        for entry in state.asked.values() if state is not None and state.met else ():
+            if entry.unasked:
+                entry.unasked = False
+                self._outputs.append(Write(entry.number, Then.ASK))
 
     def _may_expire(self, number: int) -> bool:
         entry = self._entries.get(number)

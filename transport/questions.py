@@ -86,6 +86,7 @@ class Questions:
         self._questions: dict[int, _Question] = {}
         self._peers: dict[ServerId, _Peer] = {}
         self._kept: dict[int, ServerId] = {}  # numbers that are not done when their question ends
+        self._reserved: set[int] = set()  # of those, the ones that were never asked
         self._heap: list[tuple[float, int]] = []  # deadlines; those of ended questions are skipped
         self._tell_done: dict[ServerId, float] = {}  # when; all wait equally long, so the first is the earliest
 
@@ -102,8 +103,9 @@ class Questions:
         if state.outstanding >= MAX_OUTSTANDING:
             raise Exhausted(f"{MAX_OUTSTANDING} requests to {peer} are outstanding", next_step="wait for an answer")
         self._next = max(self._next, number + 1)
-        known = again is not None and again < self._first  # it may have been sent in that run
-        question = _Question(number, peer, body, deadline, priority, attempt=1 if known else 0)
+        fresh = again is None or again in self._reserved
+        self._reserved.discard(number)
+        question = _Question(number, peer, body, deadline, priority, attempt=0 if fresh else 1)
         self._questions[number] = question
         state.numbers.add(number)
         state.outstanding += 1
@@ -125,6 +127,7 @@ class Questions:
         number = self._next
         self._next += 1
         self._kept[number] = peer
+        self._reserved.add(number)
         (self._peers.get(peer) or self._peers.setdefault(peer, _Peer())).numbers.add(number)
         return number
 
@@ -133,6 +136,7 @@ class Questions:
 
     def release(self, number: int, now: float) -> None:
         peer = self._kept.pop(number, None)
+        self._reserved.discard(number)
         if peer is not None and number not in self._questions:
             self._done(peer, number, now)
 

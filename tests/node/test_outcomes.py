@@ -85,8 +85,6 @@ def test_each_error_is_an_outcome_or_none(
 
 
 def test_what_the_transport_gives_up() -> None:
-    full = read_answered_untrusted(Failed(5, OWNER, Exhausted("4096 are open")), entry())
-    assert full.happened is Happened.PUT_BACK
     lost = read_answered_untrusted(Failed(5, OWNER, OutcomeUnknown("its answer is kept no more")), entry())
     assert lost.happened is Happened.LOST
 

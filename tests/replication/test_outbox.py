@@ -235,6 +235,23 @@ def test_an_owner_in_doubt_is_asked_under_the_same_number_in_its_next_session(de
     assert desk.told == [(1, "unknown")]
 
 
+def test_what_could_not_be_asked_keeps_its_number(desk: Desk) -> None:
+    """Its owner takes no more questions now, and may have carried it out in an earlier session."""
+    first, second = desk.put(A), desk.put(A)
+    desk.meet(A)
+    desk.outbox.handle_busy(1, now=desk.now)
+    desk.wait(PAUSE_S / 2)
+    assert desk.asked == [(1, 1001)]
+    desk.wait(PAUSE_S / 2)
+    assert desk.asked == [(1, 1001)] * 2
+    desk.outbox.handle_busy(1, now=desk.now)
+    desk.meet(A)
+    desk.wait(60)
+    assert desk.asked == [(1, 1001)] * 3
+    desk.end(first)
+    assert (first.state, second.state) == (State.COMMITTED, State.SENT)
+
+
 def test_a_restart_goes_on_where_the_disk_says(desk: Desk) -> None:
     desk.put(A)
     desk.put(A)

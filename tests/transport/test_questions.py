@@ -186,7 +186,22 @@ def test_whether_a_question_was_sent_and_what_is_asked_instead(pair: Pair) -> No
     pair.one.replace(number, b"what became of it?")
     pair.connect()
     pair.settle()
-    assert pair.asked().body == b"what became of it?"
+    asked = pair.asked()
+    assert (asked.body, asked.again) == (b"what became of it?", True)
+
+
+def test_what_was_reserved_is_asked_for_the_first_time_once(pair: Pair) -> None:
+    number = pair.one.reserve(TWO)
+    for again in (False, True):
+        pair.one.ask(TWO, b"question", pair.now, deadline_s=None, again=number)
+        pair.settle()
+        if not again:
+            assert not pair.asked().again
+            pair.one.handle_message(TWO, Refuse(1000, number, 1, EXHAUSTED, "full"), pair.now)
+            pair.two = type(pair.two)(TWO, 2000, 10)  # another run, which knows nothing of it
+            pair.connect()
+            pair.take(ONE)
+    assert pair.asked().again
 
 
 def test_a_watched_peer_is_told_of_at_each_session(pair: Pair) -> None:
