@@ -281,7 +281,7 @@ class Standpoint:
     def _worth(self, peer: ServerId, owner: ServerId, incarnation: int, at: At) -> Worth:
         """What an answer of `peer` about an object of `owner` is worth, and by whom it came: the owner first."""
         way = self._path_from(peer)
-        if way[0] != peer or way[-1] != self.server:
+        if not way or way[0] != peer or way[-1] != self.server:
             way = (peer, self.server)
         if peer == owner:
             return Worth(owner, "owner", at.position(owner, incarnation), at.age, way)

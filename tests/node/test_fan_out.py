@@ -49,6 +49,7 @@ class World:
         self.hidden: set[ServerId] = set()
         self.own_number = 5  # how far our mirrors are
         self.open = 0  # answers under way
+        self.cached_age = 60.0
         self.refusal: BangpathError | None = None
         self.asked: list[tuple[str, Question]] = []
 
@@ -77,7 +78,7 @@ class World:
         return Holding("none", None, None, whole=False)
 
     def age_of(self, _stored: Stored) -> float:
-        return 60.0
+        return self.cached_age
 
     def path_to(self, server: ServerId) -> tuple[ServerId, ...]:
         return (server,) if server == OWN else (server, OWN)
@@ -279,6 +280,20 @@ async def test_rows_older_than_was_asked_for_are_left_out(
             assert each["position"] is not None
             assert "at most" in each["error"]["cause"]
             assert each["since"] >= 0
+
+
+async def test_an_owner_of_which_only_old_copies_are_reached_is_stale_and_nothing_else(world: World) -> None:
+    """Rows of our own mirror are no copies kept by chance, however lately each of them came."""
+    world.silent, world.cached_age = {A}, 0.1
+    (told,) = (await asked(world, "Note from 1.1 order by n", max_age=0.2)).completeness["owners"]
+    assert (told["how"], told["rows"], told["position"], told["age"]) == ("stale", 0, "1.1@1:5", 0.25)
+
+
+async def test_a_mirror_that_breaks_off_is_not_asked_again(world: World) -> None:
+    world.silent, world.mirrors_of, world.breaks_after = {C}, {C: [B]}, {B: 6}
+    (told,) = (await asked(world, "Note from 1.3 order by n")).completeness["owners"]
+    assert [server for server, _ in world.asked] == ["1.3", "1.2", "1.3"]  # the owner may be back
+    assert (told["how"], "since" in told) == ("unreachable", True)
 
 
 async def test_a_question_after_a_change_waits_for_our_mirror(

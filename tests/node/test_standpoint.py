@@ -97,6 +97,9 @@ async def test_an_owner_answers_by_the_way_its_packets_come() -> None:
     assert (found.kind, found.position, found.age, found.path, found.by) == ("owner", AT, 0.0, (OWNER, OWN), None)
     parts.ways = {OWNER: (OWNER, GATEWAY, OWN)}
     assert (await parts.get()).path == (OWNER, GATEWAY, OWN)
+    for unknown in ((), (GATEWAY, OWN), (OWNER, GATEWAY)):  # it has changed between the answer and the question
+        parts.ways = {OWNER: unknown}
+        assert (await parts.get()).path == (OWNER, OWN)
 
 
 async def test_a_mirror_tells_how_it_got_it_and_the_way_from_it_follows() -> None:
