@@ -11,7 +11,7 @@
     moments        the gateway dies, hangs, goes blind; a link flaps; no way is left
     healing        simulated: pairs whose link was cut, and which are connected again
 
-    flooding       Flood machines alone, on a small world of up to 1000 servers
+    flooding       Flood machines alone, on a small world of up to 1000 servers; schedules: whatever can break, by seed
     small_world    50 real nodes on such a graph, a third of them crashing and coming back
     kill_loop      kill -9 of a committing process, again and again: nothing answered may be missing
     crash_states   the same on a simulated disk that forgets what was not synced

@@ -17,7 +17,8 @@ import statistics
 import sys
 from typing import Any
 
-from benchmarks.flooding import Figures, Mesh, schedule
+from benchmarks.flooding import Figures, Mesh
+from benchmarks.schedules import schedule
 
 SIZES = {10: 4, 100: 6, 1000: 6}  # servers: degree
 FLOODED = {10: 3.4, 100: 5.1, 1000: 5.0}  # copies by plain flooding

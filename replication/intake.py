@@ -92,7 +92,9 @@ class Intake:
             return False
         if not spool.carries(feed) or (chain is not None and chain.standing is Standing.QUARANTINED):
             return False
-        session.note_known(feed, number, number)
+        # Who pushes an update has chained it, so it holds those before it: a gap below is asked of it at once.
+        taken = chain.taken.number if chain else 0
+        session.note_known(feed, min(taken + 1, number) if message.live else number, number)
         if chain is not None:
             chain.known = max(chain.known, number)
             if number <= chain.taken.number or number in chain.waiting:

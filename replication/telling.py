@@ -3,7 +3,7 @@
     push        to whom `feeds.may_push` allows, one message object for all of them
     advertise   VECTOR of feeds that grew, to subscribers that have not got the news by their own word or our sending
     got         GOT to whom we have the update from, after our sync
-    beat        VECTOR of up to 64 feeds in turn, with ages
+    beat        VECTOR with ages: own feeds, those that grew last, and up to 64 of all in turn
 
 When the transport's queue to a neighbour is full, nothing is queued twice: pushes to it stop, what could not be
 queued is remembered as one bit per feed, and it is advertised when the queue has drained (DESIGN F4: offer repairs).
@@ -39,6 +39,7 @@ from transport.wire import Message
 
 BEAT_S = 5.0  # an age shown to people is at most this old on a healthy link
 FIRST_BEAT_S = 0.2
+NEWEST = 16  # feeds that grew last, told at every beat: of a mesh of 1000 each other one has its turn after 80 s
 
 
 class Telling:
@@ -49,6 +50,7 @@ class Telling:
         self._catch_up = catch_up
         self._wake_at = wake_at
         self._random = random
+        self._newest: dict[FeedId, None] = {}
 
     def open(self, session: Session, now: float) -> None:
         """The regular telling begins, not at one moment for all neighbours."""
@@ -75,6 +77,10 @@ class Telling:
 
     def advertise(self, feed: FeedId, number: int, now: float) -> None:
         """Update `number` is durable here: tell those who want it and have not got it."""
+        self._newest.pop(feed, None)
+        self._newest[feed] = None
+        if len(self._newest) > NEWEST:
+            del self._newest[next(iter(self._newest))]
         for session in self._spool.sessions.values():
             if session.lacks_news(feed, number):
                 session.advertise(feed, now)
@@ -117,7 +123,7 @@ class Telling:
         spool.counts["advertised"] += len(entries)
 
     def _beat(self, session: Session, now: float) -> None:
-        """Some of what the peer wants, a different part each time where there is much of it; own feeds always."""
+        """Some of what the peer wants, a different part each time where there is much of it; the news always."""
         spool = self._spool
         session.beat_at = now + BEAT_S
         if not session.feeds_me or session.crossed:
@@ -130,6 +136,10 @@ class Telling:
             held = spool.coverage.get(own)
             if held is not None and session.hop_limit(own):
                 entries[own] = spool.entry(own, held, now)
+        for feed in self._newest:
+            held = spool.coverage.get(feed)
+            if held is not None and session.hop_limit(feed):
+                entries[feed] = spool.entry(feed, held, now)
         wanted = [(each.kind, each.pattern) for each in session.wants]
         everything = chain(
             (pair for kind, pattern in wanted for pair in spool.coverage.select(kind, pattern)),
