@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ from typing import NamedTuple
 
 import trio
 
-from identity.errors import BangpathError, Exhausted, Refused, Unreachable
+from identity.errors import BangpathError, Exhausted, OutcomeUnknown, Refused, Unreachable
 from node import children
 from node.airports import PLACES
 from node.client import Client
@@ -68,6 +69,7 @@ class Control:
     ) -> None:
         self.servers = tuple(servers)
         self.children: dict[str, children.Child] = {}  # the processes that are ours and run
+        self.said: Counter[tuple[str, str, str]] = Counter()  # blocks said: server, peer, direction; its logs echo them
         self._directory = directory
         self._started = started
         self._clients: dict[str, Client] = {}
@@ -214,7 +216,9 @@ class Control:
         if await self.answers(server):
             return None
         self.gone(server)
-        words = [word for peer, way in self._blocked_at(server).items() for word in ("--blocked", f"{peer}={way}")]
+        blocked = self._blocked_at(server)
+        words = [word for peer, way in blocked.items() for word in ("--blocked", f"{peer}={way}")]
+        self.said.update((server, peer, way) for peer, way in blocked.items())
         child = await children.start(server, self.home(server), *words)
         self.children[server] = child
         if self._started is not None:
@@ -255,9 +259,14 @@ class Control:
                 async with Client(self.home(server)) as client:  # whatever the other connection waits for
                     with trio.fail_after(WORD_S):
                         for peer, direction in links:
-                            await (client.block(peer, direction) if make else client.unblock(peer, direction or None))
-            except Unreachable:
-                pass  # it does not live: it is given its cuts when it does
+                            if make:
+                                self.said[server, peer, direction] += 1
+                                await client.block(peer, direction)
+                            else:
+                                await client.unblock(peer, direction or None)
+            except (Unreachable, OutcomeUnknown):
+                self.said.subtract((server, peer, direction) for peer, direction in links[:1] if make)
+                # It does not live: it is given its cuts when it does.
             except (BangpathError, trio.TooSlowError) as error:
                 failed.append(f"{server}: {getattr(error, 'cause', 'it does not answer')}")
 

@@ -173,13 +173,21 @@ class Live:
             now = trio.current_time()
             for log in self._logs.values():
                 for event in log.read():
-                    if event["event"] in ("blocked", "unblocked") and now < self._ours_until:
-                        continue  # it was told when the key was pressed
-                    self._story.handle(event, now)
+                    if not self._is_echo(event, now):
+                        self._story.handle(event, now)
             for told in self._story.take(now):
                 self._told.append(told)
                 self._changed.set()
             await trio.sleep(READ_S)
+
+    def _is_echo(self, event: Mapping[str, Any], now: float) -> bool:
+        """Whether a server tells of what we did to its links, which was told when the key was pressed."""
+        if event["event"] == "blocked":
+            said = str(event.get("server")), str(event.get("peer")), str(event.get("direction"))
+            if self._control.said[said] > 0:
+                self._control.said[said] -= 1
+                return True
+        return event["event"] == "unblocked" and now < self._ours_until
 
     # -- what is shown
 

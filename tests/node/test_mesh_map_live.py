@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from node.client import Blocking
+from node.mesh_map_live import Log
+
 ROOT = Path(__file__).parents[2]
 SEQUENCE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
 
@@ -83,6 +86,7 @@ class Terminal:
 
     def __init__(self, folder: Path, *, words: tuple[str, ...] = (), **environment: str) -> None:
         width, height = 80, 24
+        self.folder = folder
         self.screen = Screen(width, height)
         self.coloured = False
         self.main, second = pty.openpty()
@@ -174,6 +178,25 @@ def all_direct(screen: Screen) -> bool:
     return "6 of 6 servers run, every link is direct" in screen.text
 
 
+def test_a_log_is_read_from_its_end_line_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    path.write_text('{"event": "old"}\n')
+    log = Log(path)
+    assert log.read() == []
+    with path.open("ab") as file:
+        file.write(b'{"event": "one", "peer": "1.2"}\nTraceback (most recent\n[1]\n{"no": 1}\n\xff\n{"event": "tw')
+        file.flush()
+        assert [each["event"] for each in log.read()] == ["one"]
+        file.write(b'o"}\n')
+        file.flush()
+        assert [each["event"] for each in log.read()] == ["two"]
+    path.write_text('{"event": "anew"}\n')  # somebody emptied it
+    assert [each["event"] for each in log.read()] == ["anew"]
+    path.unlink()
+    assert log.read() == []
+    assert Log(path).read() == []
+
+
 @pytest.mark.slow
 def test_a_person_breaks_and_heals_the_mesh(terminal: Terminal) -> None:
     screen = terminal.screen
@@ -212,15 +235,27 @@ def test_a_person_breaks_and_heals_the_mesh(terminal: Terminal) -> None:
     terminal.press("hh")
     terminal.wait(lambda: all_direct(screen), "whole again")
 
+    with Blocking(terminal.folder / "mesh" / "1.1") as node:  # by hand, in another terminal
+        terminal.wait(lambda: not any(each["blocked"] for each in node.peers()), "every link is mended")
+        node.block("1.3", "out")
+    terminal.wait_for("somebody cut 1.1 off from 1.3, direction out")
+    terminal.wait(lambda: "×" in screen.way("1.1", "1.3"), "what was cut by hand is shown")  # noqa: RUF001
+    terminal.press("h\r")
+    terminal.wait(lambda: all_direct(screen), "and mended with the rest")
+    os.kill(int((terminal.folder / "mesh" / "1.4" / "pid").read_text()), signal.SIGKILL)
+    terminal.wait_for("1.4 Africa is gone: it was ended by SIGKILL (9). The others go on.")
+    terminal.press("k4")
+    terminal.wait_for("Not done: 1.4 does not run")
+
     terminal.press("?")
     terminal.wait_for("any key: back to the map")
     assert "query 'Airport where country" in screen.text
     terminal.press(" ")
-    terminal.wait(lambda: all_direct(screen), "the map again")
+    terminal.wait_for("5 of 6 servers run")
     terminal.press("q")
     assert terminal.end() == 0
     assert terminal.is_given_back()
-    assert "stopping 6 servers" in screen.first
+    assert "stopping 5 servers" in screen.first
     assert "all stopped" in screen.first
     assert "Traceback" not in screen.first
 
