@@ -71,7 +71,9 @@ def test_every_message_survives_the_wire(said: Message) -> None:
 
 
 def test_every_type_is_told_here() -> None:
-    assert {type(said) for said in SAID} == {*REQUESTS.values(), *ANSWERS.values()}
+    """Those of `routing.probes` travel in the same tables and are told in its own tests."""
+    ours = {each for each in (*REQUESTS.values(), *ANSWERS.values()) if each.__module__ == Get.__module__}
+    assert {type(said) for said in SAID} == ours
 
 
 @given(st.binary(max_size=200))
