@@ -64,7 +64,7 @@ class Detours:
         self._tokens = 0
         self._asked: dict[int, Asked] = {}
         self.outputs: dict[type, Callable[[Any, float], None]] = {
-            Doubted: lambda event, now: router.handle_doubted(event.connection, event.since, event.tries, now),
+            Doubted: lambda event, now: self._doubted(event, now),
             Trusted: lambda event, now: router.handle_trusted(event.connection, now),
             DirectAgain: lambda event, now: router.handle_direct_again(event.connection, now),
             CameAside: lambda event, now: router.handle_came_aside(event.connection, now),
@@ -79,6 +79,9 @@ class Detours:
             AnswerProbe: self._answer,
             Noted: lambda output, now: note(output.event, **output.details),
         }
+
+    def _doubted(self, event: Doubted, now: float) -> None:
+        self._router.handle_doubted(event.connection, event.since, event.tries, now, heard_at=event.heard_at)
 
     # -- packets
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 REFRESH_S = 5.0
 FIRST_REFRESH_S = 1.0  # of what nobody confirmed
 UNREACHABLE_S = 2.0  # without a word in spite of a search: a partner that only stalls is back within it
+HEARD_S = 8.0  # the same for one that is heard all the while: it is starved, or only our direction is dead
 AGAIN_S = 0.25  # between searches for a server in doubt
 
 
@@ -219,7 +220,9 @@ class Mending:
     def _judge(self, server: ServerId, way: Way, reason: str, now: float) -> None:
         """Nobody knows a way to a server in doubt: it is unreachable, or is given a little more time."""
         assert way.doubted_at is not None, "who is judged is in doubt"
-        if now - way.doubted_at < max(UNREACHABLE_S, 8 * self._using.rtt_of(server)):
+        doubt_s, silence_s = now - way.doubted_at, now - max(way.doubted_at, way.heard_at)
+        enough_s = max(UNREACHABLE_S, 8 * self._using.rtt_of(server))
+        if silence_s < enough_s and doubt_s < HEARD_S:
             self._set_timer(server, now + AGAIN_S)
         else:
             self._using.note("no way", server, cause=reason)

@@ -194,12 +194,15 @@ class Router:
 
     # -- what the transport sees
 
-    def handle_doubted(self, connection: int, since: float, tries: int, now: float) -> None:
-        """Nothing that was sent on this connection `since` then has been acknowledged."""
+    def handle_doubted(
+        self, connection: int, since: float, tries: int, now: float, *, heard_at: float = -math.inf
+    ) -> None:
+        """Nothing that was sent on this connection `since` then has been acknowledged; the peer was heard then."""
         self._tick(now)
         server, way = self._on(connection)
         if server is None or way is None:
             return
+        way.heard_at = heard_at
         self._inquiring.handle_doubted(server, now)
         self._mending.handle_doubted(server, way, since, tries, now)
         self._settle()

@@ -14,6 +14,7 @@ Which gateways bridged to a target before is remembered longer: they are asked f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -124,12 +125,13 @@ def replaces(found: Route, used: Route | None) -> bool:
 class Way:
     """How packets go to one server with which there is a session."""
 
-    __slots__ = ("connection", "doubted_at", "looked", "route", "since", "told")
+    __slots__ = ("connection", "doubted_at", "heard_at", "looked", "route", "since", "told")
 
     def __init__(self, connection: int, now: float) -> None:
         self.connection = connection
         self.route: Route | None = None  # None: directly
         self.since = now  # of going directly, or by gateways
         self.doubted_at: float | None = None  # what was sent then, and after, has not been acknowledged
+        self.heard_at = -math.inf  # when its newest packet came, as of the last doubt
         self.told = False  # people were told of a way by gateways
         self.looked = 0  # refreshes so far, by which addresses are tried in turn

@@ -5,6 +5,8 @@ A connection is named by a number that this process gives it and never uses agai
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 Address = tuple[str, int]
@@ -58,12 +60,14 @@ class Closed(msgspec.Struct, frozen=True, gc=False):
 class Doubted(msgspec.Struct, frozen=True, gc=False):
     """Nothing was acknowledged for longer than the path takes; `since` is when the oldest of it was sent.
 
-    Told again, ever more rarely, while it lasts. `tries` counts the tellings from 1.
+    Told again, ever more rarely, while it lasts. `tries` counts the tellings from 1; `heard_at` is when the newest
+    packet of the peer came: one that is heard and does not answer is no dead one.
     """
 
     connection: int
     since: float
     tries: int
+    heard_at: float = -math.inf
 
 
 class Trusted(msgspec.Struct, frozen=True, gc=False):

@@ -13,6 +13,7 @@ be tried, or the peer's packets come directly from one that proves itself (`tran
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -158,7 +159,8 @@ class Ways:
         if self.doubt_at() > now:
             return
         self.directness.doubt(now)
-        self._tell(Doubted(self._number, self._flights.oldest_sent_at(), self.directness.doubts))
+        heard_at = -math.inf if self._receipts.came_at is None else self._receipts.came_at
+        self._tell(Doubted(self._number, self._flights.oldest_sent_at(), self.directness.doubts, heard_at))
 
     # -- sizes
 
