@@ -17,8 +17,8 @@ HELLO, for only that says who it is. And a batch that the port has begun to send
 
 What a gateway forwards goes to and comes from the gateway: a block cuts one link and no other way.
 
-Bounds: `MAX_INDICES` remembered, for the next block too. Costs nothing while nothing is blocked. Left to others: the
-words (`node.links`), which addresses a server has (`node.parts`).
+Bounds: `MAX_INDICES` remembered, for the next block too. While nothing is blocked, next to nothing is done. Left to
+others: the words (`node.links`), which addresses a server has (`node.parts`).
 """
 
 from __future__ import annotations

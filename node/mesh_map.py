@@ -197,7 +197,7 @@ def _table(scene: Scene, width: int) -> list[Line]:
     for at, server in enumerate(servers):
         state = scene.states[server]
         dead = is_dead(state)
-        line: Line = [(f" {at} ", BOLD), (f"{server:<{identity}}", DIM if dead else BOLD)]
+        line: Line = [(f" {at} ", WARN if scene.asking else BOLD), (f"{server:<{identity}}", DIM if dead else BOLD)]
         values = _values(server, state)
         for column in shown:
             text, style = values[column.head]

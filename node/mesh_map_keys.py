@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 ESCAPE, ENTER = "esc", "enter"
-LETTERS = "krcophq?"
+LETTERS, DIGITS = "krcophq?", "0123456789"
 HOW_MANY = {"k": 1, "r": 1, "c": 2, "o": 2, "h": 2}
 HINTS = (
     "k kill  r revive  c cut  o cut one way  p part in two  h heal  ? help  q quit",
@@ -73,7 +73,7 @@ class Keys:
             return None if key == ESCAPE else self._begin(key, living)
         if key in (ENTER, self._verb):
             return self._enter()
-        if not key.isdigit() or int(key) >= len(self._servers):
+        if key not in DIGITS or int(key) >= len(self._servers):
             return None
         server = self._servers[int(key)]
         if self._verb == "p":
@@ -86,26 +86,22 @@ class Keys:
 
     def asking(self, living: Collection[str]) -> str:
         """The question that stands open; empty when none does."""
-        offered = "  ".join(f"{at} {each}" for at, each in enumerate(self._servers) if each not in self._chosen)
-        if self._verb == "k":
-            return "kill which server?   " + self._offer(set(living))
-        if self._verb == "r":
-            return "revive which server?   " + self._offer(set(self._servers) - set(living))
-        if self._verb == "c":
-            return f"cut {self._chosen[0]} off from?   {offered}" if self._chosen else f"cut which link?   {offered}"
-        if self._verb == "o":
-            source = self._chosen[0] if self._chosen else ""
-            return (
-                f"what {source} sends to whom is lost?   {offered}" if source else f"lose what who sends?   {offered}"
-            )
-        if self._verb == "h":
-            return f"heal the link of {self._chosen[0]} and?   {offered}" if self._chosen else (
-                f"heal: Enter for every link, or one:   {offered}"
-            )  # fmt: skip
-        if self._verb == "p":
-            others = [each for each in self._servers if each not in self._chosen]
-            return f"part: {' '.join(self._chosen)} | {' '.join(others)}   a digit moves a server, Enter parts"
-        return ""
+        first = self._chosen[0] if self._chosen else ""
+        others = [each for each in self._servers if each not in self._chosen]
+        dead = [f"{at} for {each}" for at, each in enumerate(self._servers) if each not in living]
+        return {
+            "": "",
+            "k": "kill which server? Press the digit before it.",
+            "r": f"revive which server? Press {', '.join(dead)}." if dead else "all servers run.",
+            "c": f"cut {first} off from which? Its digit." if first else "cut which link? The digits of its two ends.",
+            "o": f"what {first} sends to which server is lost? Its digit." if first else (
+                "lose what which server sends? Press its digit, then whom it sends to."
+            ),
+            "h": f"heal the link of {first} and which? Its digit." if first else (
+                "heal: Enter for every link, or the digits of the two ends of one."
+            ),
+            "p": f"part: {' '.join(self._chosen)} | {' '.join(others)}   a digit moves a server, Enter parts.",
+        }[self._verb]  # fmt: skip
 
     def _begin(self, key: str, living: Collection[str]) -> Command | None:
         if key in ("q", "?"):
@@ -137,6 +133,3 @@ class Keys:
     def _forget(self) -> None:
         self._verb = ""
         self._chosen = []
-
-    def _offer(self, servers: Collection[str]) -> str:
-        return "  ".join(f"{at} {each}" for at, each in enumerate(self._servers) if each in servers) or "none (Esc)"

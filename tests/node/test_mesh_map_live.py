@@ -207,7 +207,7 @@ def test_a_person_breaks_and_heals_the_mesh(terminal: Terminal) -> None:
     assert screen.text.splitlines()[-1].startswith(" k kill")
 
     terminal.press("k")
-    terminal.wait_for("kill which server? 0 1 1 1.1")
+    terminal.wait_for("kill which server? Press the digit before it.")
     terminal.press("2")
     terminal.wait_for("You killed 1.2 Europe (kill -9).")
     terminal.wait(lambda: "killed" in screen.line_of("1.2"), "1.2 is shown as killed")
