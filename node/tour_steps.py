@@ -51,6 +51,7 @@ ASK_S = 10.0  # for an answer that should come at once
 NOTICE_S = 20.0  # for servers to notice that another is gone, and to say so
 DELIVER_S = 30.0  # for a change that waited
 WAY_S = 20.0  # for a way by others
+QUIET_S = 0.2, 0.6  # since a word: its acknowledgements have come, and the next beat is not due (they come every 2 s)
 BACK_S = 20.0  # for the direct way to be used again
 EQUAL_S = 60.0  # for everything to be everywhere
 
@@ -168,6 +169,7 @@ async def cut_both_ways(stage: Stage) -> str:
 
 async def cut_one_way(stage: Stage) -> str:
     stage.did(stage.of(ASIA, "peers", "block", AFRICA, "--out"), stage.of(AFRICA, "peers", "block", ASIA, "--in"))
+    await stage.until(lambda: quiet(stage, AFRICA, ASIA), within=WAY_S)
     await stage.control.cut_one_way(ASIA, AFRICA)
 
     async def look() -> None:
@@ -263,6 +265,18 @@ async def heal_everything(stage: Stage) -> str:
 async def ask_owner(stage: Stage, asker: str, owner: str) -> Any:
     """The owner's own word of one of its airports, although the asker may have a copy."""
     return await stage.client(asker).get(stage.chosen[owner].reference, consistency="owner", deadline=ASK_OWNER_S)
+
+
+async def quiet(stage: Stage, at: str, server: str) -> None:
+    """A moment in which nothing is under way between two servers, and nothing will be unless somebody asks.
+
+    Whoever sends while the other's acknowledgements are lost doubts the sound direction too, for a moment. It is found
+    again by direct copies; but those are looked at in the step after this one.
+    """
+    peers = await stage.client(at).peers()
+    heard = next((each["heard_s"] for each in peers if each["server"] == server), None)
+    low, high = QUIET_S
+    require(heard is not None and low < heard < high, f"{server} last heard {low} to {high} s ago", f"{heard} s ago")
 
 
 async def both_ends(stage: Stage, one: str, other: str, *, there: str, back: str) -> None:

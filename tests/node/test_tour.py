@@ -33,9 +33,10 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name != VARIABLE or name in more}
 
 
-def begin(folder: Path, *words: str, **more: str) -> subprocess.Popen[str]:
+def begin(folder: Path, *words: str, tour: bool = True, **more: str) -> subprocess.Popen[str]:
+    words = ("--objects", AIRPORTS, *(["--tour"] if tour else []), *words)
     return subprocess.Popen(
-        [sys.executable, "-m", "node.cli.main", "mesh", "--tour", "--objects", AIRPORTS, *words],
+        [sys.executable, "-m", "node.cli.main", "mesh", *words],
         cwd=folder,
         env=environment(folder, **more),
         stdout=subprocess.PIPE,
@@ -90,14 +91,31 @@ def test_every_step_holds_and_so_it_does_the_second_time(tmp_path: Path) -> None
     assert left_over(tmp_path) == []
 
 
-@pytest.mark.parametrize(("ability", "step"), [("mirrors", 3), ("outbox", 5), ("gateways", 7), ("direct-copies", 9)])
-def test_without_an_ability_the_step_that_shows_it_fails(tmp_path: Path, ability: str, step: int) -> None:
+@pytest.mark.parametrize(
+    ("ability", "step", "missed"),
+    [
+        ("mirrors", 3, "mirror"),
+        ("outbox", 5, "exit code 0"),
+        ("gateways", 7, "gateway"),
+        ("direct-copies", 9, "the owner's own answer along"),
+    ],
+)
+def test_without_an_ability_the_step_that_shows_it_fails(tmp_path: Path, ability: str, step: int, missed: str) -> None:
+    if ability == "direct-copies":  # on a mesh that was built with them: a link that was doubted meanwhile is mended
+        built = begin(tmp_path, "--once", tour=False)
+        built.communicate(timeout=TOUR_S)
+        assert built.returncode == 0
     code, out, said = play(tmp_path, "--json", **{VARIABLE: ability})
     lines: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
-    assert [each["held"] for each in lines] == [True] * (step - 1) + [False], out + said
     last = lines[-1]
+    if ability == "direct-copies" and last["step"] == 8:
+        # On a machine too busy to answer in time the sound direction of step 8 had been doubted before, and only what
+        # is missing here would have found it working: the same lack, one step earlier.
+        assert re.fullmatch(r"owner along 1\.4!.*!1\.3", last["got"]), last
+        step = 8
+    assert [each["held"] for each in lines] == [True] * (step - 1) + [False], out + said
     assert (code, last["step"], last["title"]) == (1, step, STEPS[step - 1].title)
-    assert last["expected"]
+    assert missed in last["expected"]
     assert last["got"]
     assert all("{" not in each for each in last["try"])
     evidence = json.loads((tmp_path / "mesh" / EVIDENCE).read_bytes())

@@ -77,6 +77,7 @@ def test_half_a_mesh_names_what_it_cannot_see() -> None:
 def test_one_object_by_a_mirror_by_a_gateway_and_by_its_owner() -> None:
     found = {"kind": "mirrored", "path": ["1.2", "1.1", "1.4"], "age": 3.0, "owner_unreachable_since": 2.0}
     checks.mirrored(found, owner="1.2", mirror="1.1", asker="1.4")
+    checks.mirrored({**found, "path": ["1.2", "1.1", "1.5", "1.4"]}, owner="1.2", mirror="1.1", asker="1.4")
     for wrong in ({"kind": "cached"}, {"path": ["1.2", "1.4"]}, {"age": None}, {"owner_unreachable_since": None}):
         with pytest.raises(Unmet):
             checks.mirrored({**found, **wrong}, owner="1.2", mirror="1.1", asker="1.4")
