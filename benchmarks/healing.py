@@ -27,6 +27,8 @@ import networkx
 import trio
 
 from identity.errors import BangpathError
+from identity.names import ServerId
+from routing.probes import Forward
 from simulations.network import Link
 from simulations.world import SimulatedServer, World, simulate
 
@@ -35,6 +37,7 @@ LINK = Link(delay=HOP_S, jitter=0.001)
 MAX_HOPS = 8
 ROUND_TRIPS = 10
 PATIENCE_S = 20.0
+MAX_SEEN = 100_000  # packets remembered by each server
 PAIRS = 120  # asked at once, at most
 SETTLE_S = 6.0  # after the mesh stands: first vectors are told, round trips are known
 
@@ -61,7 +64,35 @@ class Outcome:
                 f"p{part}": round(ranked[min(len(ranked) - 1, len(ranked) * part // 100)], 2) for part in (50, 90, 99)
             },
             "never": self.never[:5],
+            "forwarded": self.forwarded,
+            "circling": self.circling,
         }
+
+
+class Watch:
+    """Every packet that a server hands on for others, and whether it had been there before."""
+
+    def __init__(self, world: World, outcome: Outcome) -> None:
+        self._outcome = outcome
+        for server in world.servers:
+            self._watch(server.up.parts.router)
+
+    def _watch(self, router: Any) -> None:
+        handle = router.handle_forward_untrusted
+        seen: dict[int, None] = {}
+
+        def watching(peer: ServerId, message: Any, now: float) -> str | None:
+            if isinstance(message, Forward) and message.at < len(message.path) - 1:
+                packet = hash((message.path[0], message.packet))
+                self._outcome.forwarded += 1
+                self._outcome.circling += packet in seen or len(set(message.path)) != len(message.path)
+                if len(seen) > MAX_SEEN:
+                    del seen[next(iter(seen))]
+                seen[packet] = None
+            wrong: str | None = handle(peer, message, now)
+            return wrong
+
+        router.handle_forward_untrusted = watching  # the laboratory's ear
 
 
 def random_cuts(world: World, generator: random.Random) -> Iterator[Direction]:
@@ -105,6 +136,7 @@ def run(kind: str, seed: int, outcome: Outcome) -> None:
     async def story(world: World) -> None:
         await world.eventually(lambda: all(map(_stands, world.servers)), within=60, every=0.2)
         await world.sleep(SETTLE_S)
+        Watch(world, outcome)
         cut = set(cuts(world, random.Random(f"{kind}/{seed}")))
         for direction in sorted(cut):
             world.network.cut(*direction)
@@ -175,6 +207,10 @@ def measure(*, seeds: int = 3, kinds: tuple[str, ...] = tuple(KINDS)) -> dict[st
             "value": round(100 * soon / max(1, pairs), 2), "unit": "% of pairs within 10 round trips", "ours": soon,
             "theirs": None, "rounds": seeds, "pairs": pairs,
             "kinds": {kind: outcome.as_json() for kind, outcome in outcomes.items()},
+        },
+        "circling_packets": {
+            "value": sum(each.circling for each in outcomes.values()), "unit": "packets (ours: handed on in all)",
+            "ours": sum(each.forwarded for each in outcomes.values()), "theirs": None, "rounds": seeds,
         },
     }  # fmt: skip
 
