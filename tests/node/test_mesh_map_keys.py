@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node.mesh_map_keys import ENTER, ESCAPE, HINTS, Command, Keys, keys_of
 
@@ -79,6 +81,23 @@ def test_the_question_that_stands_open() -> None:
     keys.handle("r", set(SERVERS))
     assert keys.asking(set(SERVERS)) == "all servers run."
     assert keys.asking(set(SERVERS) - {"1.1", "1.4"}) == "revive which server? Press 1 for 1.1, 4 for 1.4."
+
+
+@given(st.binary(max_size=60), st.sets(st.sampled_from(SERVERS)))
+def test_nothing_that_is_typed_breaks_it(data: bytes, living: set[str]) -> None:
+    keys = Keys(SERVERS)
+    for key in keys_of(data):
+        command = keys.handle(key, living)
+        assert command is None or set(command.servers) <= set(SERVERS)
+        assert keys.asking(living).isprintable()
+
+
+@given(st.text("krcoph?q0123456789\r\x1b²", max_size=40))
+def test_every_command_is_whole(text: str) -> None:
+    for verb, servers in pressed(text):
+        wanted = {"k": (1,), "r": (1,), "c": (2,), "o": (2,), "h": (0, 2), "p": (1, 2, 3, 4, 5), "q": (0,), "?": (0,)}
+        assert len(servers) in wanted[verb]
+        assert len(set(servers)) == len(servers)
 
 
 def test_bytes_as_keys() -> None:
