@@ -31,7 +31,8 @@ In reading order:
     admitting.py    the task that admits one
     newcomer.py     the newcomer's side of it
     announcing.py   what this server tells the mesh of itself in its registry feed
-    mirroring.py    which owners are mirrored, durably
+    mirroring.py    which owners are mirrored or backed up, durably
+    farther.py      farther servers kept for a feed that no neighbour carries
     applying.py     the one task that hands updates of others to the store
     requests.py     what servers ask each other (vocabulary)
     requesting.py   the asker's side: words that wait for an answer

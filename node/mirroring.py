@@ -74,6 +74,10 @@ class Mirroring:
         """Whether it is kept for its owner, and not shown."""
         return any(pattern.matches(server) for pattern, _ in self._backups) and not self.mirrors(server)
 
+    def keeps(self, server: ServerId) -> bool:
+        """Whether the data feed of this owner is kept here at all."""
+        return any(pattern.matches(server) for pattern, _ in (*self._patterns, *self._backups))
+
     async def mirror(self, pattern: Pattern, kind: str, *, own: ServerId, wall_ms: int, now: float) -> None:
         """Keep these owners as `kind` from now on, durably. Raises `Refused`."""
         if kind not in self._asked:

@@ -27,6 +27,7 @@ from node.delivering import Delivering
 from node.detours import Detours
 from node.dialling import dial_rule
 from node.directory import Directory, Entry
+from node.farther import Farther
 from node.greeting import NO_TICKET, Greeted, Greeting, Hello
 from node.inviting import Inviting
 from node.mirroring import Mirroring
@@ -218,6 +219,7 @@ class Parts:
             idle=idle,
             touch=self.touch,
         )
+        self.farther = Farther(self, is_kept=self._kept.__contains__, note=note, random=random)
         self.watch = Watch(self)
         self._carry: dict[type, Callable[[Any, float], None]] = {
             **self.sessions.outputs,
@@ -225,10 +227,11 @@ class Parts:
             **self.posting.outputs,
             **self.detours.outputs,
             **self.serving.outputs,
+            **self.farther.outputs,
             Apply: lambda output, now: self.applier.put(output),
             Report: self._report,
         }
-        machines = (self.outstanding, self.greeting, self.router, self.flood)
+        machines = (self.outstanding, self.greeting, self.router, self.flood, self.farther.machine)
         self.pump = Pump(self.blocking, self.endpoint, machines, self._carry_out)
 
     # -- opening

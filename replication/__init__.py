@@ -18,6 +18,7 @@ Files, in reading order:
     serving     what others asked for, as fast as they granted
     forks       proofs of lying, kept and passed on
     status      what people are told
+    routed      farther servers that are kept for a feed which no neighbour carries
 
     entries     vocabulary of the outbox: a change that waits, and every step it can take
     outbox      changes to others' objects, in order, until their owner has answered

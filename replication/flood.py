@@ -25,7 +25,7 @@ node), reading leaves (the store).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -52,7 +52,7 @@ from replication.messages import (
 )
 from replication.serving import Serving
 from replication.spool import ReadUpdate, Spool
-from replication.status import FeedStatus, carriers_of, status_of, subscribers_of
+from replication.status import FeedStatus, carriers_of, mirrors_among, status_of, subscribers_of
 from replication.telling import Telling
 from store.records import DATA, Head, Seal, Update, head_hash
 from transport.ranges import Ranges
@@ -259,6 +259,10 @@ class Flood:
     def carriers(self, server: ServerId, kind: int = DATA) -> list[ServerId]:
         """Greeted peers that can be asked for this owner's objects: itself, its mirrors, who holds its feed."""
         return carriers_of(self._spool, server, kind)
+
+    def is_carried(self, server: ServerId, but: Container[ServerId] = ()) -> bool:
+        """Whether anybody greeted, `but` these, is the owner of this data feed or mirrors it."""
+        return any(each not in but for each in mirrors_among(self._spool, server))
 
     def subscribers(self, server: ServerId, kind: int = DATA) -> list[ServerId]:
         """Greeted peers that are fed this owner's updates from here."""

@@ -5,12 +5,15 @@ Questions only: nothing here changes anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from identity.names import ServerId
 from replication.chain import Chain, Standing
 from replication.messages import FeedId
 from replication.spool import Spool
+from store.records import DATA
 
 
 class FeedStatus(msgspec.Struct, frozen=True):
@@ -60,6 +63,12 @@ def carriers_of(spool: Spool, server: ServerId, kind: int) -> list[ServerId]:
         if mirrors or any(feed.server == server and feed.kind == kind for feed in session.known):
             found.append(session.peer)
     return found
+
+
+def mirrors_among(spool: Spool, server: ServerId) -> Iterator[ServerId]:
+    """Greeted peers that are the owner of this data feed, or are subscribed to it themselves and so pass it on."""
+    probe = FeedId(server, 0, DATA)
+    return (each.peer for each in spool.sessions.values() if each.peer == server or each.hop_limit(probe))
 
 
 def subscribers_of(spool: Spool, server: ServerId, kind: int) -> list[ServerId]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import networkx
 import pytest
 
 from identity.errors import Refused, Unreachable
@@ -119,3 +120,25 @@ async def test_that_an_owner_lied_is_remembered(mesh: World) -> None:
         await keeper.crash()
         await keeper.restart()
         assert feed(keeper, liar, mesh)["state"] == "quarantined"
+
+
+def test_a_feed_that_no_neighbour_carries_is_fetched_from_its_owner(simulation: Any) -> None:
+    """A line of three, whose middle mirrors nothing; the ends know of each other by the registry alone."""
+
+    async def story(mesh: World) -> None:
+        first, middle, last = mesh.nodes
+        await first.define(NOTE)
+        note = await first.create("Note", {"text": "far"})
+        await last.mirror(first)
+        await mesh.eventually(lambda: last.read(note) is not None, within=60)
+        assert first.server in last.up.parts.farther.machine.kept()
+        assert middle.read(note) is None  # only carriers pass on
+        await first.update(note, {"text": "still far"})
+        await mesh.eventually(lambda: last.read(note) == {"text": "still far"}, within=5)
+        # A neighbour carries it: the farther one is no longer kept.
+        await middle.mirror(first)
+        await mesh.eventually(lambda: not last.up.parts.farther.machine.kept(), within=60)
+        await first.update(note, {"text": "near"})
+        await mesh.eventually(lambda: last.read(note) == {"text": "near"}, within=5)
+
+    simulation(story, servers=networkx.path_graph(3), seed=5)
