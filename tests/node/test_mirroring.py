@@ -142,3 +142,19 @@ def test_a_feed_that_no_neighbour_carries_is_fetched_from_its_owner(simulation: 
         await mesh.eventually(lambda: last.read(note) == {"text": "near"}, within=5)
 
     simulation(story, servers=networkx.path_graph(3), seed=5)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_such_a_feed_comes_over_gateways_where_there_is_no_direct_way(simulation: Any, seed: int) -> None:
+    async def story(mesh: World) -> None:
+        first, _, last = mesh.nodes
+        mesh.cut(first >> last)
+        mesh.cut(last >> first)
+        await first.define(NOTE)
+        note = await first.create("Note", {"text": "far"})
+        await last.mirror(first)
+        await mesh.eventually(lambda: last.read(note) is not None, within=120)
+        await first.update(note, {"text": "still far"})
+        await mesh.eventually(lambda: last.read(note) == {"text": "still far"}, within=10)
+
+    simulation(story, servers=networkx.path_graph(3), seed=seed)
