@@ -1,4 +1,4 @@
-"""Whatever breaks, nothing is missing: some of the histories that `python -m benchmarks.schedules` runs by the thousand.
+"""Whatever breaks, nothing is missing: some of the histories that `python -m benchmarks.schedules` has by the thousand.
 
 And the figures of the trees: on a small world where nothing is broken, each server gets each update once.
 """
