@@ -83,9 +83,10 @@ def pushed_down(question: Question) -> Question:
 
 
 def trimmer(question: Question) -> Callable[[list[Found]], list[Found]]:
-    """Takes away the fields that only the merge wanted."""
+    """Takes away the fields that nobody asked to see: those that only the merge wanted, and those that an owner's
+    answer holds the places of."""
     shown = question.fields
-    if shown is None or all(field in shown for field, _ in question.order):
+    if shown is None:
         return lambda rows: rows
 
     def trim(rows: list[Found]) -> list[Found]:

@@ -7,7 +7,7 @@
     from PATTERN          which owners (DESIGN N3); all when left out
     order by FIELD, ...   ascending, -FIELD descending; ties by reference, always
     limit N
-    show FIELD, ...       only these fields
+    show FIELD, ...       only these fields          the clauses in any order, each once
 
     find("City").where((F.population > 5_000_000) & F.name.startswith("S")).servers("1.7.*").order_by("-population")
 

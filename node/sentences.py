@@ -30,7 +30,15 @@ class Sentences(Transformer[Token, Any]):
 
     def question(self, parts: list[Any]) -> language.Asked:
         said: dict[str, Any] = {"where": None, "servers": None, "order": (), "limit": None, "show": None}
-        for name, value in parts[1:]:
+        for word, name, value in parts[1:]:
+            if said[name] not in (None, ()):
+                column = word.column
+                raise Refused(
+                    f"column {column} of the question: {str(word)!r} stands there twice",
+                    next_step=language.EXAMPLE,
+                    column=column,
+                    line=word.line,
+                )
             said[name] = value
         _check_size(said["where"])
         question = Question(parts[0], said["where"], said["order"], said["limit"], said["show"])
@@ -39,28 +47,31 @@ class Sentences(Transformer[Token, Any]):
     def class_name(self, parts: list[Token]) -> str:
         return str(parts[0]).strip("`")
 
-    def where(self, parts: list[Condition]) -> tuple[str, Condition]:
-        return "where", parts[0]
+    # A clause gives its first word, for errors to point at, its name and its value.
 
-    def servers(self, parts: list[Token]) -> tuple[str, Pattern]:
-        return "servers", Pattern(str(parts[0]))
+    def where(self, parts: list[Any]) -> tuple[Token, str, Condition]:
+        return parts[0], "where", parts[1]
 
-    def order(self, parts: list[tuple[str, bool]]) -> tuple[str, tuple[tuple[str, bool], ...]]:
-        if len(parts) > MAX_ORDER:
-            raise Refused(f"an order by {len(parts)} fields, {MAX_ORDER} allowed")
-        return "order", tuple(parts)
+    def servers(self, parts: list[Token]) -> tuple[Token, str, Pattern]:
+        return parts[0], "servers", Pattern(str(parts[1]))
+
+    def order(self, parts: list[Any]) -> tuple[Token, str, tuple[tuple[str, bool], ...]]:
+        keys = tuple(each for each in parts if not isinstance(each, Token))
+        if len(keys) > MAX_ORDER:
+            raise Refused(f"an order by {len(keys)} fields, {MAX_ORDER} allowed")
+        return parts[0], "order", keys
 
     def key(self, parts: list[Any]) -> tuple[str, bool]:
         return parts[-1], len(parts) == 2
 
-    def limit(self, parts: list[Token]) -> tuple[str, int]:
-        count = _integer(parts[0])
+    def limit(self, parts: list[Token]) -> tuple[Token, str, int]:
+        count = _integer(parts[1])
         if not 0 <= count <= MAX_LIMIT:
-            raise Refused(f"column {parts[0].column} of the question: a limit of {count}", next_step=language.EXAMPLE)
-        return "limit", count
+            raise Refused(f"column {parts[1].column} of the question: a limit of {count}", next_step=language.EXAMPLE)
+        return parts[0], "limit", count
 
-    def show(self, parts: list[str]) -> tuple[str, tuple[str, ...]]:
-        return "show", tuple(parts)
+    def show(self, parts: list[Any]) -> tuple[Token, str, tuple[str, ...]]:
+        return parts[0], "show", tuple(each for each in parts if not isinstance(each, Token))
 
     def any_of(self, parts: list[Condition]) -> Condition:
         return parts[0] if len(parts) == 1 else Or(tuple(parts))

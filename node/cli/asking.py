@@ -22,7 +22,8 @@ from node.cli.output import counted, json_option, node_of, print_table, seconds,
 PARTIAL = 3  # the exit code for partial or stale where whole was asked (DESIGN U2)
 NAMED = 8  # owners in one line; each has a line of its own below
 PARTS = (
-    ("mirrored", "mirrors answered for {count} ({rows})"),
+    ("kept", "{count} from mirrors kept here ({rows})"),
+    ("mirrored", "{count} did not answer, mirrors did ({rows})"),
     ("cached", "of {count} only copies kept by chance ({rows})"),
     ("stale", "of {count} only copies older than was asked for"),
     ("unreachable", "{count} not reached"),
@@ -94,14 +95,16 @@ def _print_completeness(count: int, report: Mapping[str, Any]) -> None:
 def completeness_lines(count: int, report: Mapping[str, Any]) -> list[str]:
     """The report for people: a line that says it all, and one for each owner.
 
-    28 298 rows, whole: 4 owners answered; mirrors answered for 1 (7 432 rows): 1.2
+    28 298 rows, whole: 4 owners answered; 1 from mirrors kept here (1 842 rows): 1.4
+    28 298 rows, whole: 4 owners answered; 1 did not answer, mirrors did (7 432 rows): 1.2
     12 rows, NOT whole: 4 owners answered; 1 not reached: 1.2
     """
     owners = report.get("owners", ())
+    owners = sorted(owners, key=lambda each: each.get("since") is None)  # those in trouble first
     heard = sum(each["how"] in ("owned", "owner") for each in owners)
     said = [f"{counted(heard)} {'owner' if heard == 1 else 'owners'} answered"] if heard or not owners else []
     for how, sentence in PARTS:
-        told = [each for each in owners if each["how"] == how]
+        told = [each for each in owners if _how(each) == how]
         if told:
             rows = sum(each.get("rows", 0) for each in told)
             names = ", ".join(each["server"] for each in told[:NAMED]) + (" ..." if len(told) > NAMED else "")
@@ -110,19 +113,29 @@ def completeness_lines(count: int, report: Mapping[str, Any]) -> list[str]:
     return [f"{counted(count)} {_rows(count)}, {whole}: {'; '.join(said)}", *map(_owner_line, owners)]
 
 
+def _how(owner: Mapping[str, Any]) -> str:
+    """As it is counted: a mirror that is kept here is no sign of trouble."""
+    here = owner["how"] == "mirrored" and not owner.get("by") and owner.get("since") is None
+    return "kept" if here else str(owner["how"])
+
+
 def _owner_line(owner: Mapping[str, Any]) -> str:
+    """What matters most comes first: lines are cut off on the right."""
+    silent = owner.get("since") is not None
     parts = [owner["how"] + (f" by {owner['by']}" if owner.get("by") else "")]
-    if owner.get("since") is not None:
+    if silent and owner["how"] == "unreachable":
+        parts[0] += f" since {seconds(owner['since'])}"
+    elif silent:
         parts.append(f"owner unreachable since {seconds(owner['since'])}")
     if owner.get("rows"):
         parts.append(f"{counted(owner['rows'])} {_rows(owner['rows'])}")
-    if owner.get("position"):
-        parts.append(f"position {owner['position']}")
-    if owner.get("position") or owner["how"] in ("mirrored", "cached", "stale"):
-        parts.append(f"age {seconds(owner['age'])}" if owner.get("age") is not None else "age unknown")
     if owner.get("path"):
         parts.append(f"path {'!'.join(owner['path'])}")
-    why = f": {owner['error']['cause']}" if owner.get("error") else ""
+    if owner.get("position") or owner["how"] in ("mirrored", "cached", "stale"):
+        parts.append(f"age {seconds(owner['age'])}" if owner.get("age") is not None else "age unknown")
+    if owner.get("position"):
+        parts.append(f"position {owner['position']}")
+    why = f": {owner['error']['cause']}" if owner.get("error") and not silent else ""
     return f"  {owner['server']:<8} {', '.join(parts)}{why}"
 
 

@@ -44,7 +44,9 @@ class Story:
             owner = self.random.choice(self.servers)
             key = f"{server.name} {client} {number}"
             try:
-                changed = await server.up.create("Note", {"text": key, "key": key}, server=owner.server, deadline=5, queue=False)
+                changed = await server.up.create(
+                    "Note", {"text": key, "key": key}, server=owner.server, deadline=5, queue=False
+                )
             except (Unreachable, OutcomeUnknown, Exhausted):
                 continue
             self.answered[owner.name][key] = changed.reference

@@ -114,7 +114,7 @@ async def test_a_query_as_lines_and_as_a_table(say: Say, fake: Any) -> None:
         "1.2/2      é2        2  owned",
     ]
     assert said.err.splitlines()[0] == "2 rows, whole: 1 owner answered"
-    assert said.err.splitlines()[1] == "  1.2      owned, position 1.2@1:0, age 0.0 s, path 1.2"
+    assert said.err.splitlines()[1] == "  1.2      owned, path 1.2, age 0.0 s, position 1.2@1:0"
     assert (await say("query", "Note limit 1")).err.splitlines()[0] == "1 row, whole: 1 owner answered"
 
 
@@ -164,23 +164,28 @@ async def test_the_completeness_is_a_sentence_and_a_line_for_each_owner(say: Say
             "server": "1.2", "how": "mirrored", "position": "1.2@1:4", "age": 14.0, "path": ["1.2", "1.3", "1"],
             "rows": 7432, "by": "1.3", "since": 12.0,
         },
+        {"server": "1.3", "how": "mirrored", "position": "1.3@1:2", "age": 1.0, "path": ["1.3", "1"], "rows": 3},
         {"server": "1.4", "how": "cached", "position": None, "age": 100.0, "path": ["1"], "rows": 2, "by": "1"},
         {"server": "1.5", "how": "unreachable", "position": None, "age": None, "path": [], "rows": 0, "error": error},
+        {"server": "1.7", "how": "unreachable", "path": [], "rows": 0, "error": error, "since": 0.5},
         {"server": "1.6", "how": "stale", "position": "1.6@1:9", "age": None, "path": ["1.6", "1"], "rows": 0},
     ]  # fmt: skip
     said = await say("query", "Note", "--after", "1.2@1:4", "--consistency", "local", "--whole")
     assert said.code == 3
     assert said.err.splitlines() == [
-        "1 row, NOT whole: 2 owners answered; mirrors answered for 1 (7 432 rows): 1.2; "
+        "1 row, NOT whole: 2 owners answered; 1 from mirrors kept here (3 rows): 1.3; "
+        "1 did not answer, mirrors did (7 432 rows): 1.2; "
         "of 1 only copies kept by chance (2 rows): 1.4; of 1 only copies older than was asked for: 1.6; "
-        "1 not reached: 1.5",
-        "  1        owned, 1 000 rows, position 1@1:4, age 0.0 s, path 1",
-        "  1.1      owner, 1 row, position 1.1@1:4, age 0.0 s, path 1.1!1",
-        "  1.2      mirrored by 1.3, owner unreachable since 12.0 s, 7 432 rows, position 1.2@1:4, age 14.0 s, "
-        "path 1.2!1.3!1",
-        "  1.4      cached by 1, 2 rows, age 2 min, path 1",
+        "2 not reached: 1.7, 1.5",
+        "  1.2      mirrored by 1.3, owner unreachable since 12.0 s, 7 432 rows, path 1.2!1.3!1, age 14.0 s, "
+        "position 1.2@1:4",
+        "  1.7      unreachable since 0.5 s",
+        "  1        owned, 1 000 rows, path 1, age 0.0 s, position 1@1:4",
+        "  1.1      owner, 1 row, path 1.1!1, age 0.0 s, position 1.1@1:4",
+        "  1.3      mirrored, 3 rows, path 1.3!1, age 1.0 s, position 1.3@1:2",
+        "  1.4      cached by 1, 2 rows, path 1, age 2 min",
         "  1.5      unreachable: 1.5 is not reached",
-        "  1.6      stale, position 1.6@1:9, age unknown, path 1.6!1",
+        "  1.6      stale, path 1.6!1, age unknown, position 1.6@1:9",
     ]
     assert fake.wanted["after"] == ["1.2@1:4"]
 

@@ -88,7 +88,7 @@ def test_the_guides(folder: Path) -> None:
     assert "2 created, 0 updated, 0 unchanged" in out
     assert "by curl" in out
     assert "answered by mirror 1, age" in out
-    assert "mirrors answered for 1 (" in out
+    assert "1 did not answer, mirrors did (" in out
     assert "at most 0.01 s was asked for" in out
     assert "waits in the outbox as request 2, behind 1 others: 1.7 is not reached" in out
     assert "cancelled request 4" in out

@@ -105,6 +105,8 @@ def test_the_merge_gets_the_fields_it_orders_by_and_the_caller_does_not() -> Non
     assert pushed_down(question).fields == ("text", "n")
     row = found(A, 1, 1)._replace(fields={"text": "x", "n": 1})
     assert trimmer(question)([row])[0].fields == {"text": "x"}
+    unordered = Question("Note", fields=("text",))  # an owner answers with a place for every field
+    assert trimmer(unordered)([row])[0].fields == {"text": "x"}
 
 
 def test_whole_is_every_owner_by_itself_or_by_a_whole_mirror() -> None:

@@ -77,7 +77,8 @@ def test_conditions(text: str, where: object) -> None:
         ("A where x in []", 15, "']' stands there"),
         ('A where x = "\\q"', 13, "an escape that JSON does not know"),
         ("A where x = 1e999", 13, "beyond a float"),
-        ("A limit 1 limit 2", 11, "'limit' stands there"),
+        ("A limit 1 limit 2", 11, "'limit' stands there twice"),
+        ("A show x from 1 show y", 17, "'show' stands there twice"),
         ("A ü", 3, "'ü' stands there"),
     ],
 )
@@ -155,3 +156,8 @@ def test_what_is_written_is_read_back(question: Question, servers: Pattern | Non
 def test_no_text_does_anything_but_ask_or_be_refused(text: str) -> None:
     with contextlib.suppress(Refused):
         assert isinstance(parse(text), Asked)
+
+
+def test_clauses_may_stand_in_any_order() -> None:
+    usual = parse("A where x = 1 from 1.* order by -y limit 3 show z")
+    assert parse("A show z limit 3 order by -y from 1.* where x = 1") == usual
