@@ -54,10 +54,18 @@ class Story:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Any, ...], _Group] = {}
+        self._lost: set[tuple[str, str]] = set()  # who reaches whom by no way, as was told; pairs of one mesh's servers
 
     def handle(self, event: Details, now: float) -> None:
         """One event of a server's log."""
         kind, server = str(event.get("event")), str(event.get("server"))
+        link = server, str(event.get("peer"))
+        if kind == "way found" and link in self._lost:
+            kind = "way changed"  # it is no loss: there was none
+        if kind in ("unreachable", "no way"):
+            self._lost.add(link)
+        elif kind in ("greeted", "direct again", "way changed"):
+            self._lost.discard(link)
         news = NEWS.get(kind)
         if news is None or not all(name in event for name in news.needs):
             return

@@ -80,6 +80,19 @@ def test_of_several_changes_of_a_way_the_last_is_told() -> None:
     ) == ["1.4 reaches 1.3 by 1.2 now, 2 hops, 38 ms: 1.1 died"]  # fmt: skip
 
 
+def test_a_way_that_is_found_after_there_was_none_is_no_loss() -> None:
+    lost = ("1.4", "unreachable", {"peer": "1", "cause": "silence"})
+    queued = ("1.4", "outbox queued", {"peer": "1", "request": 1})
+    assert told(lost, queued, ("1.4", "way found", way("1", "1.3")), gap=5.0) == [
+        "1.4 lost 1: silence",
+        "1.4 keeps a change for 1 until it is reached",
+        "1.4 reaches 1 by 1.3 now, 2 hops, 38 ms",
+    ]
+    assert told(lost, ("1.4", "greeted", {"peer": "1"}), ("1.4", "way found", way("1", "1.3")), gap=5.0)[2:] == [
+        "1.4 lost 1; 1.3 confirms a way, 2 hops, 38 ms"
+    ]
+
+
 def test_a_doubt_that_came_to_nothing() -> None:
     story = Story()
     story.handle({"server": "1.4", "event": "doubted", "peer": "1.3", "time_ms": 1}, 0.0)
