@@ -77,6 +77,7 @@ In reading order:
     mesh_map_live.py      the map, alive
     tour.py         the mesh is broken in twelve ways, and looked at: the runner
     tour_steps.py   the twelve
+    tour_acts.py    how each is played
     tour_checks.py  what must hold at each
     tour_view.py    what is shown of it
     http/  cli/     the same words over HTTP, and the command; each has its own map

@@ -10,8 +10,8 @@ reader stands in. Nothing sleeps for a time that was guessed: a step asks until 
 where the one before ended, so the first that fails ends the tour. Whatever happens, the servers are stopped in order,
 and no cut outlives them. Only servers that the tour started itself are killed.
 
-Left to others: the steps (`node.tour_steps`), what must hold (`node.tour_checks`), what is shown (`node.tour_view`),
-servers and links (`node.mesh_control`).
+Left to others: the steps (`node.tour_steps`), how they are played (`node.tour_acts`), what must hold
+(`node.tour_checks`), what is shown (`node.tour_view`), servers and links (`node.mesh_control`).
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Stage:
         self.counts = {owner: len(each) for owner, each in airports.items()}
         self.chosen = {owner: _chosen(each) for owner, each in airports.items()}
         self.changed: dict[str, Airport] = {}  # as they were, by reference: the tour puts them back
+        self.expects = ""  # of the step that is played, in words
         self.request = 0  # of the change that waits in the outbox
         self.elevation = 0.0  # that it gives
         self.number = 0  # of the last update of Europe before it
@@ -103,11 +104,11 @@ class Stage:
                 except Unmet as unmet:
                     last = unmet
                 except BangpathError as error:
-                    last = Unmet("an answer", f"{type(error).__name__}: {error.cause}")
+                    last = Unmet(self.expects, f"{_kind(error)}: {error.cause}")
                 except trio.TooSlowError:
-                    last = Unmet("an answer", f"none within {ANSWER_S:.0f} s")
+                    last = Unmet(self.expects, f"no answer within {ANSWER_S:.0f} s")
                 await trio.sleep(AGAIN_S)
-        raise last or Unmet("an answer", f"none within {within:.0f} s")
+        raise last or Unmet(self.expects, f"no answer within {within:.0f} s")
 
     async def show(
         self,
@@ -131,7 +132,9 @@ class Stage:
         self._screen.output(out, cut=words[0] in TABLES)
         self._screen.output(said)
         last = (said or out or ["nothing said"])[-1].strip()
-        require(done.returncode == code, f"exit code {code} of {text}", f"{done.returncode}: {last}")
+        require(
+            done.returncode == code, f"{self.expects}, and exit code {code} of {text}", f"{done.returncode}: {last}"
+        )
         return given
 
     async def at_all(self, servers: Sequence[str], look: Callable[[str], Awaitable[T]]) -> dict[str, T]:
@@ -173,10 +176,14 @@ class Stage:
 
 
 class Step(NamedTuple):
-    """One step: what it is about, and how it is played; `play` returns what was seen. `tries`: server and words."""
+    """One step: what it is about, and how it is played; `play` returns what was seen.
+
+    `expects` is told where it fails without an answer that could be looked at; `tries` are server and words.
+    """
 
     title: str
     about: str
+    expects: str
     play: Callable[[Stage], Awaitable[str]]
     tries: tuple[tuple[str, ...], ...] = ()
 
@@ -202,6 +209,7 @@ async def _play(mesh: Mesh, *, screen: TourScreen) -> int:
     evidence = mesh.directory / EVIDENCE
     evidence.unlink(missing_ok=True)
     begun = trio.current_time()
+    screen.sum_up(f"The tour: {len(STEPS)} steps. Each breaks or mends something, asks, and looks at what is answered.")
     stage = Stage(mesh.directory, mesh.control, screen, await _airports(mesh))
     for number, step in enumerate(STEPS, 1):
         if not await _step(stage, screen, number, step):
@@ -220,12 +228,13 @@ async def _step(stage: Stage, screen: TourScreen, number: int, step: Step) -> bo
     fill = {"icao": london.icao, "name": london.name, "reference": london.reference}
     fill["total"] = counted(sum(stage.counts.values()))
     await screen.begin(number, step.title, step.about.format_map(fill))
+    stage.expects = step.expects.format_map(fill)
     begun = trio.current_time()
     line: dict[str, Any] = {"step": number, "title": step.title}
     try:
         told = await step.play(stage)
     except (Unmet, BangpathError) as error:
-        unmet = error if isinstance(error, Unmet) else Unmet("it to be done", error.cause)
+        unmet = error if isinstance(error, Unmet) else Unmet(stage.expects, f"{_kind(error)}: {error.cause}")
         tries = [stage.of(each[0], *(word.format_map(fill) for word in each[1:])) for each in step.tries]
         rest = {"held": False, "expected": unmet.expected, "got": unmet.got, "try": tries}
     else:
@@ -248,6 +257,11 @@ async def _airports(mesh: Mesh) -> dict[str, list[Airport]]:
         if not found[place.server]:
             raise Refused(f"{place.server} {place.name} has no airports", next_step="say a larger number of --objects")
     return found
+
+
+def _kind(error: BangpathError) -> str:
+    """unreachable, outcome unknown ..."""
+    return error.kind.replace("_", " ")
 
 
 def _chosen(airports: Sequence[Airport]) -> Airport:

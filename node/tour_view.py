@@ -17,8 +17,8 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,6 @@ class TourScreen(Screen):
 
     def show(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """No table: the steps show what matters."""
-
-    @contextmanager
-    def progress(self, total: int, done: int) -> Iterator[Callable[[int], None]]:
-        with super().progress(total, done) as advance:
-            yield advance
 
     # -- a step
 
@@ -112,6 +107,7 @@ class TourScreen(Screen):
             self._text(INDENT + each)
 
     def sum_up(self, text: str) -> None:
+        """About the tour as a whole."""
         if not self._json:
             self._text("")
             self._text(text)
