@@ -21,6 +21,7 @@ Files, in reading order:
     forwarding   packets of others, handed on or LOST
     using        ways in use, and who may be asked
     mending      a session whose way is in doubt: gateway, standby, back to direct, unreachable
+    timers       when each server is looked at again
     showing      what the router answers
     router       (heart) all of it: direct, by a gateway and direct, or nowhere
 

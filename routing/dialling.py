@@ -32,6 +32,7 @@ from identity.names import ServerId
 from routing.addresses import EVEN_SOONER_S, MAX_SERVERS, Known, MayDial, pause_after
 from routing.neighbours import Address, Happened, Neighbour, State, keep_newer
 from routing.ways import Dial, Direct, Drop, NeighbourStatus, Nowhere, Reached, Stuck, Unreachable, status_of
+from transport.events import is_routed
 
 DIAL_S = 10.0  # a handshake is three messages, resent with growing pauses; the transport usually gives up before
 EARLY_S = 0.5  # of a round in vain, until a way by gateways is looked for beside it
@@ -44,7 +45,8 @@ MAX_DIALS = 32  # under way at once, so that a registry full of addresses is no 
 class _Effort:
     """What is done to reach one server."""
 
-    __slots__ = ("answer_due", "at", "ends", "failed_rounds", "keep", "left", "lost_at", "told", "tried_at", "why")
+    __slots__ = ("answer_due", "at", "beside_until", "ends", "failed_rounds", "keep", "left", "lost_at", "told",
+                 "tried_at", "why")  # fmt: skip
 
     def __init__(self) -> None:
         self.keep = False
@@ -56,6 +58,7 @@ class _Effort:
         self.answer_due = False  # somebody asked, and is told how this round ends
         self.told = False  # that it is unreachable, since it was lost
         self.lost_at: float | None = None
+        self.beside_until = -math.inf  # of the dial by gateways, when that was last begun
         self.why = ""
 
 
@@ -138,26 +141,23 @@ class Dialling:
         else:
             self._begin_round(server, now)
 
-    def dial_by_gateway(self, server: ServerId, address: Address, now: float) -> bool:
-        """A way by gateways was found: call there (a routed address). False: it is there already, or has no key."""
+    def dial_by_gateway(self, server: ServerId, address: Address, now: float) -> None:
+        """A way by gateways was found: call there (a routed address), if it is not there already, or called so."""
         neighbour, effort = self._of(server, now)
         known = self._known.get(server)
-        if known is None or neighbour.connected:
-            return False
+        if known is None or neighbour.connected or now < effort.beside_until:
+            return
+        effort.beside_until = now + DIAL_S
+        self._outputs.append(Dial(server, address, known.peer_key))
         if neighbour.state is State.CALLING or server in self._waiting:  # beside that: the first that answers is taken
-            self._outputs.append(Dial(server, address, known.peer_key))
-            return True
+            return
         neighbour.become(Happened.LEARNED, now, "reached by gateways only")
         neighbour.become(Happened.DIALLED, now)
         neighbour.address = address
         effort.left.clear()
-        effort.at = math.inf
-        effort.tried_at = now
-        effort.ends = now + DIAL_S
+        effort.at, effort.tried_at, effort.ends = math.inf, now, now + DIAL_S
         self._calling[server] = None
         self._set_timer(server, effort.ends)
-        self._outputs.append(Dial(server, address, known.peer_key))
-        return True
 
     def missed(self) -> list[ServerId]:
         """Neighbours that are not there."""
@@ -178,8 +178,7 @@ class Dialling:
         """It is no neighbour any more. A connection that stands is not closed."""
         effort = self._efforts.get(server)
         if effort is not None:
-            effort.keep = False
-            effort.at = math.inf
+            effort.keep, effort.at = False, math.inf
 
     # -- what happened
 
@@ -213,7 +212,7 @@ class Dialling:
         if initiator and server in self._known:
             self._known[server].worked(address)
         effort.left.clear()
-        effort.at = math.inf
+        effort.at, effort.beside_until = math.inf, -math.inf
         effort.answer_due = effort.told = False
         effort.lost_at = None
         self._outputs.append(Reached(server, connection))
@@ -226,6 +225,8 @@ class Dialling:
         if known is not None:
             known.failed(address)
         neighbour, effort = self._of(server, now)
+        if is_routed(address):
+            effort.beside_until = -math.inf
         if neighbour.state is State.CALLING and neighbour.address == address:
             self._end_dial(server, effort)
             effort.why = f"{address[0]}:{address[1]}: {reason}"

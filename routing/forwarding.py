@@ -75,6 +75,11 @@ class Forwarding:
         """When the newest of them came."""
         return self._back.get(source, ((), -math.inf))[1]
 
+    def forget_back(self, path: Path) -> None:
+        """This path was lost; if it is a way back, it is none any more."""
+        if self.back(path[-1], -math.inf) == path[::-1]:
+            del self._back[path[-1]]
+
     def _arrive(self, message: Forward, now: float) -> None:
         source = message.path[0]
         if source not in self._back and len(self._back) >= MAX_BACK:

@@ -28,7 +28,7 @@ import msgspec
 from identity.names import ServerId
 from routing.neighbours import Address
 from routing.probes import Path
-from routing.probing import Failed, Found, Probing
+from routing.probing import Failed, Probing
 from routing.table import Route, Way, replaces
 from routing.ways import UseDirect
 
@@ -41,6 +41,7 @@ FIRST_REFRESH_S = 1.0  # of what nobody confirmed
 UNREACHABLE_S = 2.0  # without a word in spite of a search: a partner that only stalls is back within it
 HEARD_S = 8.0  # the same for one that is heard all the while: it is starved, or only our direction is dead
 AGAIN_S = 0.25  # between searches for a server in doubt
+HOPELESS_S = 3.0  # of doubt in spite of ways that were found
 
 
 class Mending:
@@ -92,7 +93,11 @@ class Mending:
         if way.doubted_at is None:
             way.doubted_at = since
             self._using.note("doubted", server, silent_ms=round(1000 * (now - since)))
+        if now - way.doubted_at >= HOPELESS_S:  # whatever is found does not work
+            self._judge(server, way, "no answer by any way that was found", now)
+            return
         if way.route is not None and not way.route.provisional:
+            self._using.table.fail(server, way.route.gateway, now)
             self._switch(server, way, "no answer that way", now)
             return
         if way.route is None and tries > 1:
@@ -105,6 +110,9 @@ class Mending:
         way.doubted_at = None
         if way.route is None:
             self._probing.cancel(server)
+        elif way.route.blame_s:
+            self._using.table.trust(server, way.route.gateway)
+            way.route = msgspec.structs.replace(way.route, blame_s=0.0)
 
     def handle_direct_again(self, server: ServerId, way: Way, now: float) -> None:
         """The peer hears us directly, by its own word, twice."""
@@ -131,10 +139,9 @@ class Mending:
 
     # -- what searches find
 
-    def handle_found(self, found: Found, way: Way, now: float) -> None:
+    def handle_found(self, route: Route, way: Way, now: float) -> None:
         """A way to a server with a session."""
-        server = found.target
-        route = Route(found.path, found.rtt_s, now)
+        server = route.target
         if way.route is None:
             if way.doubted_at is not None:
                 self._use(server, way, route, "way found", now)
@@ -180,7 +187,7 @@ class Mending:
         """A way to a server in doubt is needed."""
         if not self._gateways or not self._using.others(server):
             self._judge(server, self._using.ways[server], "no answer, and nobody else to ask", now)
-        elif not self._probing.begin(server, now):
+        elif not self._probing.begin(server, now, until=(self._using.ways[server].doubted_at or now) + UNREACHABLE_S):
             self._set_timer(server, min(self._probing.may_begin_at(server), now + AGAIN_S))
 
     def _guess(self, server: ServerId, way: Way, tries: int, now: float) -> None:

@@ -33,6 +33,7 @@ WIDTH = 3  # asked at once
 FIRST_WAIT_S = 0.02  # for the first three, at least; what a busy process needs to answer
 PATIENCE = 2.0  # round trips of the slowest asked, until the next three
 SEARCH_S = 2.0  # a whole search; a way that takes longer to confirm is found by the next one
+LEAST_S = 0.5  # of a search whose outcome is wanted sooner
 ANSWER_S = 1.5  # what an asked server has
 HOPS = (1, 2, 4, MAX_HOPS)  # by round; where there is nobody else to ask, at once as far as it goes
 FIRST_PAUSE_S = 0.25
@@ -125,14 +126,19 @@ class Probing:
         """When it may be searched again, after failures."""
         return self._failures.get(target, (0, -math.inf))[1]
 
-    def begin(self, target: ServerId, now: float, *, quiet: bool = False, again: bool = False) -> bool:
+    def begin(
+        self, target: ServerId, now: float, *, quiet: bool = False, again: bool = False, until: float = math.inf
+    ) -> bool:
         """Search a way to it. False: not now, after failures, or because too many searches run. `again`: there is a
-        reason not to wait as long as after failures."""
+        reason not to wait as long as after failures; `until`: when its outcome is wanted."""
         search = self._searches.get(target)
         if search is not None:
             if search.quiet and not quiet:
                 self._forget(search)
             else:
+                if search.found and not quiet:  # what was found does not work: the others are asked
+                    search.found = 0
+                    search.next_at = now
                 return True
         wait_until = self.may_begin_at(target)
         if again:
@@ -140,6 +146,7 @@ class Probing:
         if now < wait_until or len(self._searches) >= MAX_SEARCHES:
             return False
         search = self._searches[target] = _Search(target, self._new_number(), now, quiet=quiet)
+        search.ends = min(search.ends, max(until, now + LEAST_S))
         self._ask_more(search, now)
         return True
 
@@ -194,6 +201,7 @@ class Probing:
                 search.round = len(HOPS) - 1
             hops = HOPS[min(search.round, len(HOPS) - 1)]
             fresh = [each for each in candidates if search.asked.get(each, 0) < hops]
+            fresh.sort(key=lambda each: search.asked.get(each, 0))  # who has not been asked at all comes first
             for server in fresh[: WIDTH - asked]:
                 search.asked[server] = hops
                 number = self._new_number()

@@ -20,7 +20,6 @@ node to carry out. Left to others: seeing that a way does not work (`transport.w
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Sequence
 from itertools import chain, count
@@ -34,14 +33,16 @@ from routing.forwarding import Forwarding
 from routing.inquiring import Inquiring
 from routing.mending import Mending
 from routing.neighbours import Address
-from routing.probes import Confirm, Forward, Lost, NoWay, Probe
+from routing.probes import Confirm, Forward, Lost, NoWay, Path, Probe
 from routing.probing import Failed, Found, Probing
 from routing.showing import Showing
 from routing.table import Route, Way
+from routing.timers import Timers
 from routing.using import Using
 from routing.ways import Drop, HandOn, Reached, Stuck, Unreachable
 from transport.events import is_routed, routed_address
 
+FIRST_ANSWER_S = 1.0  # of a server that is called by gateways, until another way is tried
 MAX_NUDGED = 32  # servers searched anew when another one comes
 
 
@@ -64,11 +65,11 @@ class Router:
         self._now = 0.0  # of the last word said
         dialling = self.dialling = Dialling(own, may_dial=may_dial, random=random)
         self._held: dict[ServerId, Unreachable] = {}  # not told before the search for a way has ended
-        self._timers: list[tuple[float, ServerId]] = []
+        self._timers = Timers()
         self._outputs: list[Any] = []
         self._may_forward = may_forward
         using = self._using = Using(random=random, put=self._outputs.append)
-        new_number = count(1).__next__
+        new_number = count(random.getrandbits(48)).__next__  # others remember those of our run before
         self._probing = Probing(
             own, candidates=using.candidates, rtt_of=using.rtt_of, new_number=new_number, random=random
         )
@@ -78,12 +79,11 @@ class Router:
         self._forwarding = Forwarding(
             own, reached=using.is_reached, doubted=lambda server: not using.is_direct(server),
             may_forward=lambda source, target: gateways and may_forward(source, target),
-            handle_lost=lambda path, reason: self._mending.handle_lost(path, reason, self._now),
-            put=self._outputs.append,
+            handle_lost=self._handle_lost, put=self._outputs.append,
         )  # fmt: skip
         self._mending = Mending(
             own, using=using, probing=self._probing, forwarding=lambda: self._forwarding, put=self._outputs.append,
-            set_timer=self._set_timer, drop=self._drop, dialable=dialling.dialable, gateways=gateways,
+            set_timer=self._timers.set, drop=self._drop, dialable=dialling.dialable, gateways=gateways,
         )  # fmt: skip
         showing = Showing(own, using=using, dialling=self.dialling, forwarding=self._forwarding)
         self.route, self.routes = showing.route, showing.routes
@@ -95,17 +95,17 @@ class Router:
     # -- the machine
 
     def deadline(self) -> float:
-        own = self._timers[0][0] if self._timers else math.inf
-        return min(own, self.dialling.deadline(), self._probing.deadline(), self._inquiring.deadline())
+        return min(
+            self._timers.deadline(), self.dialling.deadline(), self._probing.deadline(), self._inquiring.deadline()
+        )
 
     def handle_deadline(self, now: float) -> None:
         self._tick(now)
         self.dialling.handle_deadline(now)
         self._probing.handle_deadline(now)
         self._inquiring.handle_deadline(now)
-        while self._timers and self._timers[0][0] <= now:
-            _, server = heapq.heappop(self._timers)
-            self._mending.look(server, now)
+        for server in self._timers.take_due(now):
+            self._look(server, now)
         self._settle()
 
     def take_outputs(self) -> Sequence[Any]:
@@ -149,6 +149,8 @@ class Router:
     def handle_dial_failed(self, server: ServerId, address: Address, reason: str, now: float) -> None:
         """No answer at that address, or not the right one."""
         self._tick(now)
+        if is_routed(address):
+            self._look(server, now)
         self.dialling.handle_dial_failed(server, address, reason, now)
 
     def handle_closed(self, connection: int, reason: str, now: float) -> None:
@@ -245,6 +247,14 @@ class Router:
         self._tick(now)
         return self._forwarding.handle_message_untrusted(peer, message, now)
 
+    def _handle_lost(self, path: Path, reason: str) -> None:
+        """A packet of ours did not get through."""
+        server, now = path[-1], self._now
+        self._mending.handle_lost(path, reason, now)
+        self._forwarding.forget_back(path)
+        if server not in self._using.ways and self._using.best(server, now) is None:
+            self.nudge(server, now)  # a handshake goes on by the next way that is found
+
     # -- searching, and helping others to
 
     def handle_probe_untrusted(self, peer: ServerId, token: int, probe: Probe, now: float) -> str | None:
@@ -272,17 +282,31 @@ class Router:
         server, now = outcome.target, self._now
         way = self._using.ways.get(server)
         if isinstance(outcome, Found):
-            self._using.table.confirm(Route(outcome.path, outcome.rtt_s, now))
-            if way is None:
-                self.dialling.dial_by_gateway(server, routed_address(str(server)), now)
+            route = self._using.table.confirm(Route(outcome.path, outcome.rtt_s, now))
+            if way is not None:
+                self._mending.handle_found(route, way, now)
             else:
-                self._mending.handle_found(outcome, way, now)
+                self.dialling.dial_by_gateway(server, routed_address(str(server)), now)
+                self._timers.set(server, now + max(FIRST_ANSWER_S, 8 * route.rtt_s))
             return
         held = self._held.pop(server, None)
         if held is not None:
             self._outputs.append(held)
         if way is not None:
             self._mending.handle_failed(outcome, way, now)
+
+    def _look(self, server: ServerId, now: float) -> None:
+        """A timer of this server went off; what it was set for may be past."""
+        if server in self._using.ways:
+            self._mending.look(server, now)
+            return
+        route = self._using.best(server, now)
+        if route is not None:  # the handshake has no answer that way: it goes on by another
+            self._using.table.fail(server, route.gateway, now)
+            if self._using.best(server, now) is None:
+                self.nudge(server, now)
+            else:
+                self._timers.set(server, now + FIRST_ANSWER_S)
 
     # -- small things
 
@@ -294,6 +318,3 @@ class Router:
 
     def _tick(self, now: float) -> None:
         self._now = max(self._now, now)
-
-    def _set_timer(self, server: ServerId, at: float) -> None:
-        heapq.heappush(self._timers, (at, server))

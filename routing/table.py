@@ -9,7 +9,8 @@
 
 An entry stands here only for a server that is not used directly, or was not a moment ago. Each was confirmed by an
 answer of its target; one that nobody confirmed for EXPIRY_S is forgotten, as are those of a gateway that is lost.
-Which gateways bridged to a target before is remembered longer: they are asked first.
+Which gateways bridged to a target before is remembered longer: they are asked first. One that confirmed and then had
+no answer is used again only where nobody else confirms, for DISTRUST_S: who lies does not win by being quick.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MAX_ROUTES = 3  # to one target
 MAX_TARGETS = 65_536
 MAX_BRIDGES = 4
 EXPIRY_S = 20.0  # three refreshes were missed
+DISTRUST_S = 30.0  # a gateway that confirmed a way and then had no answer by it comes after every other one
+MAX_FAILED = 4096  # remembered
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -37,6 +40,7 @@ class Route(msgspec.Struct, frozen=True):
     rtt_s: float
     confirmed_at: float
     provisional: bool = False  # the way back of a packet that came: nobody verified it
+    blame_s: float = 0.0  # its gateway said yes before, and there was no answer that way
 
     @property
     def gateway(self) -> ServerId:
@@ -53,7 +57,7 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def metric(self) -> float:
-        return self.rtt_s + HOP_S * (self.hops - 1) + (1.0 if self.provisional else 0.0)
+        return self.rtt_s + HOP_S * (self.hops - 1) + self.blame_s + (1.0 if self.provisional else 0.0)
 
 
 class Table:
@@ -62,16 +66,31 @@ class Table:
     def __init__(self) -> None:
         self._routes: dict[ServerId, list[Route]] = {}
         self._bridges: dict[ServerId, list[ServerId]] = {}
+        self._failed: dict[tuple[ServerId, ServerId], float] = {}
 
-    def confirm(self, route: Route) -> None:
-        """A way was found, or found again. Of one gateway the newest word counts."""
-        target = route.target
+    def confirm(self, route: Route) -> Route:
+        """A way was found, or found again. Of one gateway the newest word counts. Given back marked if it failed."""
+        target, now = route.target, route.confirmed_at
+        age_s = now - self._failed.get((target, route.gateway), -math.inf)
+        if age_s < DISTRUST_S:  # who failed longest ago comes first: it may not have been the gateway that failed
+            route = msgspec.structs.replace(route, blame_s=2.0 - age_s / DISTRUST_S)
         if target not in self._routes and len(self._routes) >= MAX_TARGETS:
-            return
-        routes = [each for each in self._routes.get(target, ()) if each.gateway != route.gateway]
+            return route
+        routes = [each for each in self._fresh(target, now) if each.gateway != route.gateway]
         self._routes[target] = sorted([*routes, route], key=lambda each: each.metric)[:MAX_ROUTES]
-        if not route.provisional:
+        if not route.provisional and not route.blame_s:
             self._remember_bridge(target, route.gateway)
+        return route
+
+    def fail(self, target: ServerId, gateway: ServerId, now: float) -> None:
+        """It was confirmed, and the target did not answer that way."""
+        self.drop(target, gateway)
+        self._failed.pop((target, gateway), None)
+        if len(self._failed) >= MAX_FAILED:
+            del self._failed[next(iter(self._failed))]
+        self._failed[target, gateway] = now
+        if gateway in self._bridges.get(target, ()):
+            self._bridges[target].remove(gateway)
 
     def best(self, target: ServerId, usable: Callable[[ServerId], bool], now: float) -> Route | None:
         """The best whose gateway is usable now."""
@@ -100,6 +119,10 @@ class Table:
     def forget(self, target: ServerId) -> None:
         """It is used directly again; who bridged is remembered."""
         self._routes.pop(target, None)
+
+    def trust(self, target: ServerId, gateway: ServerId) -> None:
+        """The target did answer that way."""
+        self._failed.pop((target, gateway), None)
 
     def bridges(self, target: ServerId) -> list[ServerId]:
         """Who confirmed ways to it before, the last one first."""

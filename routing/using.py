@@ -81,7 +81,8 @@ class Using:
         way.route = route
         if before is None:
             way.since = now
-        way.doubted_at = None
+        if not route.blame_s:  # else the doubt goes on: it is not forgotten over one lie after another
+            way.doubted_at = None
         if before is None or before.gateway != route.gateway:
             self._put(UseGateway(way.connection, server, route.rtt_s))
         if event:

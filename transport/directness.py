@@ -43,6 +43,7 @@ class Directness:
         self.doubts = 0  # tellings of the doubt that lasts
         self._ack_delay_s = ack_delay_s
         self._base = now  # no doubt reaches back further: the newest news or telling, or the start of a route
+        self._untried = not direct  # nothing was acknowledged since the way changed
         self._fresh_s = 0.0  # what a way that was just taken is given beside the usual
         self._lag_s = 0.0  # how late our own timers were lately
         self._patience = 1.0
@@ -78,7 +79,7 @@ class Directness:
         self._base = now
 
     def handle_news(self, now: float) -> bool:
-        """Something of ours was acknowledged. Whether that ends a doubt."""
+        """Something of ours was acknowledged. Whether that ends a doubt, or is the first since the way changed."""
         self._base = now
         self._fresh_s = 0.0
         ended = self.doubts > 0
@@ -88,6 +89,7 @@ class Directness:
         elif self._patience > 1.0 and now - self._patience_at > PATIENCE_S:
             self._patience = max(1.0, self._patience / 2)
             self._patience_at = now
+        ended, self._untried = ended or self._untried, False
         self.doubts = 0
         return ended
 
@@ -102,6 +104,7 @@ class Directness:
             self._seen_once = False
         self._base = self._since = now
         self._fresh_s = FRESH_S
+        self._untried = True
         self.doubts = 0
         self._copy_due = True
 
@@ -111,6 +114,7 @@ class Directness:
             self._patience = min(self._patience * 2, PATIENCE_MOST)
             self._patience_at = now
         self.routed = False
+        self._untried = True
         self._base = now
         self.doubts = 0
 

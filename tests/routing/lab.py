@@ -11,6 +11,7 @@ liar by a function in `liars` that may change, drop or add what it says.
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -75,6 +76,13 @@ class End:
         self.came: set[int] = set()  # messages
         self.heard_at: float | None = None
         self.heard_number = 0
+        self.armed = math.inf
+
+
+def again_at(entry: list[Any]) -> float:
+    """When a message that was not acknowledged is sent again."""
+    at: float = entry[2] + min(AGAIN_S * 2 ** min(entry[3] - 1, 6), AGAIN_MOST_S)
+    return at
 
 
 class Server:
@@ -97,7 +105,7 @@ class Server:
         self.unreachable: list[tuple[float, Unreachable]] = []
         self.noted: list[tuple[float, Noted]] = []
         self.pongs: dict[int, float] = {}
-        self.armed = float("inf")
+        self.armed = math.inf
 
 
 class Lab:
@@ -234,29 +242,34 @@ class Lab:
         end.carried[packet] = number
 
     def _arm_end(self, a: ServerId, end: End) -> None:
-        if end.open:
-            oldest = min(entry[1] for entry in end.open.values())
-            due = end.directness.doubt_at(oldest, end.trip, end.trip / 2)
-            again = min(
-                entry[2] + min(AGAIN_S * 2 ** min(entry[3] - 1, 6), AGAIN_MOST_S) for entry in end.open.values()
-            )
-            self.at(max(min(due, again), self.now + 1e-4), lambda: self._look(a, end))
-
-    def _look(self, a: ServerId, end: End) -> None:
-        server = self.servers[a]
-        if a in self.dead or end.connection not in server.ends or not end.open:
+        if not end.open:
             return
         oldest = min(entry[1] for entry in end.open.values())
-        if end.directness.doubt_at(oldest, end.trip, end.trip / 2) <= self.now:
+        due = min(self._doubt_at(end, oldest), min(again_at(entry) for entry in end.open.values()))
+        due = max(due, self.now + 1e-4)
+        if due < end.armed or end.armed <= self.now:
+            end.armed = due
+            self.at(due, lambda: self._look(a, end, due))
+
+    def _doubt_at(self, end: End, oldest: float) -> float:
+        return end.directness.doubt_at(oldest, end.trip, end.trip / 2)
+
+    def _look(self, a: ServerId, end: End, armed: float) -> None:
+        server = self.servers[a]
+        if a in self.dead or end.connection not in server.ends or not end.open or end.armed != armed:
+            return
+        oldest = min(entry[1] for entry in end.open.values())
+        if self._doubt_at(end, oldest) <= self.now:
             end.directness.doubt(self.now)
             server.router.handle_doubted(end.connection, oldest, end.directness.doubts, self.now)
             self._settle(a)
         if end.connection not in server.ends:
             return
         for number, entry in list(end.open.items()):
-            if number in end.open and entry[2] + min(AGAIN_S * 2 ** min(entry[3] - 1, 6), AGAIN_MOST_S) <= self.now:
+            if number in end.open and again_at(entry) <= self.now:
                 self._transmit(a, end, number)
         self._settle(a)
+        end.armed = math.inf
         self._arm_end(a, end)
 
     # -- arriving
@@ -415,14 +428,14 @@ class Lab:
         due = server.router.deadline()
         if due < server.armed or server.armed <= self.now:
             server.armed = due
-            if due < float("inf"):
+            if due < math.inf:
                 self.at(max(due, self.now), lambda: self._wake(me))
 
     def _wake(self, me: ServerId) -> None:
         if me in self.dead:
             return
         server = self.servers[me]
-        server.armed = float("inf")
+        server.armed = math.inf
         if server.router.deadline() <= self.now:
             server.router.handle_deadline(self.now)
         self._settle(me)
