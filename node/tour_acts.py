@@ -78,7 +78,7 @@ async def kill_europe(stage: Stage) -> str:
     async def at_one(server: str) -> None:
         lost(await stage.client(server).peers(), at=server, server=EUROPE)
 
-    await stage.until(look, within=NOTICE_S)
+    await stage.show(ASIA, "peers", when=look, within=NOTICE_S)
     return "each of the five noticed it by itself; nobody told them"
 
 

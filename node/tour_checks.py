@@ -17,6 +17,7 @@ import msgspec
 from node.cli.output import counted
 
 ANSWERED = ("owned", "owner", "mirrored")  # how an owner's rows may be told, and be all of them
+LOST = ("silent", "calling")  # states of a peer without any session
 SENT, COMMITTED = ("waiting", "sent"), "committed"
 
 Counts = Mapping[str, int]  # airports by owner
@@ -112,9 +113,8 @@ def ways(peers: Sequence[Mapping[str, Any]], *, at: str, server: str, out: str, 
 def lost(peers: Sequence[Mapping[str, Any]], *, at: str, server: str) -> None:
     """Whether `at` has noticed that nobody reaches a server."""
     entry = next((each for each in peers if each["server"] == server), {})
-    state, way = entry.get("state"), entry.get("way", "none")
-    noticed = state != "direct" and way == "none"
-    require(noticed, f"{at} to have lost {server}", f"{at} says {server} is {state}, way {way}")
+    state = entry.get("state")
+    require(state in LOST, f"{at} to have lost {server}", f"{at} says {server} is {state}, way {entry.get('way')}")
 
 
 def waiting(entries: Sequence[Mapping[str, Any]], before: Iterable[int], *, server: str) -> int:

@@ -99,10 +99,9 @@ def test_ways_of_both_directions() -> None:
         checks.ways(peers, at="1.1", server="1.2", out="direct", back="direct")
     with pytest.raises(Unmet):
         checks.ways(peers, at="1.1", server="1.3", out="direct", back="direct")
-    with pytest.raises(Unmet):
-        checks.lost(peers, at="1.1", server="1.2")
-    with pytest.raises(Unmet):
-        checks.lost([{"server": "1.2", "state": "direct"}], at="1.1", server="1.2")
+    for state in ("direct", "gateway", "none"):  # none: in doubt, and a way is looked for
+        with pytest.raises(Unmet):
+            checks.lost([{"server": "1.2", "state": state, "way": "none"}], at="1.1", server="1.2")
     checks.lost([{"server": "1.2", "state": "silent", "way": "none"}], at="1.1", server="1.2")
 
 
