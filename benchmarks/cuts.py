@@ -212,16 +212,26 @@ def _ms(seconds: float) -> str:
     return f"{1000 * seconds:.1f} ms"
 
 
+def _first_ms(one: One, what: str) -> str:
+    """When S first said so of D after the cut."""
+    ends = SERVERS["S"], SERVERS["D"]
+    for event in one.events:
+        if event["at"] >= one.cut.before and event["event"] == what and (event["server"], event.get("peer")) == ends:
+            return f"{1000 * (event['at'] - one.cut.before):.0f}"
+    return "-"
+
+
 def report(ones: Sequence[One], *, worst: bool = False) -> str:
     """One line for each cut, then the whole."""
     lines = []
     for number, one in enumerate(ones, start=1):
         answered = distribution([each.delay for each in one.requests if each.delay is not None])
         gateways = sorted({str(way[3]) for way in one.ways if way[3]})
+        steps = ", ".join(f"{what} {_first_ms(one, what)}" for what in ("doubted", "way found"))
         back = "never" if one.back_s is None else _ms(one.back_s)
         lines.append(
             f"{one.kind:9} {number:3}  {len(one.requests):5} requests, {len(one.lost)} lost, {answered}"
-            f"  by {', '.join(gateways) or '-'}  back after {back}"
+            f"  S {steps}, by {', '.join(gateways) or '-'}, back after {back}"
         )
     if worst and ones:
         one = max(ones, key=lambda each: math.inf if each.worst.delay is None else each.worst.delay)
