@@ -238,7 +238,7 @@ class Connection:
 
     def take_direct(self, now: float) -> None:
         """Everything goes directly from now on."""
-        if self.ways.take_direct(now):
+        if self.ways.take_direct(self._paths, now):
             self._start_anew(now)
 
     def _start_anew(self, now: float) -> None:

@@ -103,12 +103,14 @@ class Departures:
     ) -> Batch | None:
         """The batch that goes to a port, if any; what goes by gateways is told."""
         ways = connection.ways
-        if to != connection.address or not ways.routed or ways.detour is None:
+        routed = to == connection.address and ways.routed and ways.detour is not None
+        detour = ways.detour if routed else to
+        if detour is None or not is_routed(detour):
             return Batch(packets, size, to)
         length = len(packets)
         for at in range(0, length, size):
-            self._tell(Detour(ways.detour, bytes(packets[at : at + size])))
-        if ways.direct is None or not self._copies:
+            self._tell(Detour(detour, bytes(packets[at : at + size])))
+        if not routed or ways.direct is None or not self._copies:
             return None
         everything, last = ways.copies(now)
         if everything:

@@ -27,6 +27,7 @@ from transport.mtu import BASE_PACKET_BYTES, DETOUR_BYTES, PacketSize, packet_by
 from transport.settings import Settings
 
 if TYPE_CHECKING:
+    from transport.paths import Paths
     from transport.receipts import Receipts
     from transport.sealing import Opener, Sealer
 
@@ -52,6 +53,7 @@ class Ways:
         routed = is_routed(address)
         self.detour: Address | None = address if routed else None  # where packets go while `routed`
         self.direct: Address | None = None if routed else address  # where the peer may be heard directly
+        self._trying = routed  # that it is heard there is not known yet, so another one may be tried
         self.directness = Directness(direct=not routed, ack_delay_s=MAX_ACK_DELAY_S, now=now)
         self._number = number
         self._settings = settings
@@ -80,10 +82,13 @@ class Ways:
         self._flights.start_over()
         self._filler.ping_due = True
 
-    def take_direct(self, now: float) -> bool:
+    def take_direct(self, paths: Paths, now: float) -> bool:
         """Everything goes directly from now on. Says whether anything changed."""
         if self.direct is None or not self.routed:
             return False
+        if is_routed(paths.address):  # begun by gateways; the peer hears us there, though we do not hear it from there
+            paths.address = self.direct
+        self._trying = False
         self.directness.take_direct(now)
         self._resize_for_way()
         self._filler.ping_due = True
@@ -91,12 +96,13 @@ class Ways:
 
     def try_directly(self, address: Address) -> None:
         """Copies may go to this address, until one is known at which the peer is heard."""
-        if self.direct is None or is_routed(self.direct):
+        if self._trying:
             self.direct = address
 
     def handle_moved(self, address: Address) -> None:
         """The peer has proven that it is at this address."""
         self.direct = address
+        self._trying = False
         self._resize_for_way()
 
     def copies(self, now: float) -> tuple[bool, bool]:
