@@ -104,7 +104,8 @@ class TourScreen(Screen):
         lines.append(f"  try: {line['try'][0]}")
         lines += [f"       {each}" for each in line["try"][1:]]
         for each in lines:
-            self._text(INDENT + each)
+            for part in textwrap.wrap(INDENT + each, self._width - 1, subsequent_indent=INDENT + "    "):
+                self._text(part)
 
     def sum_up(self, text: str) -> None:
         """About the tour as a whole."""
