@@ -41,6 +41,7 @@ from transport.events import is_routed, routed_address
 
 KEY = b"k" * 32
 ACK_DELAY_S = 0.010
+ACK_WAIT_S = 0.003
 AGAIN_S = 0.06  # a packet that was not acknowledged is sent again, later each time
 AGAIN_MOST_S = 0.5
 CALL_S = 0.25
@@ -74,6 +75,7 @@ class End:
         self.carried: dict[int, int] = {}  # packet number: message
         self.sent_at: dict[int, float] = {}
         self.came: set[int] = set()  # messages
+        self.unacked: list[int] = []  # packet numbers
         self.heard_at: float | None = None
         self.heard_number = 0
         self.armed = math.inf
@@ -299,21 +301,31 @@ class Lab:
             number, what = body
             fresh = number not in end.came
             end.came.add(number)
-            age = None if end.heard_at is None else self.now - end.heard_at
+            end.unacked.append(packet.number)
+            if len(end.unacked) == 1:  # one ACK for all that comes within its delay, as the transport does
+                self.at(self.now + ACK_WAIT_S, lambda: self._acknowledge(me, end))
             self._settle(me)
-            self._send(me, end, "ack", (packet.number, age, end.heard_number))
             if fresh:
                 self._take(server, end, *what)
         self._settle(me)
 
-    def _acked(self, server: Server, end: End, body: tuple[int, float | None, int]) -> None:
-        number, age, heard = body
-        message = end.carried.pop(number, None)
-        if message is not None and end.open.pop(message, None) is not None:
-            end.trip = 0.875 * end.trip + 0.125 * min(self.now - end.sent_at[number], 0.2)
-            server.router.handle_srtt(end.peer, end.trip)
-            if end.directness.handle_news(self.now):
-                server.router.handle_trusted(end.connection, self.now)
+    def _acknowledge(self, me: ServerId, end: End) -> None:
+        numbers, end.unacked = end.unacked, []
+        if me in self.dead or end.connection not in self.servers[me].ends:
+            return
+        age = None if end.heard_at is None else self.now - end.heard_at
+        self._send(me, end, "ack", (numbers, age, end.heard_number))
+        self._settle(me)
+
+    def _acked(self, server: Server, end: End, body: tuple[list[int], float | None, int]) -> None:
+        numbers, age, heard = body
+        for number in numbers:
+            message = end.carried.pop(number, None)
+            if message is not None and end.open.pop(message, None) is not None:
+                end.trip = 0.875 * end.trip + 0.125 * min(self.now - end.sent_at[number], 0.2)
+                server.router.handle_srtt(end.peer, end.trip)
+                if end.directness.handle_news(self.now):
+                    server.router.handle_trusted(end.connection, self.now)
         ask, works = end.directness.handle_told(age, heard, end.next, self.now)
         if ask:
             self._queue(server.name, end, ("nothing", None))
