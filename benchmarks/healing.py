@@ -129,6 +129,9 @@ KINDS: dict[str, tuple[Callable[[int], Any], Callable[[World, random.Random], It
 }
 
 
+QUICK = ("random", "ring")  # half a minute each; the bridge took more than ten when it was measured last
+
+
 def run(kind: str, seed: int, outcome: Outcome) -> None:
     """One world, cut once."""
     topology, cuts = KINDS[kind]
@@ -193,8 +196,8 @@ async def _ask(world: World, a: SimulatedServer, b: str, round_trip_s: float, ou
     outcome.never.append(f"{where}: {a.name} -> {b}")
 
 
-def measure(*, seeds: int = 3, kinds: tuple[str, ...] = tuple(KINDS)) -> dict[str, Any]:
-    """The rows `pairs_healed` and `circling_packets`."""
+def measure(*, seeds: int = 3, kinds: tuple[str, ...] = QUICK) -> dict[str, Any]:
+    """The rows `pairs_healed` and `circling_packets`. The bridge is not among the quick ones: say it by name."""
     outcomes = {}
     for kind in kinds:
         outcome = outcomes[kind] = Outcome()
@@ -217,10 +220,10 @@ def measure(*, seeds: int = 3, kinds: tuple[str, ...] = tuple(KINDS)) -> dict[st
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.healing")
-    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="all of them when none is named")
+    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="the quick ones when none is named")
     parser.add_argument("--seeds", type=int, default=3)
     chosen = parser.parse_args()
-    rows = measure(seeds=chosen.seeds, kinds=tuple(chosen.kinds) or tuple(KINDS))
+    rows = measure(seeds=chosen.seeds, kinds=tuple(chosen.kinds) or QUICK)
     for kind, figures in rows["pairs_healed"]["kinds"].items():
         print(f"{kind:8} {json.dumps(figures)}", flush=True)
     return 0
