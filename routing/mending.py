@@ -188,7 +188,7 @@ class Mending:
         if not self._gateways or not self._using.others(server):
             self._judge(server, self._using.ways[server], "no answer, and nobody else to ask", now)
         elif not self._probing.begin(server, now, until=(self._using.ways[server].doubted_at or now) + UNREACHABLE_S):
-            self._set_timer(server, min(self._probing.may_begin_at(server), now + AGAIN_S))
+            self._judge(server, self._using.ways[server], "no answer, and nobody who was asked knew a way to it", now)
 
     def _guess(self, server: ServerId, way: Way, tries: int, now: float) -> None:
         """The stalled packets go with the probe (DESIGN G2)."""

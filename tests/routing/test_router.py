@@ -1,0 +1,215 @@
+"""The parts together: a session in doubt, a gateway, back to direct; LOST; a server that only gateways reach."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from identity.machine import Machine
+from identity.names import ServerId
+from routing.probes import Confirm, Forward, Lost, NoWay, Probe
+from routing.router import Router
+from routing.ways import (
+    AnswerProbe,
+    Ask,
+    Detoured,
+    Dial,
+    Direct,
+    Drop,
+    Gateway,
+    HandOn,
+    Nowhere,
+    TryDirectly,
+    Unreachable,
+    UseDirect,
+    UseGateway,
+)
+from transport.events import routed_address
+
+ME, T, G, H = (ServerId.parse(name) for name in ("1.1", "1.2", "1.5", "1"))
+KEY = b"k" * 32
+AT = ("10.0.0.2", 7000)
+
+
+def made(*reached: ServerId, **more: Any) -> Router:
+    router = Router(ME, may_dial=lambda server, address: True, random=Random(1), **more)
+    for number, server in enumerate(reached, 1):
+        router.know(server, KEY, [AT], 0.0)
+        router.handle_connected(number, server, True, AT, 0.0)
+    router.take_outputs()
+    return router
+
+
+def of(kind: type, outputs: Any) -> list[Any]:
+    return [each for each in outputs if isinstance(each, kind)]
+
+
+def confirm(router: Router, now: float) -> Any:
+    """The first that is asked says yes."""
+    ask = of(Ask, router.take_outputs())[0]
+    router.handle_answer_untrusted(ask.number, Confirm((ask.server, T), 5000), now)
+    return ask.server
+
+
+def routed(now: float = 1.06) -> tuple[Router, ServerId]:
+    router = made(T, G, H)
+    router.handle_doubted(1, 1.0, 1, 1.04)
+    gateway = confirm(router, now)
+    return router, gateway
+
+
+def test_a_doubt_a_gateway_and_back() -> None:
+    router = made(T, G, H)
+    assert isinstance(router, Machine)
+    assert router.route(T, 1.0) == Direct(1)
+    router.handle_doubted(1, 1.0, 1, 1.04)
+    gateway = confirm(router, 1.06)
+    outputs = router.take_outputs()
+    way = router.route(T, 1.06)
+    assert isinstance(way, Gateway)
+    assert way.path == (ME, gateway, T)
+    assert router.path_to(T, 1.06) == (ME, gateway, T)
+    assert {each.event for each in outputs if hasattr(each, "event")} == {"way found"}
+    router.detour(T, b"sealed", 1.07)
+    assert router.take_outputs() == [HandOn(gateway, Forward((ME, gateway, T), 1, b"sealed"))]
+    router.handle_direct_again(1, 2.0)
+    assert of(UseDirect, router.take_outputs()) == [UseDirect(1)]
+    assert router.route(T, 2.0) == Direct(1)
+
+
+def test_lost_of_the_way_in_use_moves_to_the_standby_at_once() -> None:
+    router = made(T, G, H)
+    router.handle_doubted(1, 1.0, 1, 1.04)
+    for ask in of(Ask, router.take_outputs()):
+        router.handle_answer_untrusted(ask.number, Confirm((ask.server, T), 5000), 1.06)
+    router.take_outputs()
+    used = router.route(T, 1.06).path[1]
+    other = H if used == G else G
+    assert router.handle_forward_untrusted(other, Lost((ME, other, used, T), 1, 0, "another path"), 1.1) is None
+    assert router.route(T, 1.1).path[1] == used
+    assert router.handle_forward_untrusted(used, Lost((ME, used, T), 1, 0, "gone"), 1.1) is None
+    # the standby was lost too, by the first LOST: it stays in use or is sought, and never is the one that failed
+    asked = of(Ask, router.take_outputs())
+    assert asked or router.route(T, 1.1).path[1] != used
+
+
+def test_nobody_knows_a_way_is_told_two_seconds_after_the_doubt_and_not_before() -> None:
+    router = made(T, G, H)
+    router.handle_doubted(1, 1.0, 1, 1.04)
+    told: list[tuple[float, Unreachable]] = []
+    now = 1.04
+    while now < 6.0 and not told:
+        outputs = router.take_outputs()
+        for ask in of(Ask, outputs):
+            router.handle_answer_untrusted(ask.number, NoWay(""), now)
+        told += [(now, each) for each in of(Unreachable, outputs)]
+        now = max(router.deadline(), now + 0.001)
+        router.handle_deadline(now)
+    assert told
+    assert 3.0 <= told[0][0] < 4.0
+    assert told[0][1].server == T
+    assert isinstance(router.route(T, 4.0), Nowhere)
+
+
+def test_ways_that_are_found_and_never_work_are_no_excuse() -> None:
+    router = made(T, G, H)
+    now, tries, drops = 1.04, 1, []
+    while now < 10.0 and not drops:
+        router.handle_doubted(1, 1.0, tries, now)
+        outputs = router.take_outputs()
+        for ask in of(Ask, outputs):
+            router.handle_answer_untrusted(ask.number, Confirm((ask.server, T), 1), now)
+        outputs += router.take_outputs()
+        drops += [(now, each) for each in of(Drop, outputs)]
+        now += 0.05
+        router.handle_deadline(now)
+    assert drops
+    assert 3.9 <= drops[0][0] < 4.2
+
+
+def test_a_server_without_a_session_is_called_by_gateways_and_by_the_next_when_one_is_silent() -> None:
+    router = made(G, H)
+    router.know(T, KEY, [], 0.0)
+    router.want(T, 1.0, keep=False)
+    asks = of(Ask, router.take_outputs())
+    assert {each.server for each in asks} == {G, H}
+    for ask in asks:
+        router.handle_answer_untrusted(ask.number, Confirm((ask.server, T), 1), 1.01)
+    assert of(Dial, router.take_outputs()) == [Dial(T, routed_address(str(T)), KEY)]
+    router.detour(T, b"first", 1.01)
+    (first,) = of(HandOn, router.take_outputs())
+    while router.deadline() < 2.5:
+        router.handle_deadline(router.deadline())
+    router.take_outputs()
+    router.detour(T, b"first", 2.5)
+    (again,) = of(HandOn, router.take_outputs())
+    assert {first.peer, again.peer} == {G, H}  # a liar that confirms is not asked to carry it twice
+    router.handle_connected(9, T, True, routed_address(str(T)), 2.6)
+    router.take_outputs()
+    assert isinstance(router.route(T, 2.6), Gateway)
+
+
+def test_lost_of_a_handshake_searches_another_way() -> None:
+    router = made(G, H)
+    router.know(T, KEY, [], 0.0)
+    router.handle_forward_untrusted(G, Forward((T, H, G, ME), 3, b"first"), 1.0)
+    assert of(Detoured, router.take_outputs()) == [Detoured(T, b"first")]
+    router.detour(T, b"second", 1.0)
+    assert router.take_outputs() == [HandOn(G, Forward((ME, G, H, T), 1, b"second"))]  # the way it came
+    router.handle_forward_untrusted(G, Lost((ME, G, H, T), 2, 0, "1 does not reach 1.2"), 1.1)
+    assert of(Ask, router.take_outputs())
+    router.detour(T, b"second", 1.1)
+    assert of(HandOn, router.take_outputs()) == []  # not by that way again
+
+
+def test_a_used_route_is_looked_after_by_one_timer_however_often_it_changed() -> None:
+    router, _ = routed()
+    router.take_outputs()
+    for number in range(50):
+        router.handle_direct_again(1, 2.0 + number)
+        router.handle_doubted(1, 2.2 + number, 1, 2.3 + number)
+        confirm(router, 2.31 + number)
+    assert len(router._timers) <= 3
+    while router.deadline() < 60.0:
+        router.handle_deadline(router.deadline())
+    outputs = router.take_outputs()
+    assert len(of(Ask, outputs)) <= 12
+    assert of(TryDirectly, outputs)
+
+
+@pytest.mark.parametrize("more", [{"gateways": False}, {"may_forward": lambda source, target: False}])
+def test_without_the_ability_or_the_right_nobody_is_helped(more: dict[str, Any]) -> None:
+    router = made(T, G, **more)
+    router.handle_probe_untrusted(G, 5, Probe(T, 1, (G,), 8), 1.0)
+    (said,) = of(AnswerProbe, router.take_outputs())
+    assert isinstance(said.answer, NoWay)
+    router.handle_forward_untrusted(G, Forward((G, ME, T), 1, b"p"), 1.0)
+    (lost,) = of(HandOn, router.take_outputs())
+    assert isinstance(lost.message, Lost)
+
+
+def test_numbers_of_searches_are_not_those_of_the_run_before() -> None:
+    """Others remember which searches they answered: a server that restarts must not repeat their numbers."""
+    numbers = set()
+    for seed in range(5):
+        router = Router(ME, may_dial=lambda server, address: True, random=Random(seed))
+        for number, server in enumerate((T, G), 1):
+            router.handle_connected(number, server, True, AT, 0.0)
+        router.take_outputs()
+        router.handle_doubted(1, 1.0, 1, 1.04)
+        numbers.add(of(Ask, router.take_outputs())[0].probe.number)
+    assert len(numbers) == 5
+
+
+def test_what_was_changed_by_gateways_is_told_to_the_transport_once() -> None:
+    router, gateway = routed()
+    outputs = router.take_outputs()
+    assert len(of(UseGateway, outputs)) <= 1
+    assert router.path_from(T, 1.1, heard_directly_at=None) == ()
+    router.handle_forward_untrusted(gateway, Forward((T, gateway, ME), 2, b"p"), 1.1)
+    assert router.path_from(T, 1.1, heard_directly_at=1.0) == (T, gateway, ME)
+    assert router.path_from(T, 1.2, heard_directly_at=1.15) == (T, ME)
+    (status,) = [each for each in router.routes(1.2, heard_directly_at=lambda connection: 1.15) if each.server == T]
+    assert (status.way, status.way_back, status.path) == ("gateway", "direct", (ME, gateway, T))
