@@ -84,6 +84,12 @@ class Altering:
         async with self._word(deadline) as (parts, until):
             if server is None or server == self.server:
                 return await parts.owner.transact(operations)
+            if not parts.standpoint.knows(server):
+                raise Refused(
+                    f"no server {server} is known here",
+                    next_step=f"see which are: bangpath @{self.server} servers",
+                    server=str(server),
+                )
             return await parts.posting.change(
                 server, operations, incarnation=incarnation, deadline=until, queue=queue, expires_s=expires
             )

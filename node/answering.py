@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from identity.errors import NotFound
+from identity.errors import NotFound, Refused
 from identity.names import ObjectId, Reference, ServerId, parse_reference
 from node import fan_out
 from node.fan_out import QueryAnswer
 from node.lookup import look_up
-from node.wanted import wanted
+from node.wanted import Wanted, wanted
 
 if TYPE_CHECKING:
     from node.asking import Found
@@ -55,7 +55,7 @@ class Answering:
         deadline: float | None = None,
     ) -> Found:
         """An object. Raises `NotFound` on its owner's word alone, else `Stale` or `Unreachable`."""
-        want = wanted(consistency, max_age, after)
+        want = self._wanted(consistency, max_age, after)
         server, number = self._target(reference)
         async with self._word(deadline) as (parts, until):
             if isinstance(reference, Reference) and 0 < reference.incarnation < parts.standpoint.incarnation_of(server):
@@ -77,7 +77,7 @@ class Answering:
         deadline: float | None = None,
     ) -> QueryAnswer:
         """All rows, and what they are worth. `question`: text, or a `store.query.Question`."""
-        want = wanted(consistency, max_age, after)
+        want = self._wanted(consistency, max_age, after)
         async with self._word(deadline) as (parts, until):
             return await fan_out.ask(parts.standpoint, question, wanted=want, deadline=until)
 
@@ -92,9 +92,21 @@ class Answering:
         deadline: float | None = None,
     ) -> dict[str, Any]:
         """The same, rows given in their final order as they become certain; returns the completeness."""
-        want = wanted(consistency, max_age, after)
+        want = self._wanted(consistency, max_age, after)
         async with self._word(deadline) as (parts, until):
             return await fan_out.stream(parts.standpoint, question, give, wanted=want, deadline=until)
+
+    def _wanted(self, consistency: str, max_age: float | None, after: AfterText) -> Wanted:
+        """Checked; a position of a server that nobody here knows would be a guarantee about nothing."""
+        want = wanted(consistency, max_age, after)
+        for each in want.after:
+            if not self.parts.standpoint.knows(each.server):
+                raise Refused(
+                    f"{each} is a position of a server that is not known here",
+                    next_step=f"see which are: bangpath @{self.server} servers",
+                    field="after",
+                )
+        return want
 
     def _target(self, reference: AnyReference) -> tuple[ServerId, ObjectId]:
         if isinstance(reference, str):

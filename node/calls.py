@@ -123,6 +123,10 @@ def invite(server: str, *, valid_s: int = 86_400) -> Call:
     return Call("POST", "/v1/tickets", _body({"server": server, "valid_s": valid_s}), changes=True)
 
 
+def routes(server: str | None = None) -> Call:
+    return Call("GET", "/v1/routes" + _parameters(server=server))
+
+
 def trace(server: str, *, deadline: float | None = None) -> Call:
     return Call("POST", "/v1/trace", _body(_said({"server": server, "deadline": deadline})))
 

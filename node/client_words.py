@@ -104,9 +104,9 @@ class Words:
         """A ticket by which a new server joins: `{ticket, server, expires_ms}`."""
         return self.call(calls.invite(server, valid_s=valid_s))
 
-    def routes(self) -> Any:
-        """By which way each server is reached, in both directions."""
-        return self.call(calls.show("routes"))
+    def routes(self, server: str | None = None) -> Any:
+        """By which way each server is reached, or one of them, in both directions."""
+        return self.call(calls.routes(server))
 
     def trace(self, server: str, *, deadline: float | None = None) -> Any:
         """The path there, the path back, and how long each part takes."""

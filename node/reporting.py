@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from node.parts import Parts
 
 VERSION = "0.1.0"
+NO_WAY: dict[str, Any] = {
+    "way": "none", "way_back": "none", "path": [], "path_back": [], "gateway": None, "standby": [], "rtt_ms": None,
+    "since_s": None, "doubted_s": None, "reason": "",
+}  # fmt: skip
 
 
 def status(parts: Parts, *, now: float, started: float, started_ms: int, stopping: bool) -> dict[str, Any]:
@@ -61,9 +65,7 @@ def peers(parts: Parts, now: float) -> list[dict[str, Any]]:
     found = []
     ways = {each["server"]: each for each in routes(parts, now)}
     for each in parts.router.neighbours(now):
-        way = ways.get(
-            str(each.server), {"way": "none", "way_back": "none", "path": [], "gateway": None, "standby": []}
-        )
+        way = ways[str(each.server)]
         misdeeds = parts.sessions.misdeeds.get(each.server)
         statistics = None if each.connection is None else parts.endpoint.statistics(each.connection)
         found.append(
@@ -77,7 +79,7 @@ def peers(parts: Parts, now: float) -> list[dict[str, Any]]:
                 "rtt_ms": None if each.srtt_s is None else _round(each.srtt_s * 1000),
                 "since_s": _round(each.since_s),
                 "reason": each.reason,
-                **{name: way[name] for name in ("way", "way_back", "path", "gateway", "standby")},
+                **{name: way[name] for name in ("way", "way_back", "path", "path_back", "gateway", "standby")},
                 "blocked": parts.blocking.blocked(each.server),
                 "clock_offset_ms": parts.sessions.offsets.get(each.server),
                 "queued_bytes": 0 if statistics is None else statistics.queued_bytes,
@@ -92,9 +94,9 @@ def peers(parts: Parts, now: float) -> list[dict[str, Any]]:
 
 
 def routes(parts: Parts, now: float) -> list[dict[str, Any]]:
-    """How each server with a session is reached, in both directions (DESIGN section 6)."""
-    return [
-        {
+    """How each server that was ever wanted or met is reached, in both directions (DESIGN section 6)."""
+    found = {
+        str(each.server): {
             "server": str(each.server),
             "way": each.way,
             "way_back": each.way_back,
@@ -105,8 +107,14 @@ def routes(parts: Parts, now: float) -> list[dict[str, Any]]:
             "rtt_ms": None if each.rtt_s is None else _round(each.rtt_s * 1000),
             "since_s": _round(each.since_s),
             "doubted_s": _round(each.doubted_s),
+            "reason": "",
         }
         for each in parts.router.routes(now, heard_directly_at=parts.detours.heard_directly_at)
+    }
+    return [
+        found.get(str(each.server))
+        or {"server": str(each.server), **NO_WAY, "since_s": _round(each.since_s), "reason": each.reason}
+        for each in parts.router.neighbours(now)
     ]
 
 

@@ -96,6 +96,14 @@ class Requesting:
         number, waiting = self._ask(peer, question, deadline, changes=changes)
         try:
             part = await self._next_part(waiting)
+        except OutcomeUnknown as error:
+            if changes:
+                raise
+            raise Unreachable(  # nothing was to be carried out, so there is nothing to look for
+                f"{peer} did not answer {self._own} in time",
+                next_step=f"wait longer, or see the way: bangpath @{self._own} route {peer}",
+                server=str(peer),
+            ) from error
         finally:
             self._end(number)
         return self._read(peer, part.body, expected)

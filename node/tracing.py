@@ -1,6 +1,6 @@
 """By which ways other servers are reached, as words of `node.node.Node` (`route`, `trace`, `ping`).
 
-    routes()        each server with a session: our way to it and its way to us, standby, round trip
+    routes()        each server: our way to it and its way to us, standby, round trip
     trace(1.2)      there 1.1!1.5!1.2  38 ms      back 1.2!1.1      asked of 1.2, and of each server on the path
     ping(1.2)       how long it takes to answer, whichever way
 
@@ -41,9 +41,14 @@ class Tracing:
     def _word(self, deadline: float | None) -> AbstractAsyncContextManager[tuple[Parts, float]]:
         raise NotImplementedError
 
-    def routes(self) -> list[dict[str, Any]]:
-        """How each server is reached, in both directions."""
-        return reporting.routes(self.parts, trio.current_time())
+    def routes(self, server: ServerId | str | None = None) -> list[dict[str, Any]]:
+        """How each server is reached, in both directions, or that one. Raises `Refused` for one that is not known."""
+        every = reporting.routes(self.parts, trio.current_time())
+        if server is None:
+            return every
+        peer = str(self._other(server))
+        none = {"server": peer, **reporting.NO_WAY, "reason": "nobody has asked for it"}
+        return [each for each in every if each["server"] == peer] or [none]
 
     async def ping(self, server: ServerId | str, *, deadline: float | None = None) -> dict[str, Any]:
         """How long another server takes to answer. Raises `Unreachable`, `OutcomeUnknown`."""

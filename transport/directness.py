@@ -22,8 +22,8 @@ import math
 FLOOR_S = 0.015  # of the doubt, beside the round trip: a process that syncs its log answers as late as that
 LAG_KEPT = 0.95  # of our own slowness, from one timer to the next
 LAG_MOST_S = 0.5  # of it, at most, is added: the peer may share it, as two processes of one machine do
-PATIENCE_MOST = 16.0
-PATIENCE_S = 10.0  # so long without a wrong doubt, and the patience halves
+PATIENCE_MOST = 4.0
+PATIENCE_S = 2.0  # so long without a wrong doubt, and the patience halves
 REPEAT_MOST_S = 1.0  # between two tellings of one doubt
 BRIEF_S = 0.5  # a way by gateways that was needed no longer than this shows a wrong doubt
 FRESH_S = 0.025  # the other side, too, must find its way to answer
@@ -83,7 +83,7 @@ class Directness:
         self._base = now
         self._fresh_s = 0.0
         ended = self.doubts > 0
-        if ended:
+        if ended and not self.routed:
             self._patience = min(self._patience * 2, PATIENCE_MOST)
             self._patience_at = now
         elif self._patience > 1.0 and now - self._patience_at > PATIENCE_S:
@@ -110,7 +110,7 @@ class Directness:
 
     def take_direct(self, now: float) -> None:
         """From now on everything goes directly only."""
-        if self.routed and now - self._since < BRIEF_S:  # the peer was slow, no more
+        if self.routed and now - self._routed_at < BRIEF_S:  # the peer was slow, no more
             self._patience = min(self._patience * 2, PATIENCE_MOST)
             self._patience_at = now
         self.routed = False

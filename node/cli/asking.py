@@ -115,7 +115,7 @@ def completeness_lines(count: int, report: Mapping[str, Any]) -> list[str]:
 
 def _how(owner: Mapping[str, Any]) -> str:
     """As it is counted: a mirror that is kept here is no sign of trouble."""
-    here = owner["how"] == "mirrored" and not owner.get("by") and owner.get("since") is None
+    here = owner["how"] == "mirrored" and not owner.get("by")
     return "kept" if here else str(owner["how"])
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from node.cli.outbox import tell_queued
-from node.cli.output import cell, json_option, node_of, print_json, seconds, wanted_options
+from node.cli.output import Seconds, cell, json_option, node_of, print_json, seconds, wanted_options
 
 if TYPE_CHECKING:
     from node.client import Blocking
@@ -38,7 +38,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def queue_options(function: Function) -> Function:
     """What a change says of the outbox."""
     now = click.option("--now", is_flag=True, help="Fail rather than wait in the outbox, if the owner is not reached.")
-    expires = click.option("--expires", type=float, metavar="SECONDS", help="Do not carry it out later than that.")
+    expires = click.option("--expires", type=Seconds(), metavar="SECONDS", help="Do not carry it out later than that.")
     return now(expires(function))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from node.cli.output import cell, json_option, node_of, print_json, print_rows, print_table
+from node.cli.output import Seconds, cell, json_option, node_of, print_json, print_rows, print_table
 
 OPEN = ("new", "waiting", "sent", "withdrawn", "lapsed")
 UNREACHED = 4
@@ -67,7 +67,9 @@ def show_command(meant: dict[str, str | None], request: int, as_json: bool) -> N
 
 @outbox_command.command("wait")
 @click.argument("request", type=int)
-@click.option("--deadline", type=float, default=30.0, show_default=True, metavar="SECONDS", help="How long.")
+@click.option(
+    "--deadline", type=Seconds(most=3600), default=30.0, show_default=True, metavar="SECONDS", help="How long."
+)
 @json_option
 @click.pass_obj
 def wait_command(meant: dict[str, str | None], request: int, deadline: float, as_json: bool) -> int:

@@ -22,6 +22,26 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 MAX_CELL = 40  # one long text must not push all other columns off the screen
 
 
+class Seconds(click.ParamType[float]):
+    """A number of seconds as it is typed; `zero`: that may be 0."""
+
+    name = "SECONDS"
+
+    def __init__(self, *, zero: bool = False, most: float = 1e9) -> None:
+        self._zero = zero
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not (number > 0 or (self._zero and number == 0)) or number > self._most:
+            least = "0 or more" if self._zero else "above 0"
+            self.fail(f"{value} is no number of seconds {least}, at most {self._most:g}.", param, ctx)
+        return number
+
+
 def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON (rows as NDJSON).")(function)
 
@@ -40,7 +60,7 @@ def wanted_options(function: Function) -> Function:
     """How good an answer must be, and by when it must come: `wanted_of` reads what was said."""
     options = (
         consistency_option,
-        click.option("--max-age", type=float, metavar="SECONDS", help="No copy that is older than that."),
+        click.option("--max-age", type=Seconds(zero=True), metavar="SECONDS", help="No copy that is older than that."),
         click.option(
             "--after",
             multiple=True,
@@ -55,7 +75,9 @@ def wanted_options(function: Function) -> Function:
 
 
 def deadline_option(function: Function) -> Function:
-    return click.option("--deadline", type=float, metavar="SECONDS", help="How long to wait for others.")(function)
+    return click.option("--deadline", type=Seconds(most=3600), metavar="SECONDS", help="How long to wait for others.")(
+        function
+    )
 
 
 def node_of(meant: Mapping[str, str | None]) -> Blocking:

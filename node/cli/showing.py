@@ -62,7 +62,7 @@ def peers_command(ctx: click.Context, as_json: bool) -> None:
                 each["server"],
                 each["state"],
                 way_there(each),
-                each.get("way_back") or "?",
+                way_back(each),
                 each.get("blocked"),
                 each.get("address"),
                 seconds(each.get("heard_s")),
@@ -80,27 +80,28 @@ def peers_command(ctx: click.Context, as_json: bool) -> None:
 
 @peers_command.command("block")
 @click.argument("server", metavar="ID")
-@click.option("--in", "direction", flag_value="in", help="Only what the other server sends to this one.")
-@click.option("--out", "direction", flag_value="out", help="Only what this server sends to the other.")
+@click.option("--in", "inward", is_flag=True, help="Only what the other server sends to this one.")
+@click.option("--out", "outward", is_flag=True, help="Only what this server sends to the other.")
 @json_option
 @click.pass_obj
-def block_command(meant: dict[str, str | None], server: str, direction: str | None, as_json: bool) -> None:
+def block_command(meant: dict[str, str | None], server: str, inward: bool, outward: bool, as_json: bool) -> None:
     """Cut the link to the server ID at this server's port; the node is not told, and a restart forgets it."""
     with node_of(meant) as node:
-        _tell_block(node.block(server, direction or "both"), as_json)
+        _tell_block(node.block(server, _direction(inward, outward) or "both"), as_json)
 
 
 @peers_command.command("unblock")
 @click.argument("server", metavar="ID", required=False)
-@click.option("--in", "direction", flag_value="in", help="Only what the other server sends to this one.")
-@click.option("--out", "direction", flag_value="out", help="Only what this server sends to the other.")
+@click.option("--in", "inward", is_flag=True, help="Only what the other server sends to this one.")
+@click.option("--out", "outward", is_flag=True, help="Only what this server sends to the other.")
 @click.option("--all", "every", is_flag=True, help="Every link of this server.")
 @json_option
 @click.pass_obj
 def unblock_command(
-    meant: dict[str, str | None], server: str | None, direction: str | None, every: bool, as_json: bool
+    meant: dict[str, str | None], server: str | None, inward: bool, outward: bool, every: bool, as_json: bool
 ) -> None:
     """Mend the link to the server ID, or with --all every one."""
+    direction = _direction(inward, outward)
     if every == bool(server) or (every and direction):
         raise click.UsageError("Name one server, as in peers unblock 1.2, or say peers unblock --all.")
     with node_of(meant) as node:
@@ -117,13 +118,25 @@ def unblock_command(
             _tell_block(each, as_json)
 
 
+def _direction(inward: bool, outward: bool) -> str | None:
+    """What was said: one direction, both by name, or neither."""
+    return ("both" if outward else "in") if inward else "out" if outward else None
+
+
 def way_there(peer: Mapping[str, Any]) -> str:
     """How our packets go to a peer: `direct`, `by 1.5`, `by 1.5!1.3`, `none`; `?` where that is not told."""
-    way = peer.get("way")
+    return _way(peer.get("way"), peer.get("path"))
+
+
+def way_back(peer: Mapping[str, Any]) -> str:
+    """How its packets come to us, in the same words."""
+    return _way(peer.get("way_back"), peer.get("path_back"))
+
+
+def _way(way: str | None, path: Any) -> str:
     if way != "gateway":
         return str(way or "?")
-    between = list(peer.get("path") or ())[1:-1]
-    return f"by {'!'.join(map(str, between)) or peer.get('gateway') or '?'}"
+    return f"by {'!'.join(map(str, list(path or ())[1:-1])) or '?'}"
 
 
 def _tell_block(said: Mapping[str, Any], as_json: bool) -> None:

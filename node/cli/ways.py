@@ -6,22 +6,28 @@ from typing import Any
 
 import click
 
-from node.cli.output import json_option, node_of, print_json, print_rows, print_table, seconds
+from node.cli.output import deadline_option, json_option, node_of, print_json, print_rows, print_table, seconds
+
+NOT_REACHED = 4
 
 
 @click.command("route")
 @click.argument("server", required=False)
 @json_option
 @click.pass_obj
-def route_command(meant: dict[str, str | None], server: str | None, as_json: bool) -> None:
-    """By which way each server is reached, or one of them: the two directions are told apart."""
+def route_command(meant: dict[str, str | None], server: str | None, as_json: bool) -> int:
+    """By which way each server is reached, or one of them: the two directions are told apart.
+
+    Exit code 4 when SERVER is not reached.
+    """
     with node_of(meant) as node:
-        said = [each for each in node.routes() if server in (None, each["server"])]
+        said = node.routes(server)
+    code = NOT_REACHED if server is not None and said[0]["way"] == "none" else 0
     if as_json:
         print_rows(said)
-        return
+        return code
     print_table(
-        ("server", "way there", "way back", "standby", "round trip", "since", "doubted"),
+        ("server", "way there", "way back", "standby", "round trip", "since", "doubted", "why"),
         (
             (
                 each["server"],
@@ -31,16 +37,18 @@ def route_command(meant: dict[str, str | None], server: str | None, as_json: boo
                 milliseconds(each["rtt_ms"]),
                 seconds(each["since_s"]),
                 seconds(each["doubted_s"]),
+                each["reason"],
             )
             for each in said
         ),
-        empty="no session" if server is None else f"no session with {server}",
+        empty="no other server is known",
     )
+    return code
 
 
 @click.command("trace")
 @click.argument("server")
-@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait.")
+@deadline_option
 @json_option
 @click.pass_obj
 def trace_command(meant: dict[str, str | None], server: str, deadline: float | None, as_json: bool) -> None:
@@ -60,8 +68,8 @@ def trace_command(meant: dict[str, str | None], server: str, deadline: float | N
 
 @click.command("ping")
 @click.argument("server")
-@click.option("--count", default=3, show_default=True, type=click.IntRange(1, 1000), help="How often.")
-@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for each.")
+@click.option("--count", default=3, show_default=True, type=click.IntRange(1, 1000), metavar="N", help="How often.")
+@deadline_option
 @json_option
 @click.pass_obj
 def ping_command(meant: dict[str, str | None], server: str, count: int, deadline: float | None, as_json: bool) -> None:

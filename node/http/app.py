@@ -96,13 +96,15 @@ class Request:
                     return b"".join(pieces)
         raise TooSlow(f"the body did not arrive within {BODY_DEADLINE_S:.0f} s")
 
-    async def json(self) -> Any:
-        """The body as JSON values. Raises `BadRequest` naming the place."""
+    async def json(self, *, empty: Any = None) -> Any:
+        """The body as JSON values; `empty` for none, where that means something. Raises `BadRequest`."""
         data = await self.body()
+        if not data and empty is not None:
+            return empty
         try:
             return msgspec.json.decode(data)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            raise BadRequest(f"the body is no JSON: {error}") from error
+            raise BadRequest(f"the body is no JSON: {error}", next_step="docs/guide-python-http.md shows it") from error
 
     async def gone(self) -> None:
         """Return when the client has hung up. To be called after the body only."""

@@ -22,7 +22,7 @@ ALL = "all"
 
 
 async def block(node: Node, request: Request, server: str) -> None:
-    said = await request.json()
+    said = await request.json(empty={})
     if not isinstance(said, dict) or set(said) - {"direction"}:
         raise Refused("a JSON object with direction was expected", next_step='send {"direction": "both"}')
     await request.answer(200, node.block(server, check_direction(said.get("direction", "both"))))

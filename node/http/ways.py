@@ -20,7 +20,10 @@ DEADLINE_S = 10.0
 
 
 async def routes(node: Node, request: Request) -> None:
-    await request.answer(200, node.routes())
+    for name in request.query:
+        if name != "server":
+            raise Refused(f"{name[:100]!r} means nothing here", next_step="say server, or nothing", field=name[:100])
+    await request.answer(200, node.routes(request.query.get("server")))
 
 
 async def trace(node: Node, request: Request) -> None:
@@ -41,5 +44,5 @@ def _whom(said: Any) -> tuple[str, float]:
             raise Refused(f"{name[:100]!r} means nothing here", next_step="say server, deadline", field=name[:100])
     deadline = said.get("deadline", DEADLINE_S)
     if isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or not 0 < deadline <= MAX_DEADLINE_S:
-        raise Refused("a deadline is a number of seconds above 0", field="deadline")
+        raise Refused(f"a deadline is a number of seconds above 0, at most {MAX_DEADLINE_S:.0f}", field="deadline")
     return said["server"], float(deadline)

@@ -150,8 +150,8 @@ async def test_a_copy_that_is_too_old_is_code_3(say: Say, fake: Any) -> None:
 @pytest.mark.parametrize("option", ["--max-age", "--deadline"])
 async def test_what_is_no_number_is_not_taken_for_nothing(say: Say, word: str, option: str) -> None:
     said = await say(word, "1.2/1" if word == "get" else "Note", option, "nan")
-    assert said.code == 1
-    assert "not nan" in said.err
+    assert said.code == 2
+    assert "nan is no number of seconds" in said.err
 
 
 async def test_the_completeness_is_a_sentence_and_a_line_for_each_owner(say: Say, fake: Any) -> None:

@@ -84,14 +84,21 @@ async def test_by_the_command(home: Path, capsys: pytest.CaptureFixture[str]) ->
 async def test_a_list_says_what_is_blocked(home: Path, fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
     fake.peers = lambda: [
         {"server": "1.1", "state": "direct", "blocked": "in"},
-        {"server": "1.3", "state": "direct", "blocked": None, "way": "direct", "way_back": "gateway"},
+        {
+            "server": "1.3",
+            "state": "direct",
+            "blocked": None,
+            "way": "direct",
+            "way_back": "gateway",
+            "path_back": ["1.3", "1.5", "1.1"],
+        },
     ]
     assert await trio.to_thread.run_sync(run, ["-C", str(home), "peers"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:5] == ["server", "state", "there", "back", "blocked"]
     assert [row.split()[:5] for row in rows] == [
         ["1.1", "direct", "?", "?", "in"],  # a server that does not tell
-        ["1.3", "direct", "direct", "gateway", "-"],
+        ["1.3", "direct", "direct", "by", "1.5"],
     ]
 
 
@@ -101,7 +108,7 @@ async def test_a_list_says_what_is_blocked(home: Path, fake: Any, capsys: pytest
         ({"way": "direct", "path": ["1.1", "1.2"]}, "direct"),
         ({"way": "gateway", "path": ["1.1", "1.5", "1.2"], "gateway": "1.5"}, "by 1.5"),
         ({"way": "gateway", "path": ["1.1", "1.5", "1.3", "1.2"], "gateway": "1.5"}, "by 1.5!1.3"),
-        ({"way": "gateway", "gateway": "1.5"}, "by 1.5"),
+        ({"way": "gateway"}, "by ?"),
         ({"way": "none", "path": []}, "none"),
         ({}, "?"),
     ],

@@ -192,7 +192,7 @@ async def test_what_own_objects_of_server_say_reaches_others(make_server: Callab
     from store.records import read_leaves_untrusted
 
     leaf = read_leaves_untrusted(updates[0].leaves, 1)[0]
-    assert read_registry_leaf_untrusted(leaf) == ("Server", fields)
+    assert read_registry_leaf_untrusted(leaf) == ("Server", {**fields, "mirrors": None})
     async with mirror.open() as database:
         assert kinds(await database.apply(updates)) == [Applied.__name__] * 2
         with database.view() as view:
