@@ -22,6 +22,7 @@ In reading order:
     blocking.py     links that are cut at our port, unknown to everything above it
     links.py        the same as words of the node
     sessions.py     connections become sessions with servers
+    succession.py   sessions replaced by newer ones that have yet to greet
     greeting.py     who is on which connection
     joining.py      how a stranger becomes a server: tickets
     directory.py    every server known: keys, addresses, classes

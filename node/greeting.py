@@ -225,6 +225,10 @@ class Greeting:
         session = self._sessions.get(connection)
         return session.server if session is not None else None
 
+    def is_met(self, peer_key: bytes) -> bool:
+        """Whether somebody who proved this key is on a connection, greeted or not yet."""
+        return bool(peer_key) and any(each.peer_key == peer_key for each in self._sessions.values())
+
     def connections(self) -> list[Session]:
         """All of them, oldest first."""
         return list(self._sessions.values())

@@ -7,6 +7,8 @@ are told; a field once there keeps its meaning. The words over HTTP are in node/
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from identity.names import Pattern, ServerId
@@ -229,3 +231,9 @@ def _age(parts: Parts, owner: ServerId, now: float) -> float | None:
 def _round(value: float | None) -> float | None:
     """Milliseconds are enough for people and programs, and make texts short."""
     return None if value is None else round(value, 3)
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception was raised, for the log: the last three calls."""
+    calls = traceback.extract_tb(error.__traceback__)[-3:]
+    return " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(calls))

@@ -30,6 +30,7 @@ from node.asking import Holding
 from node.config import Config
 from node.detours import Detours
 from node.owning import Owner
+from node.reporting import place_of
 from node.requests import (
     MAX_QUESTION_BYTES,
     At,
@@ -48,7 +49,6 @@ from node.requests import (
     object_leaf,
     read_request_untrusted,
 )
-from node.sessions import place_of
 from node.standpoint import Standpoint
 from routing.probes import Probe, Trace
 from store.definitions import ClassDefinition

@@ -22,10 +22,8 @@ Pure: a class that is told and tells; its caller is the pump. Left to others: wh
 
 from __future__ import annotations
 
-import traceback
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -34,6 +32,8 @@ from identity.errors import Exhausted, PeerMisbehaved, Refused
 from identity.names import ServerId
 from node.dispatch import MESSAGES, TAKEN_BY, Unsupported
 from node.greeting import Greeted, Greeting, Hello, Say, Session, State, TurnAway
+from node.reporting import place_of
+from node.succession import Succession
 from routing.router import Router
 from routing.ways import Dial, Drop, Nowhere, Reached, Unreachable
 from transport.endpoint import BOTH, REPLACED
@@ -107,7 +107,7 @@ class Sessions:
         self._carry_out = carry_out
         self._dialled: dict[int, tuple[ServerId, tuple[str, int]]] = {}
         self._current: dict[ServerId, int] = {}
-        self._replaced: dict[ServerId, tuple[int, bytes]] = {}  # whose new session has yet to greet us: old one, key
+        self._succession = Succession()
         self._held: dict[int, tuple[tuple[bytes, int], ...]] = {}
         self._backlog: dict[int, deque[tuple[bytes, int]]] = {}
         self._backlog_bytes: dict[int, int] = {}
@@ -322,8 +322,8 @@ class Sessions:
         self._close(output.connection, output.cause, now)
 
     def _dial(self, output: Dial, now: float) -> None:
-        if not isinstance(self._router.route(output.server, now), Nowhere):
-            return  # it greeted us in this very turn, and a second session would replace that one
+        if not isinstance(self._router.route(output.server, now), Nowhere) or self._greeting.is_met(output.peer_key):
+            return  # it greeted us in this very turn, or is about to, and a second session would replace that one
         misdeeds = self.misdeeds.get(output.server)
         if misdeeds is not None and misdeeds.until > now:
             self._router.handle_dial_failed(output.server, output.address, f"shunned: {misdeeds.reason}", now)
@@ -360,28 +360,34 @@ class Sessions:
             self._router.handle_dial_failed(*dialled, event.reason, now)
         elif server is not None and known_to_router:
             if event.reason == REPLACED:
-                self._replaced[server] = (connection, event.peer_key)
+                self._succession.note(server, connection, event.peer_key, now)
             else:
                 self._router.handle_closed(connection, event.reason, now)
-        elif session is not None and server is None:
-            self._end_replaced(session.peer_key, now)
+        if server is None:
+            self._end_replaced(event.peer_key if session is None else session.peer_key, now)
 
     def _is_calling(self, event: Closed) -> bool:
         """Whether a call of ours ended because the peer's own session is about to greet us.
 
         A peer that says so of a session that is not here speaks of one that our last run had: then we call again.
         """
-        return event.reason == BOTH and any(each.peer_key == event.peer_key for each in self._greeting.connections())
+        return event.reason == BOTH and self._greeting.is_met(event.peer_key)
 
     def _tell_replaced(self, server: ServerId, now: float) -> None:
         """The router hears of the end of a replaced session when the new one is known, or has failed too."""
-        replaced = self._replaced.pop(server, None)
+        replaced = self._succession.take(server)
         if replaced is not None:
-            self._router.handle_closed(replaced[0], REPLACED, now)
+            self._router.handle_closed(replaced, REPLACED, now)
 
     def _end_replaced(self, peer_key: bytes, now: float) -> None:
-        """A session ended before its HELLO: if it had replaced another, that peer is not there any more."""
-        for server in [each for each, (_, key) in self._replaced.items() if key == peer_key]:
+        """A session or call ended before its HELLO: if nothing else is there of that peer, it is not there any more."""
+        if not self._greeting.is_met(peer_key):
+            for server in self._succession.of_key(peer_key):
+                self._tell_replaced(server, now)
+
+    def tend(self, now: float) -> None:
+        """Once a second: newer sessions that have not greeted in time are none."""
+        for server in self._succession.overdue(now):
             self._tell_replaced(server, now)
 
     def _unreachable(self, output: Unreachable, now: float) -> None:
@@ -391,9 +397,3 @@ class Sessions:
             self._note("unreachable", peer=str(output.server), cause=output.reason)
         self.silent[output.server] = output
         self._lost(output)
-
-
-def place_of(error: BaseException) -> str:
-    """Where an exception was raised, for the log: the last three calls."""
-    calls = traceback.extract_tb(error.__traceback__)[-3:]
-    return " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(calls))

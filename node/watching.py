@@ -62,5 +62,6 @@ class Watch:
         if len(self._heard_at) > 2 * len(sessions.peers()) + 64:
             live = {sessions.connection(server) for server in sessions.peers()}
             self._heard_at = {each: at for each, at in self._heard_at.items() if each in live}
+        sessions.tend(now)
         self._parts.standpoint.note_whole()
         self._parts.touch()
