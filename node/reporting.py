@@ -70,12 +70,13 @@ def peers(parts: Parts, now: float) -> list[dict[str, Any]]:
         way = ways[str(each.server)]
         misdeeds = parts.sessions.misdeeds.get(each.server)
         statistics = None if each.connection is None else parts.endpoint.statistics(each.connection)
+        address = each.address if statistics is None else statistics.address
         found.append(
             {
                 "server": str(each.server),
                 "state": each.state if each.connection is None else way["way"],
                 "neighbour": each.kept,
-                "address": None if each.address is None or is_routed(each.address) else address_text(each.address),
+                "address": None if address is None or is_routed(address) else address_text(address),
                 "heard_s": _round(each.heard_s),
                 "hears_us_s": _round(each.hears_us_s),
                 "rtt_ms": None if each.srtt_s is None else _round(each.srtt_s * 1000),

@@ -157,7 +157,7 @@ class Mending:
         if way.doubted_at is None or (way.route is not None and not way.route.provisional):
             return
         self._stop_using(way)
-        self._judge(failed.target, way, f"no answer, and {failed.asked} servers asked know no way to it", now)
+        self._judge(failed.target, way, f"no answer, and nobody of {failed.asked} asked knows a way to it", now)
 
     # -- time
 

@@ -382,7 +382,7 @@ class Connection:
             self._flights, self._congestion, self.outgoing, self._receipts, self.ways.directness
         )
         return Statistics(
-            address=self._paths.address,
+            address=self.ways.direct or self._paths.address,
             peer_key=self.keys.peer_key,
             established=self.established,
             since=self.since,

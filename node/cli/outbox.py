@@ -77,6 +77,8 @@ def wait_command(meant: dict[str, str | None], request: int, deadline: float, as
     with node_of(meant) as node:
         said = node.outbox_entry(request, wait=deadline)
     _show(said, as_json)
+    if said["state"] in OPEN:
+        click.echo(f"request {request} has no outcome yet, after {deadline:g} s: {said['state']}", err=True)
     return UNREACHED if said["state"] in OPEN else 0 if said["state"] == "committed" else 1
 
 
@@ -103,7 +105,7 @@ def cancel_command(meant: dict[str, str | None], request: int, forget: bool, as_
         click.echo(f"cancelled request {request}: {said['operation']}")
     else:
         click.echo(f"request {request} is {said['state']} already")
-    return 0 if cancelled or forget else 1
+    return 0 if cancelled or said["state"] == "unknown" else 1
 
 
 def tell_queued(said: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from node.cli.output import json_option, node_of, print_json, print_rows, print_table
+from node.cli.output import json_option, node_of, print_json, print_rows, print_table, seconds
 
 
 @click.group("class", invoke_without_command=True)
@@ -82,6 +82,8 @@ def adopt_command(meant: dict[str, str | None], name: str, as_json: bool) -> Non
 @click.pass_obj
 def mirror_command(meant: dict[str, str | None], pattern: str | None, end: bool, backup: bool, as_json: bool) -> None:
     """Keep a mirror of the servers of PATTERN (1.3, 1.3.*, *), or list the mirrors."""
+    if (backup and end) or (pattern is None and (backup or end)):
+        raise click.UsageError("Say mirror PATTERN, mirror --backup PATTERN, mirror --end PATTERN, or mirror alone.")
     with node_of(meant) as node:
         if pattern is None:
             said = node.mirrors()
@@ -90,7 +92,7 @@ def mirror_command(meant: dict[str, str | None], pattern: str | None, end: bool,
     if pattern is None and not as_json:
         print_table(
             ("pattern", "kept as", "servers", "lag", "age"),
-            ((each["pattern"], each["kind"], each["servers"], each["lag"], each["age"]) for each in said),
+            ((each["pattern"], each["kind"], each["servers"], each["lag"], seconds(each["age"])) for each in said),
             empty="no mirrors; begin one with bangpath mirror PATTERN",
         )
     elif pattern is None:
