@@ -196,15 +196,17 @@ def wait_for_gateway(servers: Diamond, *, other_than: str = "") -> str:
 
 
 def wait_for_direct(servers: Diamond) -> None:
-    """Until S and D say that both ways are direct. Raises `LabError` when they do not in time."""
+    """Until S and D say that they reach each other and both gateways directly, so that the next moment finds the
+    diamond whole. Raises `LabError` when they do not in time."""
     until = time.monotonic() + BACK_S
     said: list[dict[str, Any]] = []
     while time.monotonic() < until:
-        said = [servers.peers(one).get(other, {}) for one, other in (("S", "D"), ("D", "S"))]
+        peers = {node: servers.peers(node) for node in ("S", "D")}
+        said = [peers[one].get(other, {}) for one in peers for other in ("S", "G1", "G2", "D") if one != other]
         if all(each.get("way") == "direct" and each.get("way_back") == "direct" for each in said):
             return
         time.sleep(0.03)
-    raise LabError(f"S and D are not back to their direct way in {BACK_S:.0f} s: {said}")
+    raise LabError(f"S and D are not back to their direct ways in {BACK_S:.0f} s: {said}")
 
 
 def main() -> int:

@@ -104,6 +104,7 @@ def test_an_owner_is_killed_and_a_mirror_answers_by_name_age_and_path(servers: S
     changed = asker.update(made["reference"], {"n": 2})  # read your writes, wherever: positions travel as text
     for reader in (root, asker, owner):
         assert reader.get(made["reference"], after=changed["position"])["fields"]["n"] == 2
+    servers.eventually(lambda: root.get(made["reference"], consistency="local", after=changed["position"]))  # mirrored
 
     servers.kill("1.1")
     found = asker.get(made["reference"], deadline=20)
