@@ -115,8 +115,8 @@ def completeness_lines(count: int, report: Mapping[str, Any]) -> list[str]:
 
 def _how(owner: Mapping[str, Any]) -> str:
     """As it is counted: a mirror that is kept here is no sign of trouble."""
-    here = owner["how"] == "mirrored" and not owner.get("by")
-    return "kept" if here else str(owner["how"])
+    here = owner["path"][-1:]  # who was asked the whole question stands last
+    return "kept" if owner["how"] == "mirrored" and here == [owner.get("by")] else str(owner["how"])
 
 
 def _owner_line(owner: Mapping[str, Any]) -> str:

@@ -209,6 +209,10 @@ class TestSixServers:
             wanted = OWNED[server] + OWNED[following]
             assert len(airports) == wanted < COUNT, (server, owned)
 
+    def test_nobody_is_said_not_to_have_answered(self, mesh: RunningMesh) -> None:
+        told = mesh.bangpath("@1.3", "query", "Airport limit 1").stderr.splitlines()[0]
+        assert told == "1 row, whole: 4 owners answered; 1 from mirrors kept here (0 rows): 1.4"
+
     def test_a_mirrored_object_over_a_kept_connection(self, mesh: RunningMesh) -> None:
         node = mesh.node("1.4")
         reference = next(iter(node.rows('Airport where icao = "YSSY"')))["reference"]
