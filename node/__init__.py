@@ -13,6 +13,7 @@
 In reading order:
 
     config.py       the file bangpath.toml, checked in one place
+    running.py      what every group of words stands on
     switches.py     what only tests switch off
     opening.py      a server's directory: made, checked, opened in order, closed in the other
     node.py         (heart) one nursery, one pump, and the words people say to a server

@@ -12,35 +12,22 @@ after which a change that still waits is not carried out any more. A word that i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from identity.errors import Refused
-from identity.names import ObjectId, Reference, ServerId
+from identity.names import Reference, ServerId
 from node.asking import Changed, Operation
 from node.outcomes import Queued, entry_json
+from node.running import Running
 
 if TYPE_CHECKING:
-    from node.answering import AnyReference
-    from node.parts import Parts
+    from node.running import AnyReference
 
 MAX_EXPIRES_S = 10 * 365 * 24 * 3600.0
 
 
-class Altering:
+class Altering(Running):
     """The changing words. `_word` counts them and makes their deadline absolute; it raises when nothing runs."""
-
-    server: ServerId
-
-    @property
-    def parts(self) -> Parts:
-        raise NotImplementedError
-
-    def _word(self, deadline: float | None) -> AbstractAsyncContextManager[tuple[Parts, float]]:
-        raise NotImplementedError
-
-    def _target(self, reference: AnyReference) -> tuple[ServerId, ObjectId]:
-        raise NotImplementedError
 
     async def create(
         self, class_name: str, fields: Mapping[str, Any], *, server: ServerId | None = None, **how: Any

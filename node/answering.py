@@ -9,8 +9,7 @@ when it must come: `deadline`, in seconds from now. A word that is said while no
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from identity.errors import NotFound, Refused
@@ -18,28 +17,16 @@ from identity.names import ObjectId, Reference, ServerId, parse_reference
 from node import fan_out
 from node.fan_out import QueryAnswer
 from node.lookup import look_up
+from node.running import AfterText, AnyReference, Running
 from node.wanted import Wanted, wanted
 
 if TYPE_CHECKING:
     from node.asking import Found
-    from node.parts import Parts
     from store.reading import View
 
-AnyReference = Reference | tuple[ServerId | None, ObjectId] | str
-AfterText = str | Iterable[str] | None
 
-
-class Answering:
+class Answering(Running):
     """The asking words. `_word` counts them and makes their deadline absolute; it raises when nothing runs."""
-
-    server: ServerId
-
-    @property
-    def parts(self) -> Parts:
-        raise NotImplementedError
-
-    def _word(self, deadline: float | None) -> AbstractAsyncContextManager[tuple[Parts, float]]:
-        raise NotImplementedError
 
     def view(self) -> View:
         """One durable moment of everything held here."""

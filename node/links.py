@@ -17,22 +17,14 @@ from typing import TYPE_CHECKING, Any
 from identity.errors import Refused
 from identity.names import ServerId
 from node.blocking import check_direction
+from node.running import Running
 
 if TYPE_CHECKING:
-    from node.parts import Parts
+    pass
 
 
-class Links:
+class Links(Running):
     """The words about links. `parts` raises `Exhausted` when nothing runs."""
-
-    server: ServerId
-
-    @property
-    def parts(self) -> Parts:
-        raise NotImplementedError
-
-    def note(self, event: str, **details: Any) -> None:
-        raise NotImplementedError
 
     def block(self, server: ServerId | str, direction: str = "both") -> dict[str, Any]:
         """Drop what `server` sends to us (`in`), what we send to it (`out`), or both, from now on."""

@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from node import reporting
+from node.running import Running
 
 if TYPE_CHECKING:
-    from node.parts import Parts
+    pass
 
 
-class Saying:
+class Saying(Running):
     """The reading words. `parts` raises `Exhausted` when nothing runs."""
 
     _started: float
     _started_ms: int
     _stop_asked: trio.Event
-
-    @property
-    def parts(self) -> Parts:
-        raise NotImplementedError
 
     def status(self) -> dict[str, Any]:
         return reporting.status(

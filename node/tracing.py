@@ -10,8 +10,6 @@ requests, so they hold what the servers need to think of the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -20,6 +18,7 @@ from identity.errors import BangpathError, Refused
 from identity.names import ServerId
 from node import reporting
 from node.requests import Ping, Pong
+from node.running import Running
 from routing.probes import Trace, Traced
 
 if TYPE_CHECKING:
@@ -28,18 +27,8 @@ if TYPE_CHECKING:
 HOP_S = 2.0  # what a server on the path has to answer in
 
 
-class Tracing:
+class Tracing(Running):
     """The words about ways. `parts` raises `Exhausted` when nothing runs."""
-
-    server: ServerId
-    wall_ms: Callable[[], int]
-
-    @property
-    def parts(self) -> Parts:
-        raise NotImplementedError
-
-    def _word(self, deadline: float | None) -> AbstractAsyncContextManager[tuple[Parts, float]]:
-        raise NotImplementedError
 
     def routes(self, server: ServerId | str | None = None) -> list[dict[str, Any]]:
         """How each server is reached, in both directions, or that one. Raises `Refused` for one that is not known."""
