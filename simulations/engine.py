@@ -5,6 +5,7 @@
     time                       the agenda's; it moves only when every task waits
     which task runs first      a generator seeded for this run
     deadlines that tie         the order in which they were set, shuffled by that generator
+    which task may run at all  all but those of a paused actor: they are kept back, in order, until it is resumed
 
 What is promised: `run(main, seed=7)` makes the same steps in the same order in every process, whatever
 PYTHONHASHSEED and address layout (DESIGN P6, V1), as long as nothing inside uses a thread, a real clock, a real
@@ -12,15 +13,18 @@ socket or the system's randomness. An hour takes as long as its events do.
 
 This is the one file that touches private names of trio, which is why trio is pinned to a minor version; the contract
 test tests/simulations/test_engine.py says plainly when a new trio has moved them. The private names are
-`trio._core._run`: `_ALLOW_DETERMINISTIC_SCHEDULING`, `_r`, `TheIOManager`, `Deadlines.add`.
+`trio._core._run`: `_ALLOW_DETERMINISTIC_SCHEDULING`, `_r` (its `shuffle` gets each batch), `TheIOManager`,
+`Deadlines.add`, `GLOBAL_RUN_CONTEXT.runner`, `Runner.runq` (its `append` gets each task that may run).
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import heapq
 import math
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
@@ -35,6 +39,10 @@ _IDLE_LIMIT = 3  # times that nothing was due before we call it a deadlock; trio
 _DEAF_LIMIT = 100  # and times after which whoever is still there will not go by itself
 
 
+# The server whose task is running: set where a server's life begins, inherited by all of its tasks, "" outside.
+actor: contextvars.ContextVar[str] = contextvars.ContextVar("actor", default="")
+
+
 class Agenda(trio.abc.Clock):
     """The heap of what will happen when, and the clock that follows it. Seconds of virtual time, from 0."""
 
@@ -44,6 +52,8 @@ class Agenda(trio.abc.Clock):
         self._heap: list[tuple[float, float, int, Callable[[], None]]] = []
         self._order = 0
         self._tie_break = tie_break
+        self._scheduler = _Scheduler(0)
+        self._held: dict[str, list[trio.lowlevel.Task]] = {}
         self.events = 0
 
     def at(self, when: float, act: Callable[[], None]) -> None:
@@ -65,6 +75,45 @@ class Agenda(trio.abc.Clock):
             heapq.heappop(self._heap)[3]()
         return True
 
+    # -- who may run
+
+    @property
+    def paused(self) -> tuple[str, ...]:
+        """The actors whose tasks do not run, in the order in which they were paused."""
+        return tuple(self._held)
+
+    def pause(self, name: str) -> None:
+        """From now on no task of actor `name` runs, as if its process had been stopped; what wakes one is kept.
+
+        Its timeouts expire meanwhile, and what is sent to it waits, all seen when it is resumed. A task that pauses
+        its own actor goes on to its next await. Whoever ends a paused actor resumes it first: a task that may not run
+        cannot end. Pausing twice is pausing once.
+        """
+        if not name:
+            raise LocalMistake("what belongs to no actor cannot be paused")
+        if name in self._held:
+            return
+        held = self._held[name] = []
+        runner = _run.GLOBAL_RUN_CONTEXT.runner
+        batch = self._scheduler.batch  # trio takes from its end
+        held += [task for task in reversed(batch) if _owner(task) == name]
+        held += [task for task in runner.runq if _owner(task) == name]
+        batch[:] = [task for task in batch if _owner(task) != name]
+        waiting = [task for task in runner.runq if _owner(task) != name]
+        runner.runq = _HoldingQueue(self._held, waiting)
+
+    def resume(self, name: str) -> None:
+        """Let the tasks of `name` run again, what was kept back in its order; no error when it was not paused."""
+        kept = self._held.pop(name, [])
+        runner = _run.GLOBAL_RUN_CONTEXT.runner
+        waiting = [*runner.runq, *kept]
+        runner.runq = _HoldingQueue(self._held, waiting) if self._held else deque(waiting)
+
+    def resume_all(self) -> None:
+        """At the end of a world: what is held could not end."""
+        for name in self.paused:
+            self.resume(name)
+
     # -- trio.abc.Clock
 
     def start_clock(self) -> None:
@@ -78,6 +127,39 @@ class Agenda(trio.abc.Clock):
         return deadline - self.now
 
 
+def _owner(task: trio.lowlevel.Task) -> str:
+    return task.context.get(actor, "")
+
+
+class _HoldingQueue(deque[trio.lowlevel.Task]):
+    """trio's run queue while somebody is paused; while nobody is, trio has its own again and pays nothing."""
+
+    def __init__(self, held: dict[str, list[trio.lowlevel.Task]], waiting: list[trio.lowlevel.Task]) -> None:
+        super().__init__(waiting)
+        self._held = held
+
+    def append(self, task: trio.lowlevel.Task) -> None:
+        kept = self._held.get(_owner(task))
+        if kept is None:
+            super().append(task)
+        else:
+            kept.append(task)
+
+
+class _Scheduler(random.Random):
+    """In the place of trio's generator: it decides the order of each batch, and knows the batch that is running."""
+
+    batch: list[trio.lowlevel.Task]
+
+    def __init__(self, seed: object) -> None:
+        super().__init__(str(seed))
+        self.batch = []
+
+    def shuffle(self, batch: Any) -> None:
+        self.batch = batch
+        super().shuffle(batch)
+
+
 def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
     """Run `main(agenda)` on virtual time. Raises `LocalMistake` when every task waits for what can never come.
 
@@ -85,6 +167,7 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
     simulation takes its own generator. Not re-entrant: one simulation a thread at a time.
     """
     agenda = Agenda(random.Random(f"{seed}/agenda"))
+    agenda._scheduler.seed(f"{seed}/scheduler")
     deadlock: list[str] = []
     scope = trio.CancelScope()
 
@@ -105,13 +188,15 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
                 return super().get_events(0)
             idle += 1
             if idle > _IDLE_LIMIT and not deadlock:
-                deadlock.append(f"at virtual second {agenda.now:.3f} every task waits and nothing is due")
+                paused = f" (paused: {', '.join(agenda.paused)})" if agenda.paused else ""
+                deadlock.append(f"at virtual second {agenda.now:.3f} every task waits and nothing is due{paused}")
+                agenda.resume_all()
                 scope.cancel()
             if idle > _DEAF_LIMIT:
                 raise LocalMistake(f"{deadlock[0]}, and a task that ignores cancellation waits for ever")
             return super().get_events(0.001)
 
-    with _deterministic(seed), _replaced(_run, "TheIOManager", SimulatedIO):
+    with _deterministic(seed, agenda._scheduler), _replaced(_run, "TheIOManager", SimulatedIO):
         result = trio.run(guarded, clock=agenda)
     if deadlock:
         raise LocalMistake(
@@ -121,7 +206,7 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
 
 
 @contextlib.contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
+def _deterministic(seed: int, scheduler: _Scheduler) -> Iterator[None]:
     order = random.Random(f"{seed}/deadlines")
 
     def add(self: Any, deadline: float, cancel_scope: Any) -> None:
@@ -129,16 +214,12 @@ def _deterministic(seed: int) -> Iterator[None]:
         heapq.heappush(self._heap, (deadline, order.getrandbits(62), cancel_scope))
         self._active += 1
 
-    before = _run._r.getstate()
-    _run._r.seed(f"{seed}/scheduler")
-    try:
-        with (
-            _replaced(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
-            _replaced(_run.Deadlines, "add", add),
-        ):
-            yield
-    finally:
-        _run._r.setstate(before)
+    with (
+        _replaced(_run, "_r", scheduler),
+        _replaced(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
+        _replaced(_run.Deadlines, "add", add),
+    ):
+        yield
 
 
 @contextlib.contextmanager
