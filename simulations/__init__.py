@@ -14,7 +14,14 @@ Reading order:
     trace.py         one hash over everything that happened
     network.py       links with delay, loss, duplication, one-way cuts and partitions
     faulty_disk.py   a disk that forgets what was not synced, and may tear the last write
+    marks.py         what a person wants to see of a run, and when it happened
+    promises.py      what a checker is, and what it says when a promise was broken
+    founding.py      server ids, keys and certificates of a world
+    server.py        one server: what survives a crash, the node while it is up, its words
     world.py         (heart) a seed becomes clock, network, disks and real nodes; crash, restart, part, heal
+    steps.py         what a scenario is made of: verbs, steps, and the run they speak to
+    verbs.py         all that a scenario can say, gathered from:
+    verbs_work.py, verbs_network.py, verbs_servers.py, verbs_hostile.py, verbs_expect.py
     scenario.py      text scripts: read, run, print a transcript
     plugin.py        the pytest plugin: `@simulate` and the `simulation` fixture
 

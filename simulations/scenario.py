@@ -1,105 +1,168 @@
-"""Scenarios: text that reads as prose, run on a simulated mesh, with a transcript and the trace's hash.
+"""Scenarios: text that reads as prose, read whole before anything runs, then run with a transcript.
 
-    servers 4                       the root 1 and its children 1.1 1.2 1.3; or: servers 4 ring | line | star
-    link delay 20ms loss 2%         for all links: delay, jitter, loss, duplicate
+    servers 5 ring                  the root 1 and its children 1.1 1.2 1.3 1.4, and who is whose neighbour
+    link delay 20ms loss 2%         for all links
     class Note text:string          every server adopts it
-    1.2 mirrors 1.1
-    1.1 commits 50 Note             one transaction each, one after another
-    1.1 changes 20 Note             random ones of its own
-    part 1 1.1 | 1.2 1.3            cut the groups from one another
-    cut 1.1 > 1.2                   one way only
-    heal                            mend every link
-    crash 1.2                       the power fails: what was not synced is lost, torn or kept by chance
-    restart 1.2
+    1.2 mirrors 1.1                 one step after another: the next line waits for this one
+    1.1 commits 50 Note
+    at 12.5s crash 1.2 for 4s       timed: begins at that second, beside whatever else goes on
+    part 1 1.1 | 1.2 1.3 for 8s     a fault that lasts may be given its end; `heal` ends all that last
     run 10s
+    heal
     expect 1.2 has all of 1.1 within 30s
-    expect 1.2 lacks some of 1.1
 
-Anything after `#` is a comment. A line that cannot be read is refused before anything runs, with file, line and what
-would be right; an expectation that fails ends the run with the line and the seed.
+A line is a verb's (`verbs.py` gathers them: work, network, servers, hostile peers, expectations). Anything after `#`
+is a comment. A line that cannot be read is refused before anything runs, with file, line and what would be right; an
+expectation that fails ends the run with the line and the seed. A timed operation that its server refuses (it is down,
+say) is told in the transcript: schedules drawn from a seed ask much of servers that are broken.
+
+Left to others: what the verbs do; drawing scenarios from seeds (`schedule.py`); shrinking them (`shrink.py`).
 """
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import networkx
+import trio
 
-from identity.errors import Refused
-from identity.names import Reference
+from identity.errors import BangpathError, Refused
+from simulations.faulty_disk import PowerCut
+from simulations.marks import Mark
 from simulations.network import Link
-from simulations.world import SimulatedServer, World, simulate
+from simulations.promises import Checker, PromiseBroken
+from simulations.steps import SECONDS, Lasting, Run, Scenario, Step, Verb, seconds
+from simulations.verbs import VERBS
+from simulations.verbs_network import read_link, read_servers
+from simulations.world import World, simulate
 
-_TOPOLOGIES: dict[str, Callable[[int], networkx.Graph]] = {
-    "full": networkx.complete_graph,
-    "ring": networkx.cycle_graph,
-    "line": networkx.path_graph,
-    "star": lambda number: networkx.star_graph(number - 1),
-}
-_ID = r"(\d+(?:\.\d+)*)"
-_SECONDS = r"(\d+(?:\.\d+)?)(ms|s|m)"
+LOOK_EVERY_S = 0.25  # virtual seconds between two looks of the checkers
 
-
-@dataclass(frozen=True)
-class Step:
-    """One line that acts: what it says, where it stands, and what it does."""
-
-    line: int
-    text: str
-    act: Callable[[Run], Awaitable[str]]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A script that was read: the mesh it wants and what happens in it."""
-
-    name: str
-    graph: networkx.Graph
-    link: Link
-    steps: tuple[Step, ...]
-
-
-@dataclass
-class Run:
-    """A scenario while it runs."""
-
-    world: World
-    objects: dict[str, list[Reference]] = field(default_factory=dict)
-    texts: dict[Reference, dict[str, Any]] = field(default_factory=dict)
-    count: int = 0
-
-    def server(self, name: str) -> SimulatedServer:
-        return next(server for server in self.world.servers if server.name == name)
+_AT = re.compile(rf"at {SECONDS} (.+)")
+_FOR = re.compile(rf"(.+) for {SECONDS}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gives: the transcript, the hash over its events and how many there were."""
+    """What a run gives: the transcript, the hash over its events and how many there were, and its marks."""
 
     transcript: tuple[str, ...]
     trace: str
     events: int
     seconds: float
+    marks: tuple[Mark, ...] = ()
+    broken: PromiseBroken | None = None
 
 
-def run_scenario(scenario: Scenario, *, seed: int) -> Outcome:
-    """Run it in a new world. Raises AssertionError naming line and seed where an expectation fails."""
+def run_scenario(
+    scenario: Scenario, *, seed: int, checkers: Sequence[Checker] = (), keep: int | None = 10_000
+) -> Outcome:
+    """Run it in a new world. Raises AssertionError naming line and seed where an expectation fails.
+
+    With `checkers` a broken promise does not raise: it ends the run and stands in the outcome.
+    """
     transcript: list[str] = []
+    broken: list[PromiseBroken] = []
 
     async def story(world: World) -> None:
-        run = Run(world)
-        for step in scenario.steps:
-            try:
-                said = await step.act(run)
-            except AssertionError as error:
-                raise AssertionError(f"{scenario.name}:{step.line}: {step.text}: {error} (seed {seed})") from error
-            transcript.append(f"{world.now:9.3f}  {step.text}" + (f"  -> {said}" if said else ""))
+        run = Run(world, checkers)
+        try:
+            await _tell(run, scenario, seed, transcript)
+        except BaseExceptionGroup as group:
+            error = _first(group)
+            if isinstance(error, PromiseBroken) and checkers:
+                broken.append(error)
+                world.mark("broken", text=str(error), promise=error.promise, checker=error.checker)
+                return
+            raise error from None
 
-    _, world = simulate(story, servers=scenario.graph, seed=seed, link=scenario.link)
-    return Outcome(tuple(transcript), world.trace.hash, world.trace.count, world.now)
+    _, world = simulate(story, servers=scenario.graph, seed=seed, link=scenario.link, keep=keep)
+    return Outcome(
+        tuple(transcript),
+        world.trace.hash,
+        world.trace.count,
+        world.now,
+        tuple(world.marks),
+        broken[0] if broken else None,
+    )
+
+
+async def _tell(run: Run, scenario: Scenario, seed: int, transcript: list[str]) -> None:
+    for checker in run.checkers:
+        checker.begin(run.world)
+    async with trio.open_nursery() as nursery:
+        if run.checkers:
+            nursery.start_soon(_look, run)
+        begun = run.world.now
+        async with trio.open_nursery() as timed:
+            for step in scenario.steps:
+                if step.at_s is not None:
+                    timed.start_soon(_timed, run, scenario, step, begun + step.at_s, seed, transcript)
+            for step in scenario.steps:
+                if step.at_s is None:
+                    await _take(run, scenario, step, seed, transcript, timed)
+        nursery.cancel_scope.cancel()
+    for checker in run.checkers:
+        checker.look(run.world)
+
+
+async def _look(run: Run) -> None:
+    while True:
+        for checker in run.checkers:
+            checker.look(run.world)
+        await trio.sleep(LOOK_EVERY_S)
+
+
+async def _timed(run: Run, scenario: Scenario, step: Step, when: float, seed: int, transcript: list[str]) -> None:
+    await trio.sleep_until(when)
+    async with trio.open_nursery() as nursery:
+        try:
+            await _take(run, scenario, step, seed, transcript, nursery)
+        except (BangpathError, PowerCut) as error:
+            transcript.append(f"{run.world.now:9.3f}  {step.text}  -> {error}")
+
+
+async def _take(
+    run: Run, scenario: Scenario, step: Step, seed: int, transcript: list[str], nursery: trio.Nursery
+) -> None:
+    try:
+        done = await step.act(run)
+    except PromiseBroken:
+        raise
+    except AssertionError as error:
+        raise AssertionError(f"{scenario.name}:{step.line}: {step.text}: {error} (seed {seed})") from error
+    said = done
+    if isinstance(done, Lasting):
+        said, undo = done
+        run.lasting.append(undo)
+        if step.for_s is not None:
+            nursery.start_soon(_undo_later, run, undo, step.for_s)
+    transcript.append(f"{run.world.now:9.3f}  {step.text}" + (f"  -> {said}" if said else ""))
+
+
+async def _undo_later(run: Run, undo: Callable[[], Awaitable[None]], after_s: float) -> None:
+    await trio.sleep(after_s)
+    if undo in run.lasting:  # else `heal` was quicker
+        run.lasting.remove(undo)
+        await undo()
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error a person wants to read of a group: a broken promise before anything else."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    alone = [_first(each) for each in error.exceptions]
+    for kind in (PromiseBroken, AssertionError):
+        for each in alone:
+            if isinstance(each, kind):
+                return each
+    return alone[0]
+
+
+# -- reading
 
 
 def parse(text: str, *, name: str = "scenario") -> Scenario:
@@ -114,10 +177,10 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
             continue
         where = f"{name}:{number}"
         if line.startswith("servers "):
-            graph = _read_servers(line, where)
-            known = {"1"} | {f"1.{child}" for child in range(1, graph.number_of_nodes())}
-        elif line.startswith("link "):
-            link = _read_link(line, where)
+            graph, names = read_servers(line, where)
+            known = set(names)
+        elif line.startswith("link ") and graph is not None and ">" not in line:
+            link = read_link(line, where)
         elif graph is None:
             raise Refused(
                 f"{where}: {line!r} comes before the servers", next_step="begin with a line such as: servers 4"
@@ -126,202 +189,43 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
             steps.append(_read_step(line, number, where, known))
     if graph is None:
         raise Refused(f"{name}: there are no servers", next_step="begin with a line such as: servers 4")
-    return Scenario(name, graph, link, tuple(steps))
-
-
-def _read_servers(line: str, where: str) -> networkx.Graph:
-    match = re.fullmatch(r"servers (\d+)(?: (\w+))?", line)
-    kind = match[2] or "full" if match else ""
-    if not match or kind not in _TOPOLOGIES or not 1 <= int(match[1]) <= 1000:
-        wanted = f"servers NUMBER of 1 to 1000, then one of {', '.join(_TOPOLOGIES)}"
-        raise Refused(f"{where}: {line!r} is no topology", next_step=f"write: {wanted}")
-    return _TOPOLOGIES[kind](int(match[1]))
-
-
-def _read_link(line: str, where: str) -> Link:
-    rules: dict[str, float] = {}
-    words = line.split()[1:]
-    for rule, value in zip(words[::2], [*words[1::2], ""], strict=False):
-        seconds = re.fullmatch(_SECONDS, value)
-        percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", value)
-        if rule in ("delay", "jitter") and seconds:
-            rules[rule] = _seconds(*seconds.groups())
-        elif rule in ("loss", "duplicate") and percent:
-            rules[rule] = float(percent[1]) / 100
-        else:
-            right = "delay 20ms, jitter 5ms, loss 2% or duplicate 1%"
-            raise Refused(f"{where}: {rule} {value!r} is no rule of a link", next_step=f"write for example {right}")
-    return replace(Link(), **rules)  # type: ignore[arg-type]  # every rule read above is a number
-
-
-def _seconds(number: str, unit: str) -> float:
-    return float(number) * {"ms": 0.001, "s": 1.0, "m": 60.0}[unit]
+    return Scenario(name, text, graph, link, tuple(steps))
 
 
 def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:
-    for pattern, ids, make in _VERBS:
-        match = re.fullmatch(pattern, line)
-        if match is None:
-            continue
-        for group in ids:
-            for name in match[group].replace("|", " ").split():
-                if name not in known:
-                    there = ", ".join(sorted(known))
-                    raise Refused(f"{where}: there is no server {name!r}", next_step=f"there are {there}")
-        return Step(number, line, make(*match.groups()))
-    verbs = "ID mirrors ID, ID commits N CLASS, ID changes N CLASS, part IDS | IDS, cut A > B, heal, crash ID, ..."
-    raise Refused(f"{where}: {line!r} is nothing a scenario can do", next_step=f"it can: {verbs}")
+    at_s = for_s = None
+    rest = line
+    if timed := _AT.fullmatch(line):
+        at_s, rest = seconds(timed[1], timed[2]), timed[3]
+    found = _find_verb(rest)
+    if found is None and (limited := _FOR.fullmatch(rest)):
+        found = _find_verb(limited[1])
+        for_s = seconds(limited[2], limited[3])
+        if found is not None and not found[0].lasting:
+            raise Refused(f"{where}: {limited[1]!r} does not last", next_step="leave out the `for`")
+    if found is None:
+        raise _nothing_like(rest, where)
+    verb, match = found
+    for group in verb.names:
+        for name in (match[group] or "").replace("|", " ").split():
+            if name not in known:
+                there = ", ".join(sorted(known))
+                raise Refused(f"{where}: there is no server {name!r}", next_step=f"there are {there}")
+    try:
+        act = verb.make(*match.groups())
+    except Refused as refused:  # a verb that knows at once that it makes no sense
+        raise Refused(f"{where}: {refused}", next_step=refused.next_step) from None
+    return Step(number, line, act, verb, at_s, for_s)
 
 
-Act = Callable[[Run], Awaitable[str]]
+def _find_verb(line: str) -> tuple[Verb, re.Match[str]] | None:
+    for verb in VERBS:
+        if match := re.fullmatch(verb.pattern, line):
+            return verb, match
+    return None
 
 
-def _class(name: str, fields: str) -> Act:
-    async def act(run: Run) -> str:
-        from store.registry import definition_from_toml
-
-        lines = [f'name = "{name}"', "[fields]"]
-        for each in fields.split():
-            field_name, _, kind = each.partition(":")
-            lines.append(f'{field_name} = {{ type = "{kind or "string"}" }}')
-        definition = definition_from_toml("\n".join(lines))
-        for server in run.world.servers:
-            await server.define(definition)
-        return ""
-
-    return act
-
-
-def _mirrors(name: str, other: str) -> Act:
-    async def act(run: Run) -> str:
-        await run.server(name).mirror(other)
-        return ""
-
-    return act
-
-
-def _commits(name: str, number: str, class_name: str) -> Act:
-    async def act(run: Run) -> str:
-        server = run.server(name)
-        for _ in range(int(number)):
-            run.count += 1
-            fields = {"text": f"{name} says {run.count}"}
-            reference = await server.create(class_name, fields)
-            run.objects.setdefault(name, []).append(reference)
-            run.texts[reference] = fields
-        return f"{len(run.objects[name])} objects of {name}"
-
-    return act
-
-
-def _changes(name: str, number: str, class_name: str) -> Act:
-    async def act(run: Run) -> str:
-        server = run.server(name)
-        own = run.objects.get(name, [])
-        if not own:
-            raise AssertionError(f"{name} has no {class_name} to change yet")
-        for _ in range(int(number)):
-            run.count += 1
-            reference = run.world.random.choice(own)
-            fields = {"text": f"{name} changed its mind, {run.count}"}
-            await server.update(reference, fields)
-            run.texts[reference] = fields
-        return ""
-
-    return act
-
-
-def _part(groups: str) -> Act:
-    async def act(run: Run) -> str:
-        run.world.network.part(*[group.split() for group in groups.split("|")])
-        return ""
-
-    return act
-
-
-def _cut(source: str, target: str) -> Act:
-    async def act(run: Run) -> str:
-        run.world.network.cut(source, target)
-        return ""
-
-    return act
-
-
-def _heal() -> Act:
-    async def act(run: Run) -> str:
-        run.world.heal()
-        return ""
-
-    return act
-
-
-def _crash(name: str) -> Act:
-    async def act(run: Run) -> str:
-        await run.server(name).crash()
-        return ""
-
-    return act
-
-
-def _restart(name: str) -> Act:
-    async def act(run: Run) -> str:
-        await run.server(name).restart()
-        return ""
-
-    return act
-
-
-def _run(number: str, unit: str) -> Act:
-    async def act(run: Run) -> str:
-        await run.world.sleep(_seconds(number, unit))
-        return ""
-
-    return act
-
-
-def _differing(run: Run, name: str, other: str) -> int:
-    server = run.server(name)
-    return sum(server.read(reference) != run.texts[reference] for reference in run.objects.get(other, []))
-
-
-def _expect_all(name: str, other: str, number: str | None, unit: str | None) -> Act:
-    async def act(run: Run) -> str:
-        begun = run.world.now
-        within = _seconds(number, unit) if number and unit else 0.0
-        try:
-            await run.world.eventually(lambda: not _differing(run, name, other), within=within)
-        except AssertionError as error:
-            left = _differing(run, name, other)
-            raise AssertionError(
-                f"{name} differs from {other} in {left} of {len(run.objects[other])} objects"
-            ) from error
-        return f"after {run.world.now - begun:.2f} s"
-
-    return act
-
-
-def _expect_lacks(name: str, other: str) -> Act:
-    async def act(run: Run) -> str:
-        differing = _differing(run, name, other)
-        if not differing:
-            raise AssertionError(f"{name} has all {len(run.objects.get(other, []))} objects of {other}")
-        return f"{differing} missing or old"
-
-    return act
-
-
-# A line's pattern, which of its groups name servers, and what it does.
-_VERBS: tuple[tuple[str, tuple[int, ...], Callable[..., Act]], ...] = (
-    (r"class (\w+) ((?:\w+:\w+ ?)+)", (), _class),
-    (rf"{_ID} mirrors {_ID}", (1, 2), _mirrors),
-    (rf"{_ID} commits (\d+) (\w+)", (1,), _commits),
-    (rf"{_ID} changes (\d+) (\w+)", (1,), _changes),
-    (r"part ([\d. ]+(?:\|[\d. ]+)+)", (1,), _part),
-    (rf"cut {_ID} > {_ID}", (1, 2), _cut),
-    (r"heal", (), _heal),
-    (rf"crash {_ID}", (1,), _crash),
-    (rf"restart {_ID}", (1,), _restart),
-    (rf"run {_SECONDS}", (), _run),
-    (rf"expect {_ID} has all of {_ID}(?: within {_SECONDS})?", (1, 2), _expect_all),
-    (rf"expect {_ID} lacks some of {_ID}", (1, 2), _expect_lacks),
-)
+def _nothing_like(line: str, where: str) -> Refused:
+    examples = [verb.says for verb in VERBS]
+    near = difflib.get_close_matches(line, examples, n=3, cutoff=0.3) or examples[:6]
+    return Refused(f"{where}: {line!r} is nothing a scenario can do", next_step=f"write for example: {'; '.join(near)}")

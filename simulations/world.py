@@ -29,179 +29,24 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import networkx
 import trio
 
-from identity.errors import BangpathError, LocalMistake, Refused
-from identity.keys import Keys
-from identity.names import Incarnation, Pattern, Reference, ServerId
+from identity.errors import LocalMistake, Refused
+from identity.names import Pattern, ServerId
 from simulations import engine
-from simulations.faulty_disk import FaultyDisk, PowerCut
+from simulations.founding import BIRTH_MS, found
+from simulations.marks import Mark
 from simulations.network import Link, SimulatedNetwork
+from simulations.server import Direction, SimulatedServer
 from simulations.trace import Trace
 
 Result = TypeVar("Result")
 
-BIRTH_MS = 1_767_225_600_000  # 2026-01-01: when every simulated world begins, by the wall
 PORT = 7000
-SYNC_S = 0.002  # a sync of a simulated disk takes half of this to half as much again
-YEAR_MS = 365 * 24 * 3600 * 1000
-
-
-class Direction(NamedTuple):
-    """`a >> b`: what a sends towards b."""
-
-    source: SimulatedServer
-    target: SimulatedServer
-
-
-class Fields(dict[str, Any]):
-    """The fields of an object, by name or as attributes: `c.read(note).text`."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"there is no field {name}") from None
-
-
-class SimulatedServer:
-    """One server of a world: what of it survives a crash, and the node that runs while it is up."""
-
-    def __init__(self, world: World, server: ServerId, keys: Keys, chain: tuple[bytes, ...]) -> None:
-        self.world = world
-        self.server = server
-        self.name = str(server)
-        self.keys = keys
-        self.chain = chain
-        self._disk_speed = world.generator(f"disk-speed/{self.name}")
-        self.disk = FaultyDisk(world.generator(f"disk/{self.name}"), trace=self._trace_disk, pause=self._pause)
-        self.tables = world.new_tables()
-        self.clock_offset_ms = 0
-        self.node: Any = None
-        self.lives = 0
-        self._scope: trio.CancelScope | None = None
-        self._gone = trio.Event()
-
-    def __rshift__(self, other: SimulatedServer) -> Direction:
-        return Direction(self, other)
-
-    def __repr__(self) -> str:
-        return f"<server {self.name}>"
-
-    # -- life
-
-    async def start(self) -> None:
-        """Open the store, the port and the sessions; returns when the node serves. Raises what opening raises."""
-        if self.node is not None:
-            raise LocalMistake(f"{self.name} is up already")
-        self.lives += 1
-        self.world.trace.record(self.world.now, "start", self.name, self.lives)
-        node = self.world.new_node(self)
-        self._gone = trio.Event()
-        await self.world.nursery.start(self._live, node)
-        self.node = node
-
-    async def _live(self, node: Any, task_status: trio.TaskStatus[None]) -> None:
-        scope = self._scope = trio.CancelScope()
-        try:
-            with scope:
-                await node.run(task_status=task_status)
-        except* (BangpathError, PowerCut):
-            if not scope.cancel_called:  # a disk that went dark under it may break anything: that is what a crash is
-                raise
-        finally:
-            self.node = None
-            self._gone.set()
-
-    async def crash(self, *, keep: bool = False) -> None:
-        """As if power failed: writes not synced are each lost, torn or kept by chance; nothing is closed.
-
-        `keep`: only the process died, and what it wrote without a sync is still in the machine's cache.
-        """
-        if self.node is None or self._scope is None:
-            raise LocalMistake(f"{self.name} is down already")
-        self.world.trace.record(self.world.now, "crash", self.name, keep)
-        self.disk.crash(keep=keep)
-        self._scope.cancel()
-        await self._gone.wait()
-
-    async def stop(self) -> None:
-        """A clean shutdown."""
-        if self.node is None:
-            raise LocalMistake(f"{self.name} is down already")
-        self.world.trace.record(self.world.now, "stop", self.name)
-        await self.node.stop()
-        await self._gone.wait()
-
-    async def restart(self) -> None:
-        await self.start()
-
-    # -- words: the node's own (node.node), with classes by name
-
-    @property
-    def up(self) -> Any:
-        if self.node is None:
-            raise Refused(f"{self.name} is down", next_step="restart it first")
-        return self.node
-
-    async def define(self, what: Any) -> None:
-        """Adopt a class: a definition, or a Python class made by `bangpath.stored`."""
-        from store.definitions import ClassDefinition, definition_from_dict
-
-        if not isinstance(what, ClassDefinition):
-            what = definition_from_dict(what.definition)
-        await self.up.define(what)
-
-    async def create(self, what: Any, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Reference:
-        """A new object of this server; its reference, when durable: `await a.create(Note, text="hi")`.
-
-        `what`: a class by name, or one made by `bangpath.stored`, which is adopted at its first use.
-        """
-        if not isinstance(what, str):
-            await self.define(what)
-            what = what.__name__
-        changed = await self.up.create(what, {**(fields or {}), **more})
-        reference: Reference = changed.reference
-        return reference
-
-    async def update(self, reference: Reference, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
-        """Change some fields, here or by a request to the owner."""
-        return await self.up.update(reference, {**(fields or {}), **more})
-
-    async def delete(self, reference: Reference, **options: Any) -> Any:
-        return await self.up.delete(reference, **options)
-
-    async def get(self, reference: Reference, **options: Any) -> Any:
-        return await self.up.get(reference, **options)
-
-    async def query(self, text: str, **options: Any) -> Any:
-        return await self.up.query(text, **options)
-
-    async def mirror(self, what: SimulatedServer | Reference | str, kind: str = "mirrored") -> None:
-        """Mirror another server, the server of an object, or all of a pattern."""
-        if isinstance(what, SimulatedServer):
-            what = what.name
-        await self.up.mirror(str(what.server) if isinstance(what, Reference) else what, kind)
-
-    def read(self, reference: Reference) -> Fields | None:
-        """The fields this server itself holds of an object, owned or copied; None when it holds none or is down."""
-        if self.node is None:
-            return None
-        with self.node.view() as view:
-            found = view.get(reference)
-        return None if found is None else Fields(found.fields)
-
-    async def _pause(self) -> None:
-        """How long this disk's syncs take: crashes are about what was not synced yet."""
-        with trio.CancelScope(shield=True):  # a sync that has begun cannot be called back
-            await trio.sleep(SYNC_S * (0.5 + self._disk_speed.random()))
-
-    def _trace_disk(self, what: str) -> None:
-        self.world.trace.record(self.world.now, "disk", self.name, what)
 
 
 class World:
@@ -215,6 +60,7 @@ class World:
         self.trace = Trace(keep=keep)
         self.random = self.generator("faults")
         self.network = SimulatedNetwork(agenda, self.generator("network"), self.trace, default=link)
+        self.marks: list[Mark] = []
         self.servers: list[SimulatedServer] = []
         self.graph: networkx.Graph = networkx.Graph()
         self._nursery: trio.Nursery | None = None
@@ -288,31 +134,25 @@ class World:
             nursery.cancel_scope.cancel()
 
     def _found(self, graph: networkx.Graph) -> None:
-        from identity.trust import Certificate, fingerprint, issue
+        founded = found(graph, self.generator)
+        self.graph, self.root = founded.graph, founded.root
+        for server, keys, chain in founded.members:
+            self.servers.append(SimulatedServer(self, server, keys, chain))
 
-        places = (
-            sorted(graph.nodes, key=str) if not all(isinstance(n, int) for n in graph.nodes) else sorted(graph.nodes)
-        )
-        ids = [ServerId.of(1)] + [ServerId.of(1, number) for number in range(1, len(places))]
-        names = {place: str(server) for place, server in zip(places, ids, strict=True)}
-        self.graph = networkx.relabel_nodes(networkx.Graph(graph), names)
-        keys = [Keys.generate(self.generator(f"keys/{server}")) for server in ids]
-        common: dict[str, Any] = {
-            "incarnation": Incarnation(BIRTH_MS - 1000),
-            "not_before_ms": BIRTH_MS - YEAR_MS,
-            "not_after_ms": BIRTH_MS + 10 * YEAR_MS,
-        }
-        chain: list[Certificate] = []
-        for number, (server, own) in enumerate(zip(ids, keys, strict=True)):
-            certificate = issue(
-                keys[0], server=server, issuer=ids[0], signing_key=own.signing_public, exchange_key=own.exchange_public,
-                serial=number + 1, may_delegate=number == 0, **common,
-            )  # fmt: skip
-            chain.append(certificate)
-        self.root = fingerprint(ids[0], keys[0].signing_public)
-        for number, (server, own) in enumerate(zip(ids, keys, strict=True)):
-            links = (chain[0],) if number == 0 else (chain[0], chain[number])
-            self.servers.append(SimulatedServer(self, server, own, tuple(each.to_bytes() for each in links)))
+    def server(self, name: str) -> SimulatedServer:
+        """The server of a name such as `1.2`. Raises `Refused`, naming those there are."""
+        for server in self.servers:
+            if server.name == name:
+                return server
+        there = ", ".join(server.name for server in self.servers)
+        raise Refused(f"there is no server {name!r}", next_step=f"there are {there}")
+
+    # -- what is told of it
+
+    def mark(self, kind: str, *servers: str, text: str = "", **details: Any) -> None:
+        """Note what happened, for the trace and for people (`simulations.marks`)."""
+        self.marks.append(Mark(self.now, kind, servers, text, details))
+        self.trace.record(self.now, kind, *servers, *[f"{name}={value}" for name, value in details.items()])
 
     # -- faults
 

@@ -10,7 +10,8 @@ import pytest
 from identity.errors import Refused, Unreachable
 from node import reporting
 from simulations.plugin import simulate
-from simulations.world import SimulatedServer, World
+from simulations.server import SimulatedServer
+from simulations.world import World
 from store.registry import definition_from_toml
 
 NOTE = definition_from_toml('name = "Note"\n[fields]\ntext = { type = "string" }\n')

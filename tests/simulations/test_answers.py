@@ -15,7 +15,8 @@ from node.asking import Operation
 from node.outcomes import Queued
 from simulations.network import Link
 from simulations.plugin import simulate
-from simulations.world import SimulatedServer, World
+from simulations.server import SimulatedServer
+from simulations.world import World
 from store.registry import definition_from_toml
 
 NOTE = definition_from_toml('name = "Note"\n[fields]\ntext = { type = "string" }\nn = { type = "int" }\n')

@@ -23,8 +23,10 @@ from node.outcomes import Queued
 from node.requests import Pong
 from replication.entries import Limits, State
 from replication.outbox import MAX_DOUBTS
+from simulations.founding import BIRTH_MS, YEAR_MS
 from simulations.plugin import simulate
-from simulations.world import BIRTH_MS, YEAR_MS, SimulatedServer, World
+from simulations.server import SimulatedServer
+from simulations.world import World
 from simulations.world import simulate as run_world
 from store.definitions import ClassDefinition, Field
 

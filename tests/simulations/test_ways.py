@@ -11,7 +11,8 @@ import trio
 from identity.errors import BangpathError, Unreachable
 from simulations.network import Link
 from simulations.plugin import simulate
-from simulations.world import SimulatedServer, World
+from simulations.server import SimulatedServer
+from simulations.world import World
 
 NEAR = Link(delay=0.002, jitter=0.0005)
 DIAMOND = networkx.complete_graph(4)  # asker, other, and two that may be gateways

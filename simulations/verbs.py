@@ -1,0 +1,18 @@
+"""All that a scenario can say: the families of verbs, gathered.
+
+expect 1.2 has all of 1.1 within 30s
+   '--- the first pattern that fits the whole line decides; no two may fit one line
+"""
+
+from __future__ import annotations
+
+from simulations import verbs_expect, verbs_hostile, verbs_network, verbs_servers, verbs_work
+from simulations.steps import Verb
+
+VERBS: tuple[Verb, ...] = (
+    *verbs_work.VERBS,
+    *verbs_network.VERBS,
+    *verbs_servers.VERBS,
+    *verbs_hostile.VERBS,
+    *verbs_expect.VERBS,
+)

@@ -1,0 +1,51 @@
+"""Verbs that expect: what must be true at that line, or within some time.
+
+expect 1.2 has all of 1.1 within 30s
+expect 1.2 lacks some of 1.1
+"""
+
+from __future__ import annotations
+
+from simulations.steps import ID, SECONDS, Act, Run, Verb, seconds
+
+
+def _differing(run: Run, name: str, other: str) -> int:
+    server = run.server(name)
+    return sum(server.read(reference) != run.texts[reference] for reference in run.objects.get(other, []))
+
+
+def _expect_all(name: str, other: str, number: str | None, unit: str | None) -> Act:
+    async def act(run: Run) -> str:
+        begun = run.world.now
+        within = seconds(number, unit) if number and unit else 0.0
+        try:
+            await run.world.eventually(lambda: not _differing(run, name, other), within=within)
+        except AssertionError as error:
+            left = _differing(run, name, other)
+            raise AssertionError(
+                f"{name} differs from {other} in {left} of {len(run.objects[other])} objects"
+            ) from error
+        return f"after {run.world.now - begun:.2f} s"
+
+    return act
+
+
+def _expect_lacks(name: str, other: str) -> Act:
+    async def act(run: Run) -> str:
+        differing = _differing(run, name, other)
+        if not differing:
+            raise AssertionError(f"{name} has all {len(run.objects.get(other, []))} objects of {other}")
+        return f"{differing} missing or old"
+
+    return act
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb(
+        rf"expect {ID} has all of {ID}(?: within {SECONDS})?",
+        (1, 2),
+        _expect_all,
+        "expect 1.2 has all of 1.1 within 30s",
+    ),
+    Verb(rf"expect {ID} lacks some of {ID}", (1, 2), _expect_lacks, "expect 1.2 lacks some of 1.1"),
+)
