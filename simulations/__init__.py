@@ -23,6 +23,7 @@ Reading order:
     verbs.py         all that a scenario can say, gathered from:
     verbs_work.py, verbs_network.py, verbs_servers.py, verbs_hostile.py, verbs_expect.py
     scenario.py      text scripts: read, run, print a transcript
+    shrink.py        a failing scenario made small: lines, words, numbers, servers
     plugin.py        the pytest plugin: `@simulate` and the `simulation` fixture
 
 It reaches into the product only through the seams (`transport.ports`, `store.disk`, `store.tables`) and `node.node`.
