@@ -10,7 +10,7 @@ the plug) stands beside them. Left to others: links and partitions (`network.py`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
@@ -152,6 +152,10 @@ class SimulatedServer:
     async def delete(self, reference: Reference, **options: Any) -> Any:
         return await self.up.delete(reference, **options)
 
+    async def transact(self, operations: Sequence[Any], *, owner: str | None = None, **options: Any) -> Any:
+        """All of these operations (`node.asking.Operation`) at one owner, this server or another, or none of them."""
+        return await self.up.transact(operations, server=ServerId.parse(owner) if owner else None, **options)
+
     async def get(self, reference: Reference, **options: Any) -> Any:
         return await self.up.get(reference, **options)
 
@@ -163,6 +167,10 @@ class SimulatedServer:
         if isinstance(what, SimulatedServer):
             what = what.name
         await self.up.mirror(str(what.server) if isinstance(what, Reference) else what, kind)
+
+    async def unmirror(self, what: str) -> None:
+        """Keep it no longer; what is held stays, and is shown as cached from then on."""
+        await self.up.unmirror(what)
 
     def read(self, reference: Reference) -> Fields | None:
         """The fields this server itself holds of an object, owned or copied; None when it holds none or is down."""

@@ -1,13 +1,80 @@
-"""Verbs of work: classes, commits, changes, mirrors, waiting.
+"""Verbs of work: what people and programs ask of a mesh, from any server, about anybody's objects.
 
-1.1 commits 50 Note             one transaction each, one after another
-1.1 changes 20 Note             random ones of its own
-1.2 mirrors 1.1
+    class Note text:string              every server adopts it
+    1.1 commits 50 Note                 one transaction each, one after another
+    1.1 commits 5 Note together         all in one transaction
+    1.3 commits 2 Note at 1.1           asked of their owner; they wait in 1.3's outbox while it is away
+    1.1 changes 20 Note                 random ones of its own
+    1.1 changes 3 Note together
+    1.3 changes 2 Note of 1.1           asked of their owner, as above
+    1.1 deletes 1 Note
+    1.3 deletes 1 Note of 1.1
+    1.2 mirrors 1.1                     and: 1.2 mirrors 1.1 as backup
+    1.2 stops mirroring 1.1
+    1.4 gets 3 Note of 1.1              and: ... by their owner, ... as held here
+    1.4 asks Note from 1.1,1.2          a question in Bangpath's own language; and: ... of their owners
+    1.1 moves 1 Note to 1.2             declared, and refused until objects can move
+
+Every text that is written is written once in a run, so that whoever reads it can say which change it was. Questions
+tell what was answered and never fail; a change that is refused does, unless it was timed (`scenario.py`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from identity.errors import BangpathError, Refused
+from identity.names import Reference
+from node.asking import Operation
+from node.outcomes import Queued
 from simulations.steps import ID, NUMBER, SECONDS, Act, Run, Verb, seconds
+
+_CONSISTENCY = {None: "nearest", "by their owner": "owner", "of their owners": "owner", "as held here": "local"}
+
+
+class Desk:
+    """What a run knows of its objects: their class, which version was acknowledged last, which were let go."""
+
+    def __init__(self) -> None:
+        self.classes: dict[Reference, str] = {}
+        self.sequences: dict[Reference, int] = {}
+
+    @staticmethod
+    def of(run: Run) -> Desk:
+        desk: Desk = run.memory.setdefault("desk", Desk())
+        return desk
+
+    def made(self, run: Run, reference: Reference, class_name: str, fields: dict[str, Any], sequence: int) -> None:
+        run.objects.setdefault(str(reference.server), []).append(reference)
+        self.classes[reference] = class_name
+        self.changed(run, reference, fields, sequence)
+
+    def changed(self, run: Run, reference: Reference, fields: dict[str, Any], sequence: int) -> None:
+        """Two changes may be acknowledged in another order than they were carried out in: the later version stands."""
+        if sequence >= self.sequences.get(reference, 0):
+            self.sequences[reference] = sequence
+            run.texts[reference] = {**run.texts.get(reference, {}), **fields}
+
+    def gone(self, run: Run, reference: Reference) -> None:
+        """Nobody asks for it any more. Once let go, also when nobody knows yet whether it was deleted."""
+        own = run.objects.get(str(reference.server), [])
+        if reference in own:
+            own.remove(reference)
+        run.texts.pop(reference, None)
+
+    def some(self, run: Run, owner: str, number: int, class_name: str) -> list[Reference]:
+        """That many of an owner's objects, by chance, maybe one twice. Raises `Refused` when it has none."""
+        own = [each for each in run.objects.get(owner, []) if self.classes.get(each) == class_name]
+        if not own:
+            raise Refused(f"{owner} has no {class_name} yet", next_step=f"begin with: {owner} commits 5 {class_name}")
+        return [run.world.random.choice(own) for _ in range(number)]
+
+
+def _text(run: Run, name: str) -> dict[str, Any]:
+    run.count += 1
+    return {"text": f"{name} says {run.count}"}
 
 
 def _class(name: str, fields: str) -> Act:
@@ -26,43 +93,121 @@ def _class(name: str, fields: str) -> Act:
     return act
 
 
-def _mirrors(name: str, other: str) -> Act:
+def _mirrors(name: str, other: str, backup: str | None) -> Act:
+    if name == other:
+        raise Refused(f"{name} needs no mirror of itself", next_step="name two servers, such as: 1.2 mirrors 1.1")
+
     async def act(run: Run) -> str:
-        await run.server(name).mirror(other)
+        await run.server(name).mirror(other, "backup" if backup else "mirrored")
         return ""
 
     return act
 
 
-def _commits(name: str, number: str, class_name: str) -> Act:
+def _unmirrors(name: str, other: str) -> Act:
     async def act(run: Run) -> str:
-        server = run.server(name)
-        for _ in range(int(number)):
-            run.count += 1
-            fields = {"text": f"{name} says {run.count}"}
-            reference = await server.create(class_name, fields)
-            run.objects.setdefault(name, []).append(reference)
-            run.texts[reference] = fields
-        return f"{len(run.objects[name])} objects of {name}"
-
-    return act
-
-
-def _changes(name: str, number: str, class_name: str) -> Act:
-    async def act(run: Run) -> str:
-        server = run.server(name)
-        own = run.objects.get(name, [])
-        if not own:
-            raise AssertionError(f"{name} has no {class_name} to change yet")
-        for _ in range(int(number)):
-            run.count += 1
-            reference = run.world.random.choice(own)
-            fields = {"text": f"{name} changed its mind, {run.count}"}
-            await server.update(reference, fields)
-            run.texts[reference] = fields
+        await run.server(name).unmirror(other)
         return ""
 
     return act
+
+
+# -- changes
+
+
+def _commits(name: str, number: str, class_name: str, together: str | None, owner: str | None) -> Act:
+    async def act(run: Run) -> str:
+        texts = [_text(run, name) for _ in range(int(number))]
+        creations = [Operation(op="create", class_name=class_name, fields=fields) for fields in texts]
+        waiting = await _carry_out(run, name, owner or name, creations, bool(together))
+        return waiting or f"{len(run.objects.get(owner or name, []))} objects of {owner or name}"
+
+    return act
+
+
+def _changes(name: str, number: str, class_name: str, together: str | None, owner: str | None) -> Act:
+    async def act(run: Run) -> str:
+        chosen = Desk.of(run).some(run, owner or name, int(number), class_name)
+        changes = [Operation(op="update", object=each.object, fields=_text(run, name)) for each in chosen]
+        return await _carry_out(run, name, owner or name, changes, bool(together), chosen)
+
+    return act
+
+
+def _deletes(name: str, number: str, class_name: str, owner: str | None) -> Act:
+    async def act(run: Run) -> str:
+        desk = Desk.of(run)
+        chosen = list(dict.fromkeys(desk.some(run, owner or name, int(number), class_name)))
+        for each in chosen:
+            desk.gone(run, each)
+        deletions = [Operation(op="delete", object=each.object) for each in chosen]
+        return await _carry_out(run, name, owner or name, deletions, False, chosen)
+
+    return act
+
+
+async def _carry_out(
+    run: Run,
+    name: str,
+    owner: str,
+    operations: Sequence[Operation],
+    together: bool,
+    references: Sequence[Reference] = (),
+) -> str:
+    """Ask server `name` for these changes of the owner's objects; says which of them wait for the owner."""
+    desk, server = Desk.of(run), run.server(name)
+    waiting = 0
+    size = len(operations) if together else 1
+    for start in range(0, len(operations), size):
+        batch = operations[start : start + size]
+        changed = await server.transact(batch, owner=None if owner == name else owner)
+        if isinstance(changed, Queued):
+            waiting += len(batch)
+            for reference in references[start : start + size]:
+                run.memory.setdefault("unsure", {})[reference] = changed
+            continue
+        for operation, done in zip(batch, changed, strict=True):
+            if operation.op == "create":
+                desk.made(run, done.reference, operation.class_name, operation.fields, done.sequence)
+            elif operation.op == "update":
+                desk.changed(run, done.reference, operation.fields, done.sequence)
+    return f"{waiting} wait for {owner}" if waiting else ""
+
+
+# -- questions
+
+
+def _gets(name: str, number: str, class_name: str, owner: str, how: str | None) -> Act:
+    async def act(run: Run) -> str:
+        kinds: Counter[str] = Counter()
+        for reference in Desk.of(run).some(run, owner, int(number), class_name):
+            try:
+                kinds[(await run.server(name).get(reference, consistency=_CONSISTENCY[how])).kind] += 1
+            except BangpathError as error:
+                kinds[type(error).__name__.lower()] += 1
+        return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+
+    return act
+
+
+def _asks(name: str, question: str, how: str | None) -> Act:
+    async def act(run: Run) -> str:
+        try:
+            answer = await run.server(name).query(question, consistency=_CONSISTENCY[how])
+        except BangpathError as error:
+            return f"{type(error).__name__.lower()}: {error}"
+        missing = answer.completeness["summary"]["missing"]
+        whole = "whole" if answer.completeness["whole"] else f"not whole without {' '.join(missing)}"
+        return f"{len(answer.rows)} rows, {whole}"
+
+    return act
+
+
+def _moves(name: str, number: str, class_name: str, other: str) -> Act:
+    raise Refused(
+        f"{number} {class_name} cannot move from {name} to {other}: Bangpath has no moves yet",
+        next_step=f"{other} commits {number} {class_name}, {name} deletes {number} {class_name}",
+    )
 
 
 def _run(number: str, unit: str) -> Act:
@@ -73,10 +218,19 @@ def _run(number: str, unit: str) -> Act:
     return act
 
 
+_TOGETHER, _AT, _OF = r"(?: (together))?", rf"(?: at {ID})?", rf"(?: of {ID})?"
+
 VERBS: tuple[Verb, ...] = (
     Verb(r"class (\w+) ((?:\w+:\w+ ?)+)", (), _class, "class Note text:string"),
-    Verb(rf"{ID} mirrors {ID}", (1, 2), _mirrors, "1.2 mirrors 1.1"),
-    Verb(rf"{ID} commits {NUMBER} (\w+)", (1,), _commits, "1.1 commits 50 Note"),
-    Verb(rf"{ID} changes {NUMBER} (\w+)", (1,), _changes, "1.1 changes 20 Note"),
+    Verb(rf"{ID} mirrors {ID}( as backup)?", (1, 2), _mirrors, "1.2 mirrors 1.1"),
+    Verb(rf"{ID} stops mirroring {ID}", (1, 2), _unmirrors, "1.2 stops mirroring 1.1"),
+    Verb(rf"{ID} commits {NUMBER} (\w+){_TOGETHER}{_AT}", (1, 5), _commits, "1.1 commits 50 Note"),
+    Verb(rf"{ID} changes {NUMBER} (\w+){_TOGETHER}{_OF}", (1, 5), _changes, "1.1 changes 20 Note"),
+    Verb(rf"{ID} deletes {NUMBER} (\w+){_OF}", (1, 4), _deletes, "1.1 deletes 1 Note"),
+    Verb(
+        rf"{ID} gets {NUMBER} (\w+) of {ID}(?: (by their owner|as held here))?", (1, 4), _gets, "1.4 gets 3 Note of 1.1"
+    ),
+    Verb(rf"{ID} asks (.+?)(?: (of their owners|as held here))?", (1,), _asks, "1.4 asks Note from 1.1,1.2"),
+    Verb(rf"{ID} moves {NUMBER} (\w+) to {ID}", (1, 4), _moves, "1.1 moves 1 Note to 1.2"),
     Verb(rf"run {SECONDS}", (), _run, "run 10s"),
 )
