@@ -19,6 +19,7 @@ Reading order:
     founding.py      server ids, keys and certificates of a world
     server.py        one server: what survives a crash, the node while it is up, its words
     world.py         (heart) a seed becomes clock, network, disks and real nodes; crash, restart, part, heal
+    stage.py         what verbs may use: the same of a simulated world and of real processes
     steps.py         what a scenario is made of: verbs, steps, and the run they speak to
     verbs.py         all that a scenario can say, gathered from:
     verbs_work.py, verbs_network.py, verbs_servers.py, verbs_hostile.py, verbs_expect.py

@@ -17,6 +17,7 @@ import networkx
 
 from identity.errors import Refused
 from simulations.network import Link
+from simulations.stage import parted
 from simulations.steps import ID, SECONDS, Act, Lasting, Run, Verb, seconds
 
 _TOPOLOGIES: dict[str, Callable[[int], networkx.Graph]] = {
@@ -57,27 +58,14 @@ def read_link(line: str, where: str) -> Link:
 
 def _part(groups: str) -> Act:
     async def act(run: Run) -> Lasting:
-        network = run.simulated("a partition").network
-        done = network.part(*[group.split() for group in groups.split("|")])
-
-        async def undo() -> None:
-            for source, target in done:
-                network.mend(source, target)
-
-        return Lasting("", undo)
+        return Lasting("", await run.world.cut_ways(parted([group.split() for group in groups.split("|")])))
 
     return act
 
 
 def _cut(source: str, target: str) -> Act:
     async def act(run: Run) -> Lasting:
-        network = run.simulated("a cut").network
-        network.cut(source, target)
-
-        async def undo() -> None:
-            network.mend(source, target)
-
-        return Lasting("", undo)
+        return Lasting("", await run.world.cut_ways([(source, target)]))
 
     return act
 

@@ -42,6 +42,7 @@ from simulations.founding import BIRTH_MS, found
 from simulations.marks import Mark
 from simulations.network import Link, SimulatedNetwork
 from simulations.server import Direction, SimulatedServer
+from simulations.stage import Undo, Way
 from simulations.trace import Trace
 
 Result = TypeVar("Result")
@@ -172,6 +173,21 @@ class World:
         finally:
             for source, target in done:
                 self.network.mend(source, target)
+
+    async def cut_ways(self, ways: Iterable[Way]) -> Undo:
+        """Cut these directions, by name; the undo mends those that were not cut before (`stage.Stage`)."""
+        done = [way for way in ways if not self.network.link(*way).cut]
+        for way in done:
+            self.network.cut(*way)
+
+        async def undo() -> None:
+            await self.mend_ways(done)
+
+        return undo
+
+    async def mend_ways(self, ways: Iterable[Way]) -> None:
+        for way in ways:
+            self.network.mend(*way)
 
     def heal(self) -> None:
         """Mend every link."""
