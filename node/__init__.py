@@ -15,6 +15,7 @@ In reading order:
     config.py       the file bangpath.toml, checked in one place
     running.py      what every group of words stands on
     switches.py     what only tests switch off
+    observing.py    a seam for those who look on
     opening.py      a server's directory: made, checked, opened in order, closed in the other
     node.py         (heart) one nursery, one pump, and the words people say to a server
     parts.py        the machines of a running node, wired

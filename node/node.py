@@ -33,6 +33,7 @@ from node.answering import Answering
 from node.config import Config
 from node.links import Links
 from node.mirroring import MIRRORED
+from node.observing import Observe
 from node.parts import Parts
 from node.saying import Saying
 from node.tracing import Tracing
@@ -51,7 +52,7 @@ Log = Callable[[dict[str, Any]], None]
 
 
 class Node(Answering, Altering, Saying, Links, Tracing):
-    """A server. `log` takes one event as a dictionary; `settings` are the transport's."""
+    """A server. `log` takes one event as a dictionary; `settings` are the transport's; `observe`: `node.observing`."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
         wall_ms: Callable[[], int],
         log: Log | None = None,
         settings: Settings | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self.config = config
         self.server = config.server
@@ -80,6 +82,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
         self._random = random
         self._log = log
         self._settings = settings
+        self._observe = observe
         self._parts: Parts | None = None
         self._started = 0.0
         self._started_ms = 0
@@ -129,6 +132,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
             note=self.note,
             idle=self._check_idle,
             settings=self._settings,
+            observe=self._observe,
             now=now,
         )
         parts.load(now)

@@ -31,6 +31,7 @@ from node.farther import Farther
 from node.greeting import NO_TICKET, Greeted, Greeting, Hello
 from node.inviting import Inviting
 from node.mirroring import Mirroring
+from node.observing import Observe, watched, watched_commits
 from node.owning import Owner
 from node.posting import Posting
 from node.pump import Pump
@@ -76,6 +77,7 @@ class Parts:
         note: Note,
         idle: Callable[[], None],
         settings: Settings | None,
+        observe: Observe | None = None,
         now: float,
     ) -> None:
         self.server: ServerId = config.server
@@ -88,6 +90,8 @@ class Parts:
         self._note = note
         self._kept: dict[ServerId, None] = {}
         self._nursery: Any = None
+        self._observe = observe
+        carry_out = watched(self._carry_out, observe)
 
         self.directory = Directory(self.server, roots=config.roots, wall_ms=wall_ms)
         self.directory.learn_chain(self._chain)
@@ -144,7 +148,7 @@ class Parts:
             lost=self._lost,
             done=self._done,
             routed=self._routed,
-            carry_out=self._carry_out,
+            carry_out=carry_out,
         )
         self.requesting = Requesting(
             self.server,
@@ -232,7 +236,7 @@ class Parts:
             Report: self._report,
         }
         machines = (self.outstanding, self.greeting, self.router, self.flood, self.farther.machine)
-        self.pump = Pump(self.blocking, self.endpoint, machines, self._carry_out)
+        self.pump = Pump(self.blocking, self.endpoint, machines, carry_out)
 
     # -- opening
 
@@ -250,7 +254,9 @@ class Parts:
             self.delivering.load(view, now=now)
         for server, direction in self.config.blocked.items():
             self._note("blocked", peer=str(server), direction=direction, blocked=direction)
-        self.database.on_committed = self._committed
+        self.database.on_committed = watched_commits(
+            self._committed, self._observe, database=self.database, clock=self.standpoint.now
+        )
         for server, addresses in self.config.addresses.items():
             self.directory.learn_addresses(server, addresses)
             if self.directory.entry(server) is None:  # its key is not known yet: whoever proves to be it, is it
