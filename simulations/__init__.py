@@ -16,6 +16,7 @@ Reading order:
     faulty_disk.py   a disk that forgets what was not synced, and may tear the last write
     marks.py         what a person wants to see of a run, and when it happened
     promises.py      what a checker is, and what it says when a promise was broken
+    linearize.py     whether a history could have happened one operation at a time
     founding.py      server ids, keys and certificates of a world
     server.py        one server: what survives a crash, the node while it is up, its words
     world.py         (heart) a seed becomes clock, network, disks and real nodes; crash, restart, part, heal
