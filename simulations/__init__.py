@@ -13,7 +13,8 @@ Reading order:
     engine.py        trio on virtual time; the one file that touches trio's private names
     trace.py         one hash over everything that happened
     network.py       links with delay, loss, duplication, one-way cuts and partitions
-    faulty_disk.py   a disk that forgets what was not synced, and may tear the last write
+    medium.py        bytes and names on a disk: durable or not, and what power cuts and time do to them
+    faulty_disk.py   a disk that forgets what was not synced, fails, fills up and rots
     marks.py         what a person wants to see of a run, and when it happened
     promises.py      what a checker is, and what it says when a promise was broken
     linearize.py     whether a history could have happened one operation at a time
@@ -26,7 +27,8 @@ Reading order:
     verbs_work.py, verbs_network.py, verbs_servers.py, verbs_hostile.py, verbs_expect.py
     scenario.py      text scripts: read, run, print a transcript
     shrink.py        a failing scenario made small: lines, words, numbers, servers
-    plugin.py        the pytest plugin: `@simulate` and the `simulation` fixture
+    plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
+    plugin_seeds.py, plugin_story.py, plugin_twin.py
 
 It reaches into the product only through the seams (`transport.ports`, `store.disk`, `store.tables`) and `node.node`.
 Checkers of the promises, workloads, shrinking and sweeps over machines come with the simulator's own issue.
