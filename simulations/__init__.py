@@ -20,6 +20,9 @@ Reading order:
     linearize.py     whether a history could have happened one operation at a time
     founding.py      server ids, keys and certificates of a world
     server.py        one server: what survives a crash, the node while it is up, its words
+    trick.py         what every trick of a hostile server has in common; the tricks stand in
+    tricks_feeds.py, tricks_ways.py
+    hostile.py       real servers that lie, steal, flood and forge, altered on their instances only
     world.py         (heart) a seed becomes clock, network, disks and real nodes; crash, restart, part, heal
     stage.py         what verbs may use: the same of a simulated world and of real processes
     steps.py         what a scenario is made of: verbs, steps, and the run they speak to

@@ -59,6 +59,8 @@ class SimulatedServer:
         self.clock_offset_ms = 0
         self.node: Any = None
         self.lives = 0
+        self.hostility: Any = None  # simulations.hostile.Hostility, while it is hostile
+        self.was_hostile = False
         self._scope: trio.CancelScope | None = None
         self._gone = trio.Event()
 
@@ -80,6 +82,8 @@ class SimulatedServer:
         self._gone = trio.Event()
         await self.world.nursery.start(self._live, node)
         self.node = node
+        if self.hostility is not None:
+            self.hostility.begin(node)
 
     async def _live(self, node: Any, task_status: trio.TaskStatus[None]) -> None:
         engine.actor.set(self.name)
@@ -123,7 +127,7 @@ class SimulatedServer:
     def up(self) -> Any:
         if self.node is None:
             raise Refused(f"{self.name} is down", next_step="restart it first")
-        return self.node
+        return self.world.history.recording(self.name, self.node)
 
     async def define(self, what: Any) -> None:
         """Adopt a class: a definition, or a Python class made by `bangpath.stored`."""
