@@ -11,6 +11,8 @@ that any behaviour of a mesh, faults included, replays to the bit in any process
 Reading order:
 
     engine.py        trio on virtual time; the one file that touches trio's private names
+    guard.py         calls that would make runs differ are refused, with file and line
+    stand_ins.py     what stands in the places of those calls while a run lasts
     trace.py         one hash over everything that happened
     network.py       links with delay, loss, duplication, one-way cuts and partitions
     medium.py        bytes and names on a disk: durable or not, and what power cuts and time do to them

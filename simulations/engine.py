@@ -8,8 +8,8 @@
     which task may run at all  all but those of a paused actor: they are kept back, in order, until it is resumed
 
 What is promised: `run(main, seed=7)` makes the same steps in the same order in every process, whatever
-PYTHONHASHSEED and address layout (DESIGN P6, V1), as long as nothing inside uses a thread, a real clock, a real
-socket or the system's randomness. An hour takes as long as its events do.
+PYTHONHASHSEED and address layout (DESIGN P6, V1). What uses a thread, a real clock, a real socket or the system's
+randomness is refused with file and line (guard.py). An hour takes as long as its events do.
 
 This is the one file that touches private names of trio, which is why trio is pinned to a minor version; the contract
 test tests/simulations/test_engine.py says plainly when a new trio has moved them. The private names are
@@ -32,6 +32,7 @@ import trio
 from trio._core import _run  # private: see this file's promise
 
 from identity.errors import LocalMistake
+from simulations import guard
 
 Result = TypeVar("Result")
 
@@ -164,16 +165,21 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
     """Run `main(agenda)` on virtual time. Raises `LocalMistake` when every task waits for what can never come.
 
     `seed` decides the order of tasks, of deadlines that tie and of events of one instant; what else is random in a
-    simulation takes its own generator. Not re-entrant: one simulation a thread at a time.
+    simulation takes its own generator. What would make runs differ is a `LocalMistake` too, and named. Not re-entrant:
+    one simulation a thread at a time.
     """
     agenda = Agenda(random.Random(f"{seed}/agenda"))
     agenda._scheduler.seed(f"{seed}/scheduler")
     deadlock: list[str] = []
     scope = trio.CancelScope()
 
-    async def guarded() -> Result | None:
+    async def watched(watch: guard.Watch) -> Result | None:
         with scope:
-            return await main(agenda)
+            watch.begin()
+            try:
+                return await main(agenda)
+            finally:
+                watch.end()
         return None
 
     idle = 0
@@ -196,8 +202,12 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
                 raise LocalMistake(f"{deadlock[0]}, and a task that ignores cancellation waits for ever")
             return super().get_events(0.001)
 
-    with _deterministic(seed, agenda._scheduler), _replaced(_run, "TheIOManager", SimulatedIO):
-        result = trio.run(guarded, clock=agenda)
+    with (
+        _deterministic(seed, agenda._scheduler),
+        _replaced(_run, "TheIOManager", SimulatedIO),
+        guard.watching() as watch,
+    ):
+        result = trio.run(watched, watch, clock=agenda)
     if deadlock:
         raise LocalMistake(
             deadlock[0], next_step="look for a task that waits for a thread, a real socket or a lost event"
