@@ -14,7 +14,11 @@ Reading order:
     guard.py         calls that would make runs differ are refused, with file and line
     stand_ins.py     what stands in the places of those calls while a run lasts
     trace.py         one hash over everything that happened
-    network.py       links with delay, loss, duplication, one-way cuts and partitions
+    links.py         what can be said of a link, as values
+    link_text.py     how people say it, read and written
+    rules.py         what it does to a datagram: small verdicts
+    nat.py           NATs and firewalls in front of hosts
+    network.py       all hosts, their links, and the faults that lie over them in layers
     medium.py        bytes and names on a disk: durable or not, and what power cuts and time do to them
     faulty_disk.py   a disk that forgets what was not synced, fails, fills up and rots
     marks.py         what a person wants to see of a run, and when it happened

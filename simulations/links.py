@@ -58,7 +58,7 @@ class Normal:
     def __post_init__(self) -> None:
         if not 0 < self.deviation <= self.mean <= MOST_SECONDS:
             raise Refused(
-                f"a delay of about {seconds(self.mean)}, give or take {seconds(self.deviation)}, would often be negative",
+                f"a delay of about {seconds(self.mean)}, give or take {seconds(self.deviation)}, would be negative",
                 next_step="let it give or take less than the delay itself, and something",
             )
 
@@ -71,7 +71,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class LongTail:
-    """Most are near the least; of a thousand one takes a hundred times as long (Pareto), but none longer than `most`."""
+    """Most are near the least, and one of a thousand takes a hundred times as long (Pareto), up to `most`."""
 
     least: float
     most: float = 0.0  # 0: fifty times the least
@@ -218,7 +218,7 @@ class Link:
 
 def seconds(time: float) -> str:
     """A time as people write it: 20ms, 1.5s. What is read again gives the same number (`link_text`)."""
-    if time == 0 or 1 <= time:
+    if time == 0 or time >= 1:
         return f"{time:.12g}s"
     return f"{time * 1000:.12g}ms"
 

@@ -212,15 +212,15 @@ class Spiking:
 class Direction:
     """The rules of one direction at work."""
 
-    __slots__ = ("_gates", "_lags", "_random", "_stream_gates", "link")
+    __slots__ = ("_gates", "_lags", "_random", "link")
 
     def __init__(self, link: Link, random: Random, before: Direction | None = None) -> None:
         """`before`: the same direction under other rules; what they have in common remembers what it knew."""
         self.link = link
         self._random = random
-        kept = {} if before is None else {**before._gates, **before._lags}
-        self._gates: dict[Any, Gate] = {key: kept.get(key) or make() for key, make in _gates(link)}
-        self._lags: dict[Any, Lag] = {key: kept.get(key) or make() for key, make in _lags(link)}
+        gates, lags = ({}, {}) if before is None else (before._gates, before._lags)
+        self._gates: dict[Any, Gate] = {key: gates.get(key) or make() for key, make in _gates(link)}
+        self._lags: dict[Any, Lag] = {key: lags.get(key) or make() for key, make in _lags(link)}
 
     def judge(self, data: bytes, now: float) -> tuple[str, tuple[tuple[float, bytes], ...]]:
         """(why it is lost, nothing) or ("", the seconds after which each copy arrives, and its bytes)."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import networkx
@@ -60,7 +60,7 @@ class World:
         self.seed = seed
         self.trace = Trace(keep=keep)
         self.random = self.generator("faults")
-        self.network = SimulatedNetwork(agenda, self.generator("network"), self.trace, default=link)
+        self.network = SimulatedNetwork(agenda, self.generator("network"), self.trace, default=link, mark=self.mark)
         self.marks: list[Mark] = []
         self.servers: list[SimulatedServer] = []
         self.graph: networkx.Graph = networkx.Graph()
@@ -167,21 +167,25 @@ class World:
     @contextlib.contextmanager
     def partition(self, *groups: Iterable[SimulatedServer]) -> Iterator[None]:
         """Cut the groups from one another while the block runs; what was cut before stays cut."""
-        done = self.network.part(*[[server.name for server in group] for group in groups])
+        layer = self.network.part(*[[server.name for server in group] for group in groups])
         try:
             yield
         finally:
-            for source, target in done:
-                self.network.mend(source, target)
+            self.network.lift(layer)
 
     async def cut_ways(self, ways: Iterable[Way]) -> Undo:
-        """Cut these directions, by name; the undo mends those that were not cut before (`stage.Stage`)."""
-        done = [way for way in ways if not self.network.link(*way).cut]
-        for way in done:
-            self.network.cut(*way)
+        """Cut these directions, by name; the undo ends this cut and no other (`stage.Stage`)."""
+        chosen = list(ways)
+        return await self.lay_ways(chosen, {"cut": True}, kind="cut" if len(chosen) == 1 else "part")
+
+    async def lay_ways(
+        self, ways: Iterable[Way] | None, fields: Mapping[str, Any], *, kind: str = "link", text: str = ""
+    ) -> Undo:
+        """Change these fields of the links of these directions, or of all (None); the undo ends this and no other."""
+        layer = self.network.lay(ways, fields, kind=kind, text=text)
 
         async def undo() -> None:
-            await self.mend_ways(done)
+            self.network.lift(layer)
 
         return undo
 
@@ -190,7 +194,7 @@ class World:
             self.network.mend(*way)
 
     def heal(self) -> None:
-        """Mend every link."""
+        """End every fault of any link."""
         self.network.heal()
 
     # -- time
