@@ -23,6 +23,8 @@ Reading order:
     faulty_disk.py   a disk that forgets what was not synced, fails, fills up and rots
     marks.py         what a person wants to see of a run, and when it happened
     promises.py      what a checker is, and what it says when a promise was broken
+    history.py       what people asked of servers, and what they were told
+    ledger.py        what owners made durable and others took: the truth for all answers
     linearize.py     whether a history could have happened one operation at a time
     founding.py      server ids, keys and certificates of a world
     server.py        one server: what survives a crash, the node while it is up, its words

@@ -39,6 +39,8 @@ from identity.errors import LocalMistake, Refused
 from identity.names import Pattern, ServerId
 from simulations import engine
 from simulations.founding import BIRTH_MS, found
+from simulations.history import History
+from simulations.ledger import Ledger
 from simulations.marks import Mark
 from simulations.network import Link, SimulatedNetwork
 from simulations.server import Direction, SimulatedServer
@@ -62,6 +64,8 @@ class World:
         self.random = self.generator("faults")
         self.network = SimulatedNetwork(agenda, self.generator("network"), self.trace, default=link, mark=self.mark)
         self.marks: list[Mark] = []
+        self.history = History(lambda: agenda.now)
+        self.ledger = Ledger(self, self.history)
         self.servers: list[SimulatedServer] = []
         self.graph: networkx.Graph = networkx.Graph()
         self._nursery: trio.Nursery | None = None
@@ -115,6 +119,7 @@ class World:
             random=self.generator(f"node/{server.name}/{server.lives}"),
             wall_ms=lambda: BIRTH_MS + int(self.agenda.now * 1000) + server.clock_offset_ms,
             log=lambda event: self.trace.record(self.now, "log", server.name, event.get("event", "")),
+            observe=self.ledger.observer(server.name),
         )
 
     @contextlib.asynccontextmanager

@@ -1,0 +1,278 @@
+"""What every owner made and what every other server took of it, as it became durable: the truth for all answers.
+
+    node --observe--> Durable --> made    1.1 data   1 2 3 4 5           what the owner signed, whoever hears of it
+                                  taken   1.2 of 1.1   1 2 3             in the order in which it became durable there
+                 other outputs --> who listens for their type
+
+It is written at the one moment that counts: after the sync, before anybody is told. A crash between these two leaves
+the last group durable and unheard of; so after each start (`refresh`) the ledger reads what the log really has, which
+may be more than was heard and never less. Less, or other than was heard, is a broken promise (P1), and stands in
+`broken` until a checker says so: observers raise nothing.
+
+Who came back in time (a restart from a backup), whose disk rotted, or who is hostile, is *excused* from then on: its
+own history may have branches, and nobody is accused of what it lost. `made` keeps every branch that was seen.
+
+Left to others: judging (the check_*.py files), words and answers (`history.py`).
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from node.observing import Durable
+from store.records import DATA, FEED_NAMES, Leaf, Update, read_leaves_untrusted
+
+if TYPE_CHECKING:
+    from simulations.history import History
+    from simulations.server import SimulatedServer
+    from simulations.world import World
+
+FeedOf = tuple[str, int]  # owner, kind
+
+
+class Made(NamedTuple):
+    """One update as its owner made it. `tick` and `at`: when it became durable there, or was found to be."""
+
+    number: int
+    digest: bytes
+    tick: int
+    at: float
+    leaves: tuple[Leaf, ...]
+
+
+class Taken(NamedTuple):
+    """One update that another server made durable. `update` is kept where it is not (yet) one that its owner made."""
+
+    tick: int
+    at: float
+    holder: str
+    owner: str
+    kind: int
+    number: int
+    digest: bytes
+    objects: tuple[int, ...]
+    update: Update | None
+
+
+class Version(NamedTuple):
+    """One version of one object. `number`: of the update that brought it; `leaf.body` empty: it was deleted."""
+
+    number: int
+    leaf: Leaf
+
+
+class Breach(NamedTuple):
+    """Something that must not be, found while looking on."""
+
+    promise: str
+    at: float
+    said: str
+
+
+def digest_of(update: Update) -> bytes:
+    """Over every byte of an update."""
+    return sha256(update.to_bytes()).digest()
+
+
+class Ledger:
+    """The truth of one world."""
+
+    def __init__(self, world: World, history: History) -> None:
+        self._world = world
+        self._history = history
+        self.made: dict[FeedOf, dict[int, Made]] = {}
+        self.branches: dict[FeedOf, dict[bytes, Made]] = {}  # by digest: everything its owner ever made
+        self.taken: list[Taken] = []
+        self.held: dict[tuple[str, str, int], int] = {}  # holder, owner, kind -> the last number that is durable there
+        self.broken: list[Breach] = []
+        self.excused: dict[str, tuple[float, str]] = {}  # server -> since when, why
+        self._versions: dict[str, dict[int, list[Version]]] = {}
+        self._listeners: dict[type, list[Callable[[str, Any, float], None]]] = {Durable: [self._durable]}
+        self._lives: dict[str, int] = {}
+        self._gaps: dict[str, None] = {}  # owners of whom an update was heard whose predecessor was not
+        self._marks = 0
+
+    # -- looking on
+
+    def observer(self, server: str) -> Callable[[Any, float], None]:
+        """What is handed to a node as `observe`."""
+        listeners = self._listeners
+
+        def observe(output: Any, now: float) -> None:
+            for listener in listeners.get(type(output), ()):
+                listener(server, output, now)
+
+        return observe
+
+    def listen(self, of: type, listener: Callable[[str, Any, float], None]) -> None:
+        """Have `listener(server, output, now)` called for every output of that type, of every server."""
+        self._listeners.setdefault(of, []).append(listener)
+
+    def _durable(self, server: str, durable: Durable, now: float) -> None:
+        for update in durable.own:
+            self._make(server, update)
+        for update in durable.applied:
+            self._take(server, update)
+
+    def _make(self, server: str, update: Update) -> None:
+        head = update.head
+        feed = (server, head.kind)
+        made = self.made.setdefault(feed, {})
+        digest = digest_of(update)
+        known = made.get(head.number)
+        if known is not None and known.digest == digest:
+            return
+        if known is not None and not self._is_excused(server):
+            self._breach(
+                "P1", f"{server} made update {head.number} of its {FEED_NAMES[head.kind]} feed, durable at "
+                f"{known.at:.3f} s, a second time with other contents"
+            )  # fmt: skip
+        if head.number > 1 and head.number - 1 not in made:
+            self._gaps[server] = None
+        leaves = tuple(read_leaves_untrusted(update.leaves, head.count))
+        entry = Made(head.number, digest, self._history.tick(), self._world.now, leaves)
+        for newer in [number for number in made if number >= head.number]:  # a branch that was left
+            del made[newer]
+        made[head.number] = entry
+        self.branches.setdefault(feed, {})[digest] = entry
+        if head.kind == DATA:
+            self._note_versions(server, entry)
+            objects = len({leaf.object for leaf in leaves})
+            self._world.mark("commit", server, text=f"update {head.number}", number=head.number, objects=objects)
+
+    def _note_versions(self, server: str, entry: Made) -> None:
+        versions = self._versions.setdefault(server, {})
+        for leaf in entry.leaves:
+            known = versions.setdefault(leaf.object, [])
+            if known and known[-1].number > entry.number:  # found in the log later, or another branch
+                known[:] = [each for each in known if each.number < entry.number]
+            known.append(Version(entry.number, leaf))
+
+    def _take(self, holder: str, update: Update) -> None:
+        head = update.head
+        owner = str(head.server)
+        digest = digest_of(update)
+        known = digest in self.branches.get((owner, head.kind), ())
+        objects = tuple({leaf.object: None for leaf in read_leaves_untrusted(update.leaves, head.count)})
+        at = self._world.now
+        taken = Taken(
+            self._history.tick(), at, holder, owner, head.kind, head.number, digest, objects, None if known else update
+        )
+        self.taken.append(taken)
+        self.held[holder, owner, head.kind] = head.number
+        if head.kind == DATA:
+            self._world.mark("applied", holder, owner, text=f"update {head.number} of {owner}", number=head.number)
+
+    def _breach(self, promise: str, said: str) -> None:
+        self.broken.append(Breach(promise, self._world.now, said))
+
+    # -- after starts
+
+    def refresh(self) -> list[str]:
+        """Learn what the logs of servers that started have; who is excused. The names of those that did start."""
+        self._hear_marks()
+        started = []
+        for server in self._world.servers:
+            fresh = self._lives.get(server.name) != server.lives
+            if server.node is None or not (fresh or server.name in self._gaps):
+                continue
+            if fresh:
+                self._lives[server.name] = server.lives
+                started.append(server.name)
+            self._gaps.pop(server.name, None)
+            self._read_log(server, fresh=fresh)
+        return started
+
+    def _read_log(self, server: SimulatedServer, *, fresh: bool) -> None:
+        database = server.node.parts.database
+        feeds = {(str(feed.server), feed.kind): feed for feed in database.feeds()}
+        for kind in FEED_NAMES:
+            own = feeds.pop((server.name, kind), None)
+            self._read_own(server, kind, own.last if own else 0)
+        if not fresh:
+            return
+        for (owner, kind), feed in feeds.items():
+            for number in range(self.held.get((server.name, owner, kind), 0) + 1, feed.last + 1):
+                data = database.read_update(feed.server, feed.incarnation, kind, number)
+                if data is not None:  # durable when it crashed, and nobody was told
+                    self._take(server.name, Update.from_bytes_untrusted(data))
+        for key, before in [each for each in self.held.items() if each[0][0] == server.name]:
+            _, owner, kind = key
+            now = feeds[owner, kind].last if (owner, kind) in feeds else 0
+            if now < before and not self._is_excused(server.name):
+                self._breach(
+                    "P1", f"{server.name} had update {before} of {owner}'s {FEED_NAMES[kind]} feed durably, and after "
+                    f"its start has {now}"
+                )  # fmt: skip
+            self.held[key] = now
+
+    def _read_own(self, server: SimulatedServer, kind: int, last: int) -> None:
+        database = server.node.parts.database
+        made = self.made.setdefault((server.name, kind), {})
+        newest = max(made, default=0)
+        if newest > last:
+            if not self._is_excused(server.name):
+                self._breach(
+                    "P1", f"{server.name} made update {newest} of its {FEED_NAMES[kind]} feed durable at "
+                    f"{made[newest].at:.3f} s, and after its start has {last}"
+                )  # fmt: skip
+            for number in [each for each in made if each > last]:
+                del made[number]
+        for number in range(1, last + 1):
+            if number in made and number < newest - _LOOK_BACK:
+                continue
+            data = database.read_update(database.server, database.incarnation, kind, number)
+            if data is not None:
+                self._make(server.name, Update.from_bytes_untrusted(data))
+
+    # -- who is excused
+
+    def excuse(self, server: str, why: str) -> None:
+        """Nobody is accused of what became of this server's own history from now on."""
+        self.excused.setdefault(server, (self._world.now, why))
+
+    def _is_excused(self, server: str) -> bool:
+        self._hear_marks()
+        return server in self.excused
+
+    def _hear_marks(self) -> None:
+        marks = self._world.marks
+        for mark in marks[self._marks :]:
+            if mark.kind == "hostile" and mark.servers:
+                self.excuse(mark.servers[0], "it is hostile")
+            elif "backup" in mark.details:
+                self.excuse(mark.servers[0], "it was restored from a backup")
+            elif "rot" in mark.details:
+                self.excuse(mark.servers[0], "its disk rotted")
+        self._marks = len(marks)
+
+    # -- questions
+
+    def last(self, owner: str, kind: int = DATA) -> int:
+        """The number of the owner's newest update."""
+        return max(self.made.get((owner, kind), ()), default=0)
+
+    def last_at(self, owner: str, tick: int) -> int:
+        """The number of the owner's newest data update that was durable before this tick."""
+        made = self.made.get((owner, DATA), {})
+        return max((number for number, each in made.items() if each.tick < tick), default=0)
+
+    def version(self, owner: str, object: int, number: int) -> Version | None:
+        """The version that stands after the owner's update `number`; None: it was not made yet."""
+        versions = self._versions.get(owner, {}).get(object, [])
+        at = bisect.bisect_right(versions, number, key=lambda each: each.number)
+        return versions[at - 1] if at else None
+
+    def versions(self, owner: str, object: int) -> list[Version]:
+        """Every version of it, oldest first."""
+        return self._versions.get(owner, {}).get(object, [])
+
+    def objects(self, owner: str) -> Iterable[int]:
+        """All that the owner ever made, in the order of their making."""
+        return self._versions.get(owner, {})
+
+
+_LOOK_BACK = 64  # updates before the newest that are read again after a start: what a crash can touch is the last group
