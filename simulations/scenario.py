@@ -58,16 +58,24 @@ class Outcome:
 
 
 def run_scenario(
-    scenario: Scenario, *, seed: int, checkers: Sequence[Checker] = (), keep: int | None = 10_000
+    scenario: Scenario,
+    *,
+    seed: int,
+    checkers: Sequence[Checker] = (),
+    keep: int | None = 10_000,
+    seen: Callable[[World, list[str]], None] | None = None,
 ) -> Outcome:
     """Run it in a new world. Raises AssertionError naming line and seed where an expectation fails.
 
-    With `checkers` a broken promise does not raise: it ends the run and stands in the outcome.
+    With `checkers` a broken promise does not raise: it ends the run and stands in the outcome. `seen` is given the
+    world and the transcript as they begin, for whoever wants them when the run fails.
     """
     transcript: list[str] = []
     broken: list[PromiseBroken] = []
+    worlds: list[World] = []
 
     async def story(world: World) -> None:
+        worlds.append(world)
         run = Run(world, checkers)
         try:
             await _tell(run, scenario, seed, transcript)
@@ -79,15 +87,23 @@ def run_scenario(
                 return
             raise error from None
 
-    _, world = simulate(story, servers=scenario.graph, seed=seed, link=scenario.link, keep=keep)
-    return Outcome(
-        tuple(transcript),
-        world.trace.hash,
-        world.trace.count,
-        world.now,
-        tuple(world.marks),
-        broken[0] if broken else None,
-    )
+    def outcome(world: World) -> Outcome:
+        first = broken[0] if broken else None
+        trace = world.trace
+        return Outcome(tuple(transcript), trace.hash, trace.count, world.now, tuple(world.marks), first)
+
+    try:
+        return outcome(simulate(story, servers=scenario.graph, seed=seed, link=scenario.link, keep=keep)[1])
+    except BaseException as error:
+        if worlds:
+            error.outcome = outcome(worlds[0])  # type: ignore[attr-defined]  # what `known_of` reads
+        raise
+
+
+def known_of(error: BaseException) -> Outcome | None:
+    """What was known of the run that raised this: its transcript, marks and trace up to there."""
+    known = getattr(error, "outcome", None)
+    return known if isinstance(known, Outcome) else None
 
 
 async def _tell(run: Run, scenario: Scenario, seed: int, transcript: list[str]) -> None:
@@ -128,6 +144,7 @@ async def _timed(run: Run, scenario: Scenario, step: Step, when: float, seed: in
 async def _take(
     run: Run, scenario: Scenario, step: Step, seed: int, transcript: list[str], nursery: trio.Nursery
 ) -> None:
+    begun = run.world.now
     try:
         done = await step.act(run)
     except PromiseBroken:
@@ -136,11 +153,25 @@ async def _take(
         raise AssertionError(f"{scenario.name}:{step.line}: {step.text}: {error} (seed {seed})") from error
     said = done
     if isinstance(done, Lasting):
-        said, undo = done
+        said, undo = _marked(run, step, done)
         run.lasting.append(undo)
         if step.for_s is not None:
             nursery.start_soon(_undo_later, run, undo, step.for_s)
+    if step.verb.fault:
+        details = {"fault": step.verb.fault, "since": begun, "lasting": isinstance(done, Lasting)}
+        run.world.mark("fault", *step.servers, text=step.does, **details)
     transcript.append(f"{run.world.now:9.3f}  {step.text}" + (f"  -> {said}" if said else ""))
+
+
+def _marked(run: Run, step: Step, done: Lasting) -> Lasting:
+    """The same, with its end marked for the timeline."""
+
+    async def undo() -> None:
+        await done.undo()
+        if step.verb.fault:
+            run.world.mark("fault", *step.servers, text=step.does, fault=step.verb.fault, ended=True)
+
+    return Lasting(done.said, undo)
 
 
 async def _undo_later(run: Run, undo: Callable[[], Awaitable[None]], after_s: float) -> None:
@@ -206,16 +237,16 @@ def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:
     if found is None:
         raise _nothing_like(rest, where)
     verb, match = found
-    for group in verb.names:
-        for name in (match[group] or "").replace("|", " ").split():
-            if name not in known:
-                there = ", ".join(sorted(known))
-                raise Refused(f"{where}: there is no server {name!r}", next_step=f"there are {there}")
+    named = [name for group in verb.names for name in (match[group] or "").replace("|", " ").split()]
+    for name in named:
+        if name not in known:
+            there = ", ".join(sorted(known))
+            raise Refused(f"{where}: there is no server {name!r}", next_step=f"there are {there}")
     try:
         act = verb.make(*match.groups())
     except Refused as refused:  # a verb that knows at once that it makes no sense
         raise Refused(f"{where}: {refused}", next_step=refused.next_step) from None
-    return Step(number, line, act, verb, at_s, for_s)
+    return Step(number, line, act, verb, at_s, for_s, match[0], tuple(named))
 
 
 def _find_verb(line: str) -> tuple[Verb, re.Match[str]] | None:

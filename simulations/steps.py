@@ -59,7 +59,10 @@ class Verb:
 
 @dataclass(frozen=True)
 class Step:
-    """One line that acts: what it says, where it stands, what it does, when (None: after the line before it)."""
+    """One line that acts: what it says, where it stands, what it does, when (None: after the line before it).
+
+    `does`: the line without its times. `servers`: those it names.
+    """
 
     line: int
     text: str
@@ -67,6 +70,8 @@ class Step:
     verb: Verb
     at_s: float | None = None
     for_s: float | None = None
+    does: str = ""
+    servers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
