@@ -65,7 +65,7 @@ class Schedule:
         """All lives; the number of states judged. Raises `Violation`."""
         for life in range(LIVES):
             self.disk.crash_at(write=self.random.randrange(0, 60), sync=self.random.randrange(0 if life else 3, 40))
-            if not self.disk._cut_at_write and not self.disk._cut_at_sync:
+            if not self.disk.will_crash:
                 self.disk.crash_at(write=20)
             trio.run(self._live, clock=trio.testing.MockClock())
             survivor = None

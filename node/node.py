@@ -38,6 +38,7 @@ from node.parts import Parts
 from node.saying import Saying
 from node.tracing import Tracing
 from replication.leaves import FeedSealer
+from store.database import Settings as StoreSettings
 from store.database import open_database
 from store.definitions import ClassDefinition
 from store.disk import Disk
@@ -52,7 +53,10 @@ Log = Callable[[dict[str, Any]], None]
 
 
 class Node(Answering, Altering, Saying, Links, Tracing):
-    """A server. `log` takes one event as a dictionary; `settings` are the transport's; `observe`: `node.observing`."""
+    """A server. `log` takes one event as a dictionary; `settings` are the transport's, `bounds` the store's.
+
+    `observe`: `node.observing`.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
         wall_ms: Callable[[], int],
         log: Log | None = None,
         settings: Settings | None = None,
+        bounds: StoreSettings | None = None,
         observe: Observe | None = None,
     ) -> None:
         self.config = config
@@ -82,6 +87,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
         self._random = random
         self._log = log
         self._settings = settings
+        self._bounds = bounds
         self._observe = observe
         self._parts: Parts | None = None
         self._started = 0.0
@@ -105,6 +111,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
                 sealer=sealer,
                 random=self._random,
                 wall_ms=self.wall_ms,
+                settings=self._bounds,
             ) as database:
                 port = await self._network.open_datagram_port(*self.config.listen)
                 try:

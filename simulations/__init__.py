@@ -21,6 +21,7 @@ Reading order:
     network.py       all hosts, their links, and the faults that lie over them in layers
     medium.py        bytes and names on a disk: durable or not, and what power cuts and time do to them
     faulty_disk.py   a disk that forgets what was not synced, fails, fills up and rots
+    faulty_tables.py tables on such a disk: a fold is there wholly or not at all
     marks.py         what a person wants to see of a run, and when it happened
     promises.py      what a checker is, and what it says when a promise was broken
     history.py       what people asked of servers, and what they were told

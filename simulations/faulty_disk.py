@@ -120,6 +120,11 @@ class FaultyDisk:
         """Cut the power inside the `write`-th write or the `sync`-th sync from now, whichever comes first."""
         self._cut_at = {"write": write and self.writes + write, "sync": sync and self.syncs + sync}
 
+    @property
+    def will_crash(self) -> bool:
+        """Whether a step was chosen in which the power goes, and has not come yet."""
+        return self._cut_at["write"] > self.writes or self._cut_at["sync"] > self.syncs
+
     def fail_at(self, *, write: int = 0, sync: int = 0) -> None:
         """Let the `write`-th write or the `sync`-th sync from now fail: an input/output error of this run only."""
         self._fail_at = {"write": write and self.writes + write, "sync": sync and self.syncs + sync}

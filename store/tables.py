@@ -98,6 +98,10 @@ class MemoryTables:
         return MemorySnapshot(self._tables, self._meta)
 
     async def fold(self, changes: Changes, meta: bytes) -> None:
+        self._tables, self._meta = self.folded(changes, meta)
+
+    def folded(self, changes: Changes, meta: bytes) -> tuple[dict[str, SortedDict], bytes]:
+        """What a fold of these makes of tables and meta, without carrying it out."""
         tables = dict(self._tables)
         for name, changed in changes.items():
             table = tables[name].copy() if name in tables else SortedDict()
@@ -108,7 +112,7 @@ class MemoryTables:
                 else:
                     table[key] = value
             tables[name] = table
-        self._tables, self._meta = tables, meta
+        return tables, meta
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -1,4 +1,4 @@
-"""What `store.tables.Tables` promises, kept by LMDB and by the tables in memory alike."""
+"""What `store.tables.Tables` promises, kept by LMDB, by the tables in memory and by the simulator's alike."""
 
 import random
 from collections.abc import Iterator
@@ -7,12 +7,20 @@ from pathlib import Path
 import pytest
 
 from identity.errors import LocalMistake
+from simulations.faulty_disk import FaultyDisk
+from simulations.faulty_tables import FaultyTables
 from store.tables import LmdbTables, MemoryTables, Tables
 
 
-@pytest.fixture(params=["lmdb", "memory"])
+@pytest.fixture(params=["lmdb", "memory", "faulty"])
 def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
-    tables: Tables = LmdbTables(tmp_path / "tables") if request.param == "lmdb" else MemoryTables()
+    tables: Tables
+    if request.param == "lmdb":
+        tables = LmdbTables(tmp_path / "tables")
+    elif request.param == "memory":
+        tables = MemoryTables()
+    else:
+        tables = FaultyTables(FaultyDisk(random.Random(1)), random.Random(1))
     yield tables
     tables.close()
 
