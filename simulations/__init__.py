@@ -27,6 +27,7 @@ Reading order:
     history.py       what people asked of servers, and what they were told
     ledger.py        what owners made durable and others took: the truth for all answers
     linearize.py     whether a history could have happened one operation at a time
+    topologies.py    shapes of meshes: lines, rings, small worlds, trees of authorities, files
     founding.py      server ids, keys and certificates of a world
     server.py        one server: what survives a crash, the node while it is up, its words
     trick.py         what every trick of a hostile server has in common; the tricks stand in
@@ -36,9 +37,17 @@ Reading order:
     stage.py         what verbs may use: the same of a simulated world and of real processes
     steps.py         what a scenario is made of: verbs, steps, and the run they speak to
     verbs.py         all that a scenario can say, gathered from:
-    verbs_work.py, verbs_network.py, verbs_servers.py, verbs_hostile.py, verbs_expect.py
+    verbs_work.py, verbs_network.py, verbs_walls.py, verbs_servers.py, verbs_hostile.py, verbs_expect.py
     scenario.py      text scripts: read, run, print a transcript
+    faults.py        the table of fault kinds, and how a line of each is drawn
+    schedule.py      a scenario drawn from a seed
+    cases.py         a scenario and a seed, judged by every checker
+    worker.py        a process that runs cases
+    sweep.py         many cases on all cores, each twice if wished; sweep_dask.py: on several machines
     shrink.py        a failing scenario made small: lines, words, numbers, servers
+    failure.py       a failure of a sweep made small, and told
+    timeline.py      a run as a picture, servers as lanes; drawn from and with:
+    timeline_layout.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
     plugin_seeds.py, plugin_story.py, plugin_twin.py
 
