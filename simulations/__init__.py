@@ -35,6 +35,12 @@ Reading order:
     hostile.py       real servers that lie, steal, flood and forge, altered on their instances only
     world.py         (heart) a seed becomes clock, network, disks and real nodes; crash, restart, part, heal
     stage.py         what verbs may use: the same of a simulated world and of real processes
+    truth.py         what leaves and records say, for the checkers
+    check_commits.py what was answered is there, wholly or not at all
+    check_mirrors.py mirrors are prefixes of their owner's history, and the whole of it in the end
+    check_order.py   each update once, in order
+    check_signed.py  nobody believes the unsigned
+    checkers.py      all of them, and their names
     steps.py         what a scenario is made of: verbs, steps, and the run they speak to
     verbs.py         all that a scenario can say, gathered from:
     verbs_work.py, verbs_network.py, verbs_walls.py, verbs_servers.py, verbs_hostile.py, verbs_expect.py

@@ -1,76 +1,75 @@
 """The pytest plugin: simulated meshes for tests of anything that is built on Bangpath (DESIGN V4).
 
-    from simulations.plugin import simulate
+    from bangpath import simulate                       import pytest
 
-    @simulate(nodes=3, seeds=5)
-    async def test_mirror_catches_up(mesh):
-        a, b, c = mesh.nodes
-        ...
+    @simulate(nodes=5, seeds=200)                       @pytest.mark.mesh(nodes=5)
+    async def test_mirrors_agree(mesh):                 @pytest.mark.seeds(200)
+        a, b, *_ = mesh.nodes                           async def test_mirrors_agree(mesh): ...
 
-The test runs once for every seed, each in a new world on virtual time; a failure names the seed. As a fixture, for a
-test that wants the trace or decides the topology itself:
+    test_mirrors_agree[seed=1]   seed=2   ...   seed=200        each a test, in a world of its own
 
-    def test_replays(simulation):
-        first = simulation(story, servers=3, seed=7)
-        again = simulation(story, servers=3, seed=7)
-        assert first.trace.hash == again.trace.hash
+Both forms mean the same. Every seed is a test to pytest: it has its own fixtures, xdist deals the seeds out to its
+workers, `-x` and `--lf` work as ever. A seed that failed is remembered in pytest's cache and runs first until it
+passes. A failure names its seed and the one line that replays it, and its traceback holds the user's own frames. The
+first seed of a test runs a second time in a fresh process with another hash seed, beside the first: unequal traces
+fail and show the first event that differs (`plugin_twin.py`).
 
-It is loaded by pytest wherever Bangpath is installed, so this file imports next to nothing until it is used. Seeds
-begin at 1, or at `--simulation-seed`, which replays one.
+    async fixtures of such a test run inside its world; `mesh` is the `simulations.world.World`
+    `simulation(story, servers=3, seed=7)` is for a test that wants worlds of its own, or their traces
+
+It is loaded by pytest wherever Bangpath is installed, so it imports next to nothing until it is used, and it touches
+no test that does not take this `mesh`: a fixture of that name of somebody's own wins.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
+    from simulations.plugin_seeds import Seeds
     from simulations.world import World
 
-_only_seed: list[int] = []
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+SEED = "simulation_seed"  # the name of the parameter, and of the property in reports
+ENOUGH = 3  # failing seeds of one test tell what there is to tell; a hundred tracebacks tell less
+_STATE: pytest.StashKey[Seeds] = pytest.StashKey()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("bangpath", "simulated meshes")
-    group.addoption("--simulation-seed", type=int, default=None, help="run simulated tests with this seed only")
+def simulate(nodes: Any = None, seeds: int | None = None, **options: Any) -> Callable[[Test], Test]:
+    """Mark an async test that takes `mesh`: it runs in simulated worlds, once for each seed.
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    seed = config.getoption("--simulation-seed", default=None)
-    _only_seed[:] = [] if seed is None else [seed]
-
-
-def simulate(
-    *, nodes: Any = 3, seeds: int = 1, limit_s: float = 3600.0, **options: Any
-) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
-    """Make an async test that takes `mesh` (a `simulations.world.World`) run in simulated worlds, once for each seed.
-
-    `nodes`: how many, or a networkx graph. `seeds`: how many worlds. `limit_s`: virtual seconds a world may take.
-    Other arguments of the test are fixtures, as ever.
+    `nodes`: how many (3), or a networkx graph. `seeds`: how many worlds (the ini setting `simulation_seeds`, which
+    is 1). `limit_s`: virtual seconds a world may take (3600). More options are those of `simulations.world.simulate`,
+    such as `link`.
     """
+    if nodes is not None:
+        options["nodes"] = nodes
 
-    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-        @functools.wraps(test)
-        def run(*args: Any, **fixtures: Any) -> None:
-            from simulations.world import simulate as run_world
-
-            for seed in _only_seed or range(1, seeds + 1):
-
-                async def story(mesh: World) -> None:
-                    await test(*args, mesh=mesh, **fixtures)
-
-                run_world(story, servers=nodes, seed=seed, limit_s=limit_s, **options)
-
-        signature = inspect.signature(test)
-        kept = [parameter for name, parameter in signature.parameters.items() if name != "mesh"]
-        run.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]  # what pytest reads
-        return run
+    def decorate(test: Test) -> Test:
+        pytest.mark.mesh(**options)(test)
+        if seeds is not None:
+            pytest.mark.seeds(seeds)(test)
+        return test
 
     return decorate
+
+
+@pytest.fixture
+def simulation_seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this test's world."""
+    return getattr(request, "param", 1)
+
+
+@pytest.fixture
+def mesh(simulation_seed: int) -> Any:
+    """The world of a simulated test: real nodes on a virtual network, from a seed. It begins when the test does."""
+    from simulations.plugin_story import Mesh
+
+    return Mesh(simulation_seed)
 
 
 @pytest.fixture
@@ -83,3 +82,123 @@ def simulation() -> Callable[..., World]:
         return run_world(story, **options)[1]
 
     return run
+
+
+# -- settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("bangpath", "simulated meshes")
+    group.addoption("--simulation-seed", type=int, metavar="N", help="run simulated tests with this seed only")
+    group.addoption("--simulation-seeds", type=int, metavar="COUNT", help="so many seeds for every simulated test")
+    group.addoption(
+        "--simulation-twice", type=int, metavar="COUNT",
+        help="so many seeds of each test run again, in a fresh process with another PYTHONHASHSEED",
+    )  # fmt: skip
+    group.addoption(
+        "--simulation-enough", type=int, default=ENOUGH, metavar="COUNT",
+        help=f"skip the seeds left of a test of which so many failed (default {ENOUGH}; 0: never)",
+    )  # fmt: skip
+    group.addoption("--simulation-trace", metavar="FILE", help="write the trace of the last world into this file")
+    parser.addini("simulation_seeds", "seeds of a simulated test that names no number", default="1")
+    parser.addini("simulation_twice", "seeds of each test that run again in a fresh process", default="1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "seeds(count, also=()): how many worlds a test that takes `mesh` runs in, and seeds beyond these"
+    )
+    config.addinivalue_line("markers", "mesh(nodes=3, limit_s=3600, link=...): what the world of a test is made of")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    from simulations.plugin_seeds import Seeds
+
+    state = session.config.stash[_STATE] = Seeds(session.config)
+    session.config.pluginmanager.register(_Ear(state), "bangpath-ear")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Of xdist: its workers are told what is remembered, so that all collect the same tests, also one that is late."""
+    from simulations.plugin_seeds import Seeds
+
+    node.workerinput["simulation_failing"] = Seeds(node.config).failing
+
+
+# -- which tests, and with which seeds
+
+
+def _is_ours(fixtures: Any) -> bool:
+    """Whether the `mesh` of a test is the one of this file, and none of somebody's own."""
+    return bool(fixtures) and fixtures[-1].func.__module__ == __name__
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "mesh" in metafunc.fixturenames and _is_ours(metafunc._arg2fixturedefs.get("mesh")):
+        state = metafunc.config.stash[_STATE]
+        seeds = state.wanted(metafunc.definition.nodeid, metafunc.definition.get_closest_marker("seeds"))
+        metafunc.parametrize(SEED, seeds, indirect=True, ids=[f"seed={seed}" for seed in seeds])
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """From here on the test is an ordinary function, so that no other plugin for async tests feels called."""
+    if not isinstance(item, pytest.Function) or "mesh" not in item.fixturenames:
+        return
+    if _is_ours(item._fixtureinfo.name2fixturedefs.get("mesh")):
+        from simulations.plugin_story import adopt
+
+        adopt(item, item.config.stash[_STATE])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Seeds that failed before come before everything else."""
+    state = config.stash[_STATE]
+    items.sort(key=lambda item: not state.failed_before(item))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: Any, request: Any) -> Any:
+    """An async fixture of a simulated test runs inside its world, later."""
+    from simulations.plugin_story import postpone
+
+    return postpone(fixturedef, request)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    reason = item.config.stash[_STATE].enough(item)
+    if reason:
+        pytest.skip(reason)
+
+
+# -- what came of it
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, Any, Any]:
+    report = yield
+    item.config.stash[_STATE].note(item, report)
+    return report
+
+
+class _Ear:
+    """Hears every report, also those that xdist's workers send; a plugin of its own, for it must know its session."""
+
+    def __init__(self, state: Seeds) -> None:
+        self._state = state
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self._state.hear(report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    session.config.stash[_STATE].keep()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    lines = terminalreporter.config.stash[_STATE].summary()
+    if lines:
+        terminalreporter.section("simulated meshes")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -43,6 +43,7 @@ from simulations.history import History
 from simulations.ledger import Ledger
 from simulations.marks import Mark
 from simulations.network import Link, SimulatedNetwork
+from simulations.promises import Checker
 from simulations.server import Direction, SimulatedServer
 from simulations.stage import Undo, Way
 from simulations.trace import Trace
@@ -66,9 +67,13 @@ class World:
         self.marks: list[Mark] = []
         self.history = History(lambda: agenda.now)
         self.ledger = Ledger(self, self.history)
+        self.checkers: list[Checker] = []  # that watch this world
         self.servers: list[SimulatedServer] = []
         self.graph: networkx.Graph = networkx.Graph()
         self._nursery: trio.Nursery | None = None
+
+    def __repr__(self) -> str:
+        return f"<mesh of {len(self.servers)} servers, seed {self.seed}, {self.agenda.now:.3f} s old>"
 
     # -- ground
 
@@ -91,11 +96,6 @@ class World:
         """A generator of its own for every use, so that one more draw here changes nothing there."""
         return random.Random(f"bangpath/{self.seed}/{what}")
 
-    def new_tables(self) -> Any:
-        from store.tables import MemoryTables
-
-        return MemoryTables()
-
     def new_node(self, server: SimulatedServer) -> Any:
         from node.config import Config
         from node.node import Node
@@ -115,10 +115,11 @@ class World:
             config=config,
             disk=server.disk,
             tables=server.tables,
-            network=self.network.host(server.name),
+            network=server.network(),
             random=self.generator(f"node/{server.name}/{server.lives}"),
             wall_ms=lambda: BIRTH_MS + int(self.agenda.now * 1000) + server.clock_offset_ms,
             log=lambda event: self.trace.record(self.now, "log", server.name, event.get("event", "")),
+            bounds=server.bounds,
             observe=self.ledger.observer(server.name),
         )
 
@@ -159,6 +160,12 @@ class World:
         """Note what happened, for the trace and for people (`simulations.marks`)."""
         self.marks.append(Mark(self.now, kind, servers, text, details))
         self.trace.record(self.now, kind, *servers, *[f"{name}={value}" for name, value in details.items()])
+
+    def check(self, *promises: type[Checker]) -> None:
+        """That these hold now, or all: `mesh.check(no_loops, converged)`, named in `simulations.checkers`."""
+        from simulations.checkers import check
+
+        check(self, promises)
 
     # -- faults
 
@@ -246,7 +253,7 @@ def simulate(
     except BaseException as error:
         alone = _alone(error)
         alone.add_note(f"seed {seed}; it replays: the same call with seed={seed} takes the same steps")
-        raise alone from (None if alone is error else error)
+        raise alone from alone.__cause__  # its own, and not the groups around it
 
 
 def _alone(error: BaseException) -> BaseException:

@@ -1,0 +1,225 @@
+"""How a simulated test runs: its world begins, its async fixtures run inside it, then the test; and how it fails.
+
+    pytest calls an ordinary function ---> world from the seed
+                                             '-- async fixtures, in pytest's order
+                                                   '-- the test
+                                             async fixtures end, newest first
+                                           world ends; trace compared with that of a second process
+
+A failure keeps the user's own frames. Ours and trio's say nothing to whoever wrote a test, so they are taken out of
+its traceback, unless they are all there is, or the error is none that we raise on purpose: then they are the news.
+`--full-trace`, pytest's own, shows everything. Left to others: seeds (`plugin_seeds`), second processes
+(`plugin_twin`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import types
+from collections.abc import AsyncGenerator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from identity.errors import BangpathError, LocalMistake
+from simulations.plugin_seeds import REPLAY, Seeds, replay, seed_of
+
+LIMIT_S = 3600.0
+_HOME = Path(__file__).resolve().parents[1]
+_OURS = tuple(
+    str(_HOME / name) + "/"
+    for name in ("identity", "transport", "store", "routing", "replication", "node", "simulations")
+)
+_STDLIB = str(Path(contextlib.__file__).parent) + "/"
+_THEIRS = ("trio", "outcome", "pytest_trio")
+
+
+class Mesh:
+    """What `mesh` is before its test begins: for fixtures that are not async, and keep it for later."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._world: Any = None
+
+    def _begin(self, world: Any) -> None:
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        if self._world is None:
+            raise LocalMistake(
+                f"mesh.{name}: the mesh begins when its test does",
+                next_step="make this fixture async: it then runs inside the mesh's world",
+            )
+        return getattr(self._world, name)
+
+
+class Later:
+    """An async fixture that waits for its world."""
+
+    def __init__(self, name: str, make: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+        self.name = name
+        self.make = make
+        self.arguments = arguments
+
+
+def postpone(fixturedef: Any, request: Any) -> Later | None:
+    """An async fixture of a simulated test, to be made in its world; None for any other: pytest makes it."""
+    make = fixturedef.func
+    if not (inspect.iscoroutinefunction(make) or inspect.isasyncgenfunction(make)):
+        return None
+    if seed_of(request._pyfuncitem) is None:
+        return None
+    if fixturedef.scope != "function":
+        raise pytest.UsageError(
+            f"fixture {fixturedef.argname}: an async fixture of a simulated test lives in one world; "
+            f"its scope must be function, not {fixturedef.scope}"
+        )
+    if request.instance is not None and next(iter(inspect.signature(make).parameters), "") == "self":
+        make = make.__get__(request.instance)
+    arguments = {name: request.getfixturevalue(name) for name in fixturedef.argnames}
+    later = Later(fixturedef.argname, make, arguments)
+    fixturedef.cached_result = (later, fixturedef.cache_key(request), None)
+    return later
+
+
+def adopt(item: pytest.Function, seeds: Seeds) -> None:
+    """Make of an async test that takes `mesh` one that pytest can call."""
+    test = item.obj
+    if not inspect.iscoroutinefunction(test):
+
+        def refuse(**_: Any) -> None:
+            pytest.fail(f"{item.nodeid}: a test that takes `mesh` awaits things: write `async def`", pytrace=False)
+
+        item.obj = refuse
+        return
+
+    @functools.wraps(test)
+    def run(**arguments: Any) -> None:
+        __tracebackhide__ = True
+        _play(item, test, arguments, twice=seeds.runs_twice(item))
+
+    item.obj = run
+
+
+def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, Any], *, twice: bool) -> None:
+    __tracebackhide__ = True
+    from simulations.plugin_twin import Twin, write_trace
+    from simulations.world import simulate
+
+    seed = seed_of(item)
+    assert seed is not None
+    path = item.config.getoption("simulation_trace")
+    worlds: list[Any] = []
+
+    async def story(world: Any) -> None:
+        worlds.append(world)
+        async with contextlib.AsyncExitStack() as ends:
+            await _tell(item, test, arguments, world, ends)
+
+    twin = Twin(item, seed) if twice else None
+    try:
+        options = _options(item)
+        if twin is not None or path:
+            options["keep"] = None  # the first event that differs may be any
+        simulate(story, seed=seed, **options)
+        differs = twin.compare(worlds[-1].trace) if twin is not None else ""
+    except BaseException as error:
+        _say_seed(item, seed, error)
+        raise error.with_traceback(_without_ours(error, item)) from error.__cause__
+    finally:
+        if twin is not None:
+            twin.end()
+        if path and worlds:
+            write_trace(path, worlds[-1].trace)
+    if differs:
+        pytest.fail(differs, pytrace=False)
+
+
+async def _tell(
+    item: pytest.Function,
+    test: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    world: Any,
+    ends: contextlib.AsyncExitStack,
+) -> None:
+    made: dict[int, Any] = {}
+
+    async def value(given: Any) -> Any:
+        if isinstance(given, Mesh):
+            given._begin(world)
+            return world
+        if not isinstance(given, Later):
+            return given
+        if id(given) not in made:
+            fields = {name: await value(each) for name, each in given.arguments.items()}
+            begun: Any = given.make(**fields)
+            if isinstance(begun, AsyncGenerator):
+                made[id(given)] = await anext(begun)
+                ends.push_async_callback(_finish, begun, given.name)
+            else:
+                made[id(given)] = await begun
+        return made[id(given)]
+
+    for given in list(item.funcargs.values()):
+        await value(given)  # also of those that the test does not name
+    await test(**{name: await value(given) for name, given in arguments.items()})
+
+
+async def _finish(begun: AsyncGenerator[Any, None], name: str) -> None:
+    async for _ in begun:
+        raise LocalMistake(f"fixture {name} yields more than once", next_step="let it yield once")
+
+
+def _options(item: pytest.Function) -> dict[str, Any]:
+    """What the marks `mesh` say, the nearest first."""
+    options: dict[str, Any] = {"limit_s": LIMIT_S}
+    for mark in reversed(list(item.iter_markers("mesh"))):
+        if mark.args:
+            raise pytest.UsageError(f"{item.nodeid}: write mesh(nodes={mark.args[0]!r}): its arguments have names")
+        options.update(mark.kwargs)
+    if "nodes" in options:
+        options["servers"] = options.pop("nodes")
+    return options
+
+
+# -- failures
+
+
+def _say_seed(item: pytest.Function, seed: int, error: BaseException) -> None:
+    notes = getattr(error, "__notes__", None)
+    if notes:
+        notes[:] = [note for note in notes if not note.startswith("seed ")]
+    error.add_note(f"seed {seed}; replay: {replay(item)}")
+    item.user_properties.append((REPLAY, replay(item)))
+
+
+def _without_ours(error: BaseException, item: pytest.Function) -> types.TracebackType | None:
+    """The traceback without the frames that are no news to the test's author."""
+    whole = error.__traceback__
+    if item.config.getoption("fulltrace"):
+        return whole
+    frames = []
+    entry = whole
+    while entry is not None:
+        frames.append(entry)
+        entry = entry.tb_next
+    theirs = [each for each in frames if not _is_ours(each.tb_frame.f_code.co_filename)]
+    on_purpose = isinstance(error, (AssertionError, BangpathError))
+    if not theirs or (not on_purpose and _is_ours(frames[-1].tb_frame.f_code.co_filename)):
+        return whole
+    told: types.TracebackType | None = None
+    for each in reversed(theirs):
+        told = types.TracebackType(told, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return told
+
+
+def _is_ours(file: str) -> bool:
+    if file.startswith(_OURS) or file.startswith("<"):
+        return True
+    parts = Path(file).parts
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1].removesuffix(".py") in _THEIRS
+    return file.startswith(_STDLIB)  # contextlib and the like: between our frames, never the news

@@ -1,0 +1,123 @@
+"""The same test with the same seed in a second, fresh process, under another PYTHONHASHSEED: are the traces equal?
+
+    this process       ---- test[seed=1] ---- trace --.
+                                                       }-- equal, or the first event that differs is shown
+    a second one       ---- test[seed=1] ---- trace --'
+
+What a set gave in its order, an id() or hash() that was compared, a real clock, randomness of the system, something
+left behind by the test before: all of these change a trace, and with it what a seed is good for. The two run at the
+same time. The second process is pytest on that one test, with the same plugins (`-p`), settings (`-o`) and import
+path; what else was on the command line it is not told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulations.plugin_seeds import replay
+
+if TYPE_CHECKING:
+    import pytest
+
+    from simulations.trace import Trace
+
+PATIENCE_S = 600.0  # for a test that took a moment here; then it hangs, which is a difference as well
+SHOWN = 3  # events before the one that differs
+
+
+class Twin:
+    """A test that runs in a second process."""
+
+    def __init__(self, item: pytest.Item, seed: int) -> None:
+        self._item = item
+        self._hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+        self._place = tempfile.TemporaryDirectory(prefix="bangpath-twin-")
+        self._file = Path(self._place.name) / "trace"
+        self._output = (Path(self._place.name) / "output").open("wb+")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        environment["PYTHONHASHSEED"] = self._hash_seed
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, on a test that runs here as well
+            self._command(item, seed),
+            cwd=item.config.rootpath,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def _command(self, item: pytest.Item, seed: int) -> list[str]:
+        config = item.config
+        words = [sys.executable, "-m", "pytest", f"{item.path}::{item.nodeid.partition('::')[2]}", "-q"]
+        words += ["--rootdir", str(config.rootpath), "--import-mode", config.getoption("importmode")]
+        if config.inipath is not None:
+            words += ["-c", str(config.inipath)]
+        for plugin in config.getoption("plugins") or []:
+            words += ["-p", plugin]
+        for setting in config.getoption("override_ini") or []:
+            words += ["-o", setting]
+        if config.pluginmanager.hasplugin("xdist"):
+            words += ["-n", "0"]
+        if config.pluginmanager.hasplugin("_cov"):
+            words += ["--no-cov"]
+        words += ["-p", "no:cacheprovider", "--simulation-seed", str(seed), "--simulation-trace", str(self._file)]
+        return words
+
+    def compare(self, ours: Trace) -> str:
+        """Wait for the second process; what is wrong, with the first event that is not the same, or ""."""
+        where = f"In a fresh process with PYTHONHASHSEED={self._hash_seed}"
+        try:
+            code = self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            return f"{where} this test did not end within {PATIENCE_S:.0f} s."
+        theirs = read_trace(self._file)
+        if theirs is None:
+            return f"{where} this test did not even begin:\n{self._said()}"
+        if theirs[0] != ours.hash:
+            return (
+                f"{where} the same seed took other steps.\n{first_difference(list(ours.lines()), theirs[1])}\n"
+                "Look for the order of a set, for id() and hash(), a real clock, randomness that is not the mesh's, "
+                f"and for what an earlier test left behind.\nreplay: {replay(self._item)}"
+            )
+        return f"{where} this test failed after the same steps:\n{self._said()}" if code else ""
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._output.close()
+        self._place.cleanup()
+
+    def _said(self) -> str:
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")[-2000:]
+
+
+def write_trace(path: str, trace: Trace) -> None:
+    """The hash, then every event, a line each."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps({"hash": trace.hash, "count": trace.count}) + "\n")
+        file.writelines(line.replace("\n", " ") + "\n" for line in trace.lines())
+
+
+def read_trace(path: Path) -> tuple[str, list[str]] | None:
+    if not path.exists():
+        return None
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    return json.loads(head)["hash"], lines
+
+
+def first_difference(ours: list[str], theirs: list[str]) -> str:
+    """The first event in which two traces differ, with what came before it in both."""
+    for number, (here, there) in enumerate(zip_longest(ours, theirs, fillvalue="(nothing more)")):
+        if here.replace("\n", " ") != there:
+            before = [f"      both   {line}" for line in ours[max(0, number - SHOWN) : number]]
+            return "\n".join([f"Event {number + 1} differs:", *before, f"      here   {here}", f"      there  {there}"])
+    return "Their kept events are the same; their hashes are not."
