@@ -29,7 +29,8 @@ Reading order:
     linearize.py     whether a history could have happened one operation at a time
     topologies.py    shapes of meshes: lines, rings, small worlds, trees of authorities, files
     founding.py      server ids, keys and certificates of a world
-    server.py        one server: what survives a crash, the node while it is up, its words
+    machine.py       what of a server survives, the node while it is up, and all that can befall it
+    server.py        one server: a machine, and the words of its node
     trick.py         what every trick of a hostile server has in common; the tricks stand in
     tricks_feeds.py, tricks_ways.py
     hostile.py       real servers that lie, steal, flood and forge, altered on their instances only

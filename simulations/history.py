@@ -68,7 +68,7 @@ class Word:
 
     def __str__(self) -> str:
         if self.verb == "change":
-            what = ", ".join(_said(self.owner, each) for each in self.operations)
+            what = ", ".join(said(self.owner, each) for each in self.operations)
         else:
             what = f"{self.verb} {self.target}"
         ended = "" if self.end_s == math.inf else f" to {self.end_s:.3f}"
@@ -77,7 +77,8 @@ class Word:
         return f"{self.server} asked{asked} at {self.begin_s:.3f}{ended} s: {what} ({told})"
 
 
-def _said(owner: str, operation: Operation) -> str:
+def said(owner: str, operation: Operation) -> str:
+    """An operation as a person reads it."""
     what = operation.class_name if operation.op in ("create", "put") else f"{owner}/{operation.object}"
     return f"{operation.op} {what}{operation.fields or ''}"
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simulations.history import History
     from simulations.server import SimulatedServer
     from simulations.world import World
+    from store.database import FeedHeld
 
 FeedOf = tuple[str, int]  # owner, kind
 
@@ -89,17 +90,23 @@ class Ledger:
         self.held: dict[tuple[str, str, int], int] = {}  # holder, owner, kind -> the last number that is durable there
         self.broken: list[Breach] = []
         self.excused: dict[str, tuple[float, str]] = {}  # server -> since when, why
+        self.read: dict[
+            tuple[bytes, bytes], dict[str, Any] | None
+        ] = {}  # bodies read before, by class and bytes (`truth.fields_of`)
         self._versions: dict[str, dict[int, list[Version]]] = {}
         self._listeners: dict[type, list[Callable[[str, Any, float], None]]] = {Durable: [self._durable]}
         self._lives: dict[str, int] = {}
+        # holder -> in its present life, by feed: the last number held before it, and the first number taken in it
+        self._firsts: dict[str, dict[FeedOf, tuple[int, int]]] = {}
         self._gaps: dict[str, None] = {}  # owners of whom an update was heard whose predecessor was not
         self._marks = 0
 
     # -- looking on
 
     def observer(self, server: str) -> Callable[[Any, float], None]:
-        """What is handed to a node as `observe`."""
+        """What is handed to a node as `observe`; a new one for each of its lives."""
         listeners = self._listeners
+        self._firsts[server] = {}
 
         def observe(output: Any, now: float) -> None:
             for listener in listeners.get(type(output), ()):
@@ -152,17 +159,33 @@ class Ledger:
             known.append(Version(entry.number, leaf))
 
     def _take(self, holder: str, update: Update) -> None:
+        """An update became durable at a holder: the next one; of what is before a life's first the log will tell."""
+        head = update.head
+        owner = str(head.server)
+        key = (holder, owner, head.kind)
+        held = self.held.get(key, 0)
+        firsts = self._firsts[holder]
+        first = (owner, head.kind) not in firsts
+        if first:
+            firsts[owner, head.kind] = (held, head.number)
+        if head.number != held + 1 and not (first and head.number > held) and not self._is_excused(holder):
+            self._breach(
+                "P3", f"{holder} applied update {head.number} of {owner}'s {FEED_NAMES[head.kind]} feed after update "
+                f"{held}"
+            )  # fmt: skip
+        self.held[key] = head.number
+        self._note_taken(holder, update)
+
+    def _note_taken(self, holder: str, update: Update) -> None:
         head = update.head
         owner = str(head.server)
         digest = digest_of(update)
         known = digest in self.branches.get((owner, head.kind), ())
         objects = tuple({leaf.object: None for leaf in read_leaves_untrusted(update.leaves, head.count)})
         at = self._world.now
-        taken = Taken(
+        self.taken.append(Taken(
             self._history.tick(), at, holder, owner, head.kind, head.number, digest, objects, None if known else update
-        )
-        self.taken.append(taken)
-        self.held[holder, owner, head.kind] = head.number
+        ))  # fmt: skip
         if head.kind == DATA:
             self._world.mark("applied", holder, owner, text=f"update {head.number} of {owner}", number=head.number)
 
@@ -194,20 +217,26 @@ class Ledger:
             self._read_own(server, kind, own.last if own else 0)
         if not fresh:
             return
-        for (owner, kind), feed in feeds.items():
-            for number in range(self.held.get((server.name, owner, kind), 0) + 1, feed.last + 1):
-                data = database.read_update(feed.server, feed.incarnation, kind, number)
-                if data is not None:  # durable when it crashed, and nobody was told
-                    self._take(server.name, Update.from_bytes_untrusted(data))
-        for key, before in [each for each in self.held.items() if each[0][0] == server.name]:
-            _, owner, kind = key
-            now = feeds[owner, kind].last if (owner, kind) in feeds else 0
-            if now < before and not self._is_excused(server.name):
-                self._breach(
-                    "P1", f"{server.name} had update {before} of {owner}'s {FEED_NAMES[kind]} feed durably, and after "
-                    f"its start has {now}"
-                )  # fmt: skip
-            self.held[key] = now
+        held = [(owner, kind) for holder, owner, kind in self.held if holder == server.name]
+        for owner, kind in dict.fromkeys((*feeds, *held)):
+            self._read_held(server, owner, kind, feeds.get((owner, kind)))
+
+    def _read_held(self, server: SimulatedServer, owner: str, kind: int, feed: FeedHeld | None) -> None:
+        """What it has of another's feed, compared with what was heard of that before this life, and in it."""
+        holder, said = server.name, f"{owner}'s {FEED_NAMES[kind]} feed"
+        last = 0 if feed is None else feed.last
+        held = self.held.get((holder, owner, kind), 0)
+        before, first = self._firsts[holder].get((owner, kind), (held, last + 1))
+        for number in range(before + 1, first):  # durable when it crashed, and nobody was told
+            assert feed is not None
+            data = server.node.parts.database.read_update(feed.server, feed.incarnation, kind, number)
+            if data is not None:
+                self._note_taken(holder, Update.from_bytes_untrusted(data))
+            elif not self._is_excused(holder):
+                self._breach("P3", f"{holder} applied update {first} of {said} and has not update {number}")
+        if last < held and not self._is_excused(holder):
+            self._breach("P1", f"{holder} had update {held} of {said} durably, and after its start has {last}")
+        self.held[holder, owner, kind] = last
 
     def _read_own(self, server: SimulatedServer, kind: int, last: int) -> None:
         database = server.node.parts.database

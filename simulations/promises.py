@@ -1,12 +1,17 @@
 """The promises of DESIGN section 1 as code: what a checker is, and what it says when a promise was broken.
 
-Safety is looked at all the time (`look`), liveness once the faults have ended (`finish`). The checkers themselves
-stand in files of their own, one promise each.
+    begin(world)     the servers stand
+    look(world)      safety: what must never be. Raises PromiseBroken; cheap, called all the time
+    finish(world)    liveness, once the faults have ended: "" when it holds by now, else what is missing
+
+The checkers stand in files of their own, one promise each (`checks.py` gathers them). Whoever is accused is named, with
+the object, what was expected and what was found. In doubt a checker is silent: what crashed with unknown outcome may
+be there or not, and who is excused (`ledger.excused`) is not accused of its own history.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from simulations.world import World
@@ -26,8 +31,13 @@ class PromiseBroken(AssertionError):
 class Checker(Protocol):
     """Watches one world from its beginning to its end."""
 
-    name: str
-    promise: str
+    @property
+    def name(self) -> str:
+        """As people say it in a scenario: no lost commits."""
+
+    @property
+    def promise(self) -> str:
+        """Which promise of DESIGN section 1: P1 to P6."""
 
     def begin(self, world: World) -> None:
         """The servers stand; nothing has happened yet."""
@@ -37,3 +47,22 @@ class Checker(Protocol):
 
     def finish(self, world: World) -> str:
         """Liveness, when the faults have ended: "" when it holds by now, else what is missing; may be asked again."""
+
+
+class Watching:
+    """What checkers share. A subclass has at least `look` or `finish` of its own."""
+
+    name: ClassVar[str]
+    promise: ClassVar[str]
+
+    def begin(self, world: World) -> None:
+        world.checkers.append(self)
+
+    def look(self, world: World) -> None: ...
+
+    def finish(self, world: World) -> str:
+        """Safety has no end: it holds as long as nothing was said against it."""
+        return ""
+
+    def accuse(self, world: World, said: str, *, promise: str = "") -> NoReturn:
+        raise PromiseBroken(promise or self.promise, self.name, world.now, said)

@@ -1,12 +1,18 @@
 """Verbs that expect: what must be true at that line, or within some time.
 
-expect 1.2 has all of 1.1 within 30s
+expect every promise within 120s         all that `checkers.py` gathers; what must never be is looked at anyway
+expect converged within 30s              one of them, by its name
+expect 1.2 has all of 1.1 within 30s     every object as it was acknowledged last
 expect 1.2 lacks some of 1.1
 """
 
 from __future__ import annotations
 
+from simulations.checkers import BY_NAME, KINDS, watching
+from simulations.promises import PromiseBroken
 from simulations.steps import ID, SECONDS, Act, Run, Verb, seconds
+
+EVERY_S = 0.5  # virtual seconds between two looks whether everything has come right
 
 
 def _differing(run: Run, name: str, other: str) -> int:
@@ -40,6 +46,29 @@ def _expect_lacks(name: str, other: str) -> Act:
     return act
 
 
+def _expect_promise(name: str, number: str | None, unit: str | None) -> Act:
+    async def act(run: Run) -> str:
+        world = run.simulated("an expectation of a promise")
+        begun = world.now
+        end = begun + (seconds(number, unit) if number and unit else 0.0)
+        kinds = KINDS if name == "every promise" else (BY_NAME[name],)
+        left = [watching(world, kind) for kind in kinds]
+        while True:
+            missing = [(checker, checker.finish(world)) for checker in left]
+            left = [checker for checker, said in missing if said]
+            if not left:
+                return f"after {world.now - begun:.2f} s"
+            if world.now >= end:
+                checker, said = next((each, said) for each, said in missing if said)
+                within = f" within {world.now - begun:g} s" if end > begun else ""
+                raise PromiseBroken(checker.promise, checker.name, world.now, f"not{within}: {said}")
+            await world.sleep(EVERY_S)
+
+    return act
+
+
+_PROMISE = "|".join(("every promise", *BY_NAME))
+
 VERBS: tuple[Verb, ...] = (
     Verb(
         rf"expect {ID} has all of {ID}(?: within {SECONDS})?",
@@ -48,4 +77,5 @@ VERBS: tuple[Verb, ...] = (
         "expect 1.2 has all of 1.1 within 30s",
     ),
     Verb(rf"expect {ID} lacks some of {ID}", (1, 2), _expect_lacks, "expect 1.2 lacks some of 1.1"),
+    Verb(rf"expect ({_PROMISE})(?: within {SECONDS})?", (), _expect_promise, "expect every promise within 120s"),
 )
