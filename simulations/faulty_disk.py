@@ -58,6 +58,7 @@ class FaultyDisk:
         self.unreadable: dict[Place, None] = {}
         self.writes = 0
         self.syncs = 0
+        self.troubles = 0  # faults that a store has met, or that lie there for it
         self._cut_at = {"write": 0, "sync": 0}  # the step's number, counted from the first; 0: none
         self._fail_at = {"write": 0, "sync": 0}
         self.dark = ""  # In which step the power was cut; nothing works until `crash`.
@@ -150,6 +151,7 @@ class FaultyDisk:
     def flip(self, name: str, offset: int, mask: int = 0xFF) -> None:
         """Bit rot: change one durable byte."""
         self._medium.files[name].flip(offset, mask)
+        self.troubles += 1
         self.tell(f"rot {name} {offset}")
 
     def rot(self, count: int = 1, *, name: str = "") -> Sequence[Place]:
@@ -158,9 +160,15 @@ class FaultyDisk:
         Fewer when there are not so many durable bytes that were ever written.
         """
         rotten = self._medium.rot(count=count, name=name)
+        self.troubles += len(rotten)
         for place in rotten:
             self.tell(f"rot {place.name} {place.offset}")
         return rotten
+
+    def heal_rot(self) -> None:
+        """What rotted by `rot` is put right again, where nothing else was written since."""
+        healed = [name for name, contents in sorted(self._medium.files.items()) if contents.heal()]
+        self.tell(f"heal {' '.join(healed)}")
 
     @property
     def unsynced(self) -> int:
@@ -209,6 +217,7 @@ class FaultyDisk:
         return self._life
 
     def no_room(self, name: str) -> Exhausted:
+        self.troubles += 1
         return Exhausted(f"no room for {name}: the disk is full", next_step="free space; the store goes on by itself")
 
     def before_sync(self, name: str, forsaken: Contents | None = None) -> None:
@@ -243,6 +252,7 @@ class FaultyDisk:
 
     def stop(self, act: str, name: str) -> Damaged:
         """The disk fails in this step, and gives nothing more in this run; the error to raise."""
+        self.troubles += 1
         self.failure = Damaged(f"cannot {act} {name}: input/output error", next_step="start again")
         self.tell(f"fail {act} {name}")
         return self.failure
@@ -277,6 +287,7 @@ class FaultyFile:
         self._disk.check(self._life)
         for place in self._disk.unreadable:
             if place.name == self.name and offset <= place.offset < offset + length:
+                self._disk.troubles += 1
                 raise Damaged(
                     f"{self.name} cannot be read at offset {offset}: input/output error",
                     next_step="look at the disk's health (dmesg)",
@@ -296,6 +307,7 @@ class FaultyFile:
         if cut:
             raise disk.cut(f"write {disk.writes}")
         if short:
+            disk.troubles += 1
             disk.failure = Exhausted(f"cannot write {self.name}: the disk is full", next_step="free space")
             raise disk.failure
 

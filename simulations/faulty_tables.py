@@ -106,6 +106,7 @@ class FaultyTables(MemoryTables):
         changed: SortedDict = table.copy()
         changed[place.key] = bytes(flipped)
         self._tables = {**self._tables, place.table: changed}
+        self._disk.troubles += 1
         self._disk.tell(f"rot {place.table} {place.key.hex()} {place.offset}")
 
     def copy(self) -> MemoryTables:

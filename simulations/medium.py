@@ -54,12 +54,13 @@ class _Write:
 class Contents:
     """One file: what programs see, and how to get back to what is durable."""
 
-    __slots__ = ("_data", "_writes", "size")
+    __slots__ = ("_data", "_rotten", "_writes", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self._data = bytearray()  # Invariant: zeros from its end to `size`.
         self._writes: list[_Write] = []  # in order; durable ones only behind one that is not
+        self._rotten: dict[int, int] = {}  # offset -> bits that are wrong, until something else is durable there
 
     def read(self, offset: int, length: int) -> bytes:
         end = min(offset + length, self.size)
@@ -80,6 +81,7 @@ class Contents:
         for write in self._writes:
             if write.state == DIRTY:
                 write.state = DURABLE
+                self._landed(write.offset, len(write.data))
         self._forget_durable()
 
     def forsake(self, random: random_module.Random) -> None:
@@ -88,6 +90,8 @@ class Contents:
         lost = [write for write in dirty if random.random() < P_FORSAKEN] or dirty[-1:]
         for write in dirty:
             write.state = CLEAN if write in lost else DURABLE
+            if write.state == DURABLE:
+                self._landed(write.offset, len(write.data))
         self._forget_durable()
 
     def drop_cache(self) -> None:
@@ -115,6 +119,7 @@ class Contents:
                     continue
                 elif chance < P_LOST + P_KEPT:
                     self._put(write.offset, write.data)
+                    self._landed(write.offset, len(write.data))
                 else:
                     self._tear(random, write.offset, write.data)
 
@@ -126,6 +131,25 @@ class Contents:
     def flip(self, offset: int, mask: int) -> None:
         """Change bits of one byte, in the cache and on the medium."""
         self._put(offset, bytes([self.read(offset, 1)[0] ^ mask]))
+
+    def rot(self, offset: int, mask: int) -> None:
+        """The same, kept in mind for `heal`."""
+        self.flip(offset, mask)
+        self._rotten[offset] = self._rotten.get(offset, 0) ^ mask
+
+    def heal(self) -> int:
+        """Put right what rotted, unless something else was written there; how many bytes."""
+        healed = len(self._rotten)
+        for offset, mask in self._rotten.items():
+            over = next((each for each in self._writes if each.offset <= offset < each.offset + len(each.data)), None)
+            if over is None:
+                self.flip(offset, mask)
+            elif offset - over.offset < len(over.before):  # hidden under a write that is not durable yet
+                before = bytearray(over.before)
+                before[offset - over.offset] ^= mask
+                over.before = bytes(before)
+        self._rotten.clear()
+        return healed
 
     @property
     def used(self) -> int:
@@ -142,6 +166,7 @@ class Contents:
         copied = Contents()
         copied.size = self.size
         copied._data = bytearray(self._data)
+        copied._rotten = dict(self._rotten)
         for write in self._writes:
             again = _Write(write.offset, write.data, write.before, write.size_before)
             again.state = write.state
@@ -179,8 +204,15 @@ class Contents:
         for (start, end), fate in zip(bounds, fates, strict=True):
             if fate < P_SECTOR_LANDS:
                 self._put(offset + start, data[start:end])
+                self._landed(offset + start, end - start)
             elif fate < P_SECTOR_LANDS + P_SECTOR_GARBAGE:
                 self._put(offset + start, random.randbytes(end - start))
+                self._landed(offset + start, end - start)
+
+    def _landed(self, offset: int, length: int) -> None:
+        """Something else is durable there than what rotted."""
+        for rotten in [each for each in self._rotten if offset <= each < offset + length]:
+            del self._rotten[rotten]
 
     def _forget_durable(self) -> None:
         writes = self._writes
@@ -234,7 +266,7 @@ class Medium:
         for _ in range(64 * count if total else 0):
             place = _at(weights, self._random.randrange(total))
             if place not in rotten and self.files[place.name].durable_at(place.offset):
-                self.files[place.name].flip(place.offset, 1 << self._random.randrange(8))
+                self.files[place.name].rot(place.offset, 1 << self._random.randrange(8))
                 rotten.append(place)
                 if len(rotten) == count:
                     break
