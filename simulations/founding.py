@@ -1,9 +1,9 @@
 """Who a simulated world consists of: server ids, keys, certificates and the root's fingerprint, all from its seed.
 
-    graph of places  --ids 1, 1.1, 1.2, ...-->  keys  --signed by their parent-->  chains
+    graph of places  --ids 1, 1.1, 1.1.2, ...-->  keys  --signed by who stands above-->  chains, root first
 
-The ids follow the order of the graph's places. Left to others: the shapes of graphs (`topologies.py`), what runs with
-these keys (`server.py`).
+A place that is a server id is that server; other places are numbered: the root and its children, in their order.
+Left to others: the shapes of graphs (`topologies.py`), what runs with these keys (`server.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import networkx
 from identity.keys import Keys
 from identity.names import Incarnation, ServerId
 from identity.trust import Certificate, fingerprint, issue
+from simulations.topologies import as_ids
 
 BIRTH_MS = 1_767_225_600_000  # 2026-01-01: when every simulated world begins, by the wall
 YEAR_MS = 365 * 24 * 3600 * 1000
@@ -39,30 +40,37 @@ class Founded(NamedTuple):
 
 
 def found(graph: networkx.Graph, generator: Callable[[str], random.Random]) -> Founded:
-    """Make the root `1` and its children of the places of a graph, in their order; keys from `generator(use)`."""
-    whole = all(isinstance(place, int) for place in graph.nodes)
-    places = sorted(graph.nodes) if whole else sorted(graph.nodes, key=str)
-    ids = [ServerId.of(1)] + [ServerId.of(1, number) for number in range(1, len(places))]
-    names = {place: str(server) for place, server in zip(places, ids, strict=True)}
-    keys = [Keys.generate(generator(f"keys/{server}")) for server in ids]
+    """Keys from `generator(use)`, and certificates: each server's from the nearest one above it in the name tree.
+
+    Where the places of the graph are server ids of one tree, they are the servers; else the root `1` and its children
+    are taken for the places in their order.
+    """
+    ids = as_ids(graph.nodes)
+    if ids is None:
+        whole = all(isinstance(place, int) for place in graph.nodes)
+        places = sorted(graph.nodes) if whole else sorted(graph.nodes, key=str)
+        ids = [ServerId.of(1)] + [ServerId.of(1, number) for number in range(1, len(places))]
+        names = {place: str(server) for place, server in zip(places, ids, strict=True)}
+    else:
+        names = {place: str(place) for place in graph.nodes}
+    keys = {server: Keys.generate(generator(f"keys/{server}")) for server in ids}
+    issuers = {server: next((each for each in server.ancestors() if each in keys), server) for server in ids}
+    delegating = set(issuers.values())
     common: dict[str, Any] = {
         "incarnation": Incarnation(BIRTH_MS - 1000),
         "not_before_ms": BIRTH_MS - YEAR_MS,
         "not_after_ms": BIRTH_MS + 10 * YEAR_MS,
     }
-    certificates: list[Certificate] = []
-    for number, (server, own) in enumerate(zip(ids, keys, strict=True)):
+    chains: dict[ServerId, tuple[Certificate, ...]] = {}
+    for number, server in enumerate(ids):  # by components: who issues stands before those it issues for
+        own, issuer = keys[server], issuers[server]
         certificate = issue(
-            keys[0], server=server, issuer=ids[0], signing_key=own.signing_public, exchange_key=own.exchange_public,
-            serial=number + 1, may_delegate=number == 0, **common,
+            keys[issuer], server=server, issuer=issuer, signing_key=own.signing_public,
+            exchange_key=own.exchange_public, serial=number + 1, may_delegate=server in delegating, **common,
         )  # fmt: skip
-        certificates.append(certificate)
-    members = []
-    for number, (server, own) in enumerate(zip(ids, keys, strict=True)):
-        chain = (certificates[0],) if number == 0 else (certificates[0], certificates[number])
-        members.append(Member(server, own, tuple(each.to_bytes() for each in chain)))
+        chains[server] = (*chains.get(issuer, ()), certificate)
     return Founded(
         networkx.relabel_nodes(networkx.Graph(graph), names),
-        tuple(members),
-        fingerprint(ids[0], keys[0].signing_public),
+        tuple(Member(each, keys[each], tuple(link.to_bytes() for link in chains[each])) for each in ids),
+        fingerprint(ids[0], keys[ids[0]].signing_public),
     )

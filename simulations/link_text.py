@@ -93,6 +93,9 @@ def _first(rest: str) -> tuple[str, str, Fields]:
     word = rest.split()[0].strip(",")
     if word == "queue":
         raise Refused("a queue without a rate is never full", next_step=f"say for example: {EXAMPLES['rate']}")
+    if re.fullmatch(r"\d+(\.\d+)*", word):
+        right = f"link {word} > OTHER {EXAMPLES['loss']}, or: links of {word} {EXAMPLES['loss']}"
+        raise Refused(f"{word} is one server, and a link is between two", next_step=f"write for example: {right}")
     known = _ALIASES.get(word, word)
     if known not in EXAMPLES:
         near = difflib.get_close_matches(word, [*EXAMPLES, *_ALIASES], n=1)

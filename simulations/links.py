@@ -160,7 +160,9 @@ class Link:
         for name in ("loss", "duplicate", "reorder", "corrupt"):
             chance = getattr(self, name)
             if not 0 <= chance <= 1:
-                raise Refused(f"a link's {name} must be a chance of 0 to 1, not {chance}")
+                raise Refused(
+                    f"a link's {name} must be a chance of 0 to 1, not {chance:g}", next_step="in text: 0% to 100%"
+                )
         if self.burst != 1 and not (1 < self.burst < math.inf and 0 < self.loss < 1):
             raise Refused(
                 f"loss {percent(self.loss)} in bursts of {self.burst:g} is none",

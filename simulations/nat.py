@@ -17,8 +17,9 @@ could be reached, so a scenario with it would show nothing.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Literal
 
 from identity.errors import Refused
@@ -36,19 +37,23 @@ class Wall:
 
     def __init__(
         self, hosts: Collection[str], *, mapping: Mapping = "cone", forgets_s: float = FORGETS_S,
-        anybody: bool = False, passes: Collection[str] = (UDP, TCP), ports: Iterator[int],
+        rebinds_s: float = math.inf, anybody: bool = False, passes: Collection[str] = (UDP, TCP),
     ) -> None:  # fmt: skip
-        """`mapping` "none" is a firewall. `anybody` may come in by a mapping that stands. `ports`: its public ones."""
+        """`mapping` "none" is a firewall. `anybody` may come in: by a mapping that stands, where there are any."""
         if not hosts:
             raise Refused("a wall in front of nobody", next_step="name the servers that stand behind it")
-        if not forgets_s > 0:
-            raise Refused(f"a NAT that forgets after {forgets_s:g} s lets nothing in", next_step="say a time above 0")
+        if not (forgets_s > 0 and rebinds_s > 0):
+            raise Refused("a NAT that forgets or rebinds after 0s lets nothing in", next_step="say a time above 0")
+        if mapping == "none" and rebinds_s != math.inf:
+            raise Refused("a firewall has no addresses to bind anew", next_step="put a NAT there")
         self.hosts = frozenset(hosts)
         self.mapping = mapping
         self.passes = frozenset(passes)
         self.forgets_s = forgets_s
+        self.rebinds_s = rebinds_s
+        self._rebound_at = math.inf  # not before the first packet left
         self._anybody = anybody
-        self._ports = ports
+        self._ports = itertools.count(FIRST_PUBLIC_PORT)
         # (inside, called or None) -> its public address and when a packet last left by it
         self._public: dict[tuple[Address, Address | None], tuple[Address, float]] = {}
         # public address -> the key above, and whom it called when
@@ -58,6 +63,11 @@ class Wall:
     def outward(self, source: Address, target: Address, now: float) -> Address:
         """The address from which `target` sees what `source` sends; a mapping is made, or kept alive."""
         public = source
+        if self._rebound_at == math.inf:
+            self._rebound_at = now
+        if now - self._rebound_at > self.rebinds_s:
+            self._rebound_at = now
+            self.rebind()
         if self.mapping != "none":
             key = source, (target if self.mapping == "symmetric" else None)
             public, left_at = self._public.get(key, (source, -math.inf))
@@ -73,7 +83,7 @@ class Wall:
         """Which address behind the wall `source` reaches as `target`; None when it is not let in."""
         called_at = self._called.get((target, source), -math.inf)
         if self.mapping == "none":
-            return target if now - called_at <= self.forgets_s else None
+            return target if self._anybody or now - called_at <= self.forgets_s else None
         key = self._inside.get(target)
         if key is None or now - self._public[key][1] > self.forgets_s:
             return None

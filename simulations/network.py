@@ -33,7 +33,7 @@ from identity.errors import Refused
 from identity.machine import Batch
 from simulations.engine import Agenda
 from simulations.links import Link
-from simulations.nat import FIRST_PUBLIC_PORT, UDP, Wall
+from simulations.nat import UDP, Wall
 from simulations.rules import Direction
 from simulations.stage import Way, parted
 from simulations.trace import Trace
@@ -90,7 +90,6 @@ class SimulatedNetwork:
         self._links: dict[Way, Link] = {}  # what was set and the layers over it, as far as it was asked for
         self._directions: dict[Way, Direction] = {}  # the rules at work of those that are not plain
         self._walls: dict[str, Wall] = {}
-        self.public_ports = itertools.count(FIRST_PUBLIC_PORT)
         self._ports: dict[Address, SimulatedPort] = {}
         self._next_port = _FIRST_PORT
         self.delivered = 0

@@ -198,6 +198,7 @@ def _first(error: BaseException) -> BaseException:
 
 def parse(text: str, *, name: str = "scenario") -> Scenario:
     """Read a script. Raises `Refused` naming the line and what would be right."""
+    linked = 0
     graph: networkx.Graph | None = None
     link = Link()
     steps: list[Step] = []
@@ -206,10 +207,17 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
         line = " ".join(raw.partition("#")[0].split())
         if not line:
             continue
+            if graph is not None:
+                raise Refused(f"{where}: {line!r} is a second mesh", next_step="leave one line of `servers`")
         where = f"{name}:{number}"
         if line.startswith("servers "):
             graph, names = read_servers(line, where)
             known = set(names)
+            if linked:
+                raise Refused(
+                    f"{where}: {line!r} contradicts line {linked}", next_step="say all rules of every link in one line"
+                )
+            linked = number
         elif line.startswith("link ") and graph is not None and ">" not in line:
             link = read_link(line, where)
         elif graph is None:
@@ -245,7 +253,7 @@ def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:
     try:
         act = verb.make(*match.groups())
     except Refused as refused:  # a verb that knows at once that it makes no sense
-        raise Refused(f"{where}: {refused}", next_step=refused.next_step) from None
+        raise Refused(f"{where}: {refused.cause}", next_step=refused.next_step) from None
     return Step(number, line, act, verb, at_s, for_s, match[0], tuple(named))
 
 

@@ -20,9 +20,9 @@ FIRST_MESH = Path(__file__).parents[1] / "scenarios" / "first-mesh.txt"
     [
         ("", "there are no servers"),
         ("1.2 mirrors 1.1", "comes before the servers"),
-        ("servers 0", "is no topology"),
-        ("servers 5 donut", "is no topology"),
-        ("servers 2\nlink delay 20", "story:2: delay '20' is no rule"),
+        ("servers 0", "are no mesh"),
+        ("servers 5 donut", "is no shape of a mesh"),
+        ("servers 2\nlink delay 20", "story:2: 'delay 20' cannot be read"),
         ("servers 2\n1.2 mirors 1.1", "story:2: '1.2 mirors 1.1' is nothing a scenario can do"),
         ("servers 2\n\n1.2 mirrors 1.1", "story:3: there is no server '1.2'"),
         ("servers 2\npart 1 | 1.1 1.7", "story:2: there is no server '1.7'"),
