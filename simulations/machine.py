@@ -252,6 +252,11 @@ class Machine(ABC):
         self._slow_syncs = 0
         self.world.mark("disk", self.name, text="slow" if sync_s > SYNC_S else "fast", sync_s=sync_s)
 
+    def set_room(self, room: int | None) -> None:
+        """Its files may grow by so many bytes more; None: as they like."""
+        self.disk.room = room
+        self.world.mark("disk", self.name, text="full" if room == 0 else "room", room=room)
+
     def rot(self, count: int = 1) -> int:
         """Flip bits of so many durable bytes, in log and tables alike; how many there were."""
         of_tables = count // 2
