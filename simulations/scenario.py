@@ -211,6 +211,8 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
                 raise Refused(f"{where}: {line!r} is a second mesh", next_step="leave one line of `servers`")
         where = f"{name}:{number}"
         if line.startswith("servers "):
+        elif re.match(r"links? (?!of |\d\S* <?>)", line) and graph is not None and not steps and " for " not in line:
+            link = read_link(line, where)
             graph, names = read_servers(line, where)
             known = set(names)
             if linked:
