@@ -55,20 +55,16 @@ class Outcome:
     seconds: float
     marks: tuple[Mark, ...] = ()
     broken: PromiseBroken | None = None
+    lines: tuple[str, ...] = ()  # the trace's last events, as many as were kept
 
 
 def run_scenario(
-    scenario: Scenario,
-    *,
-    seed: int,
-    checkers: Sequence[Checker] = (),
-    keep: int | None = 10_000,
-    seen: Callable[[World, list[str]], None] | None = None,
+    scenario: Scenario, *, seed: int, checkers: Sequence[Checker] = (), keep: int | None = 10_000
 ) -> Outcome:
     """Run it in a new world. Raises AssertionError naming line and seed where an expectation fails.
 
-    With `checkers` a broken promise does not raise: it ends the run and stands in the outcome. `seen` is given the
-    world and the transcript as they begin, for whoever wants them when the run fails.
+    With `checkers` a broken promise does not raise: it ends the run and stands in the outcome. `keep`: how many of the
+    trace's last events, None for all.
     """
     transcript: list[str] = []
     broken: list[PromiseBroken] = []
@@ -90,7 +86,9 @@ def run_scenario(
     def outcome(world: World) -> Outcome:
         first = broken[0] if broken else None
         trace = world.trace
-        return Outcome(tuple(transcript), trace.hash, trace.count, world.now, tuple(world.marks), first)
+        return Outcome(
+            tuple(transcript), trace.hash, trace.count, world.now, tuple(world.marks), first, tuple(trace.lines())
+        )
 
     try:
         return outcome(simulate(story, servers=scenario.graph, seed=seed, link=scenario.link, keep=keep)[1])
@@ -198,30 +196,28 @@ def _first(error: BaseException) -> BaseException:
 
 def parse(text: str, *, name: str = "scenario") -> Scenario:
     """Read a script. Raises `Refused` naming the line and what would be right."""
-    linked = 0
     graph: networkx.Graph | None = None
     link = Link()
+    linked = 0
     steps: list[Step] = []
     known: set[str] = set()
     for number, raw in enumerate(text.splitlines(), start=1):
         line = " ".join(raw.partition("#")[0].split())
         if not line:
             continue
-            if graph is not None:
-                raise Refused(f"{where}: {line!r} is a second mesh", next_step="leave one line of `servers`")
         where = f"{name}:{number}"
         if line.startswith("servers "):
-        elif re.match(r"links? (?!of |\d\S* <?>)", line) and graph is not None and not steps and " for " not in line:
-            link = read_link(line, where)
+            if graph is not None:
+                raise Refused(f"{where}: {line!r} is a second mesh", next_step="leave one line of `servers`")
             graph, names = read_servers(line, where)
             known = set(names)
+        elif re.match(r"links? (?!of |\d\S* <?>)", line) and graph is not None and not steps and " for " not in line:
+            link = read_link(line, where)
             if linked:
                 raise Refused(
                     f"{where}: {line!r} contradicts line {linked}", next_step="say all rules of every link in one line"
                 )
             linked = number
-        elif line.startswith("link ") and graph is not None and ">" not in line:
-            link = read_link(line, where)
         elif graph is None:
             raise Refused(
                 f"{where}: {line!r} comes before the servers", next_step="begin with a line such as: servers 4"

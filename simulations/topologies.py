@@ -133,7 +133,7 @@ def _grid(number: int, columns: int = 0, rows: int = 0) -> networkx.Graph:
             f"servers {columns * rows} grid {columns}x{rows}",
         )  # fmt: skip
     if min(rows, columns) < 2:
-        better = next(each for each in range(max(number, 4), number + 3) if _rows(each) > 1)
+        better = next(each for each in range(max(number, 4), max(number, 4) + 3) if _rows(each) > 1)
         raise _impossible(f"a grid of {number}", f"{columns}x{rows} is a line", f"servers {better} grid")
     grid = networkx.grid_2d_graph(rows, columns)
     return networkx.relabel_nodes(grid, {(row, column): row * columns + column for row, column in grid.nodes})

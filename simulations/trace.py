@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 
 
 class Trace:
@@ -44,9 +45,19 @@ class Trace:
 
 def first_difference(left: Trace, right: Trace) -> str:
     """The first event in which two kept traces differ, for a failure's message; empty when they are equal."""
-    for number, (one, other) in enumerate(zip(left.lines(), right.lines(), strict=False)):
-        if one != other:
-            return f"event {number}: {one!r} against {other!r}"
-    if left.count != right.count:
+    first = first_difference_of(left.lines(), right.lines())
+    if not first and left.count != right.count:
         return f"{left.count} events against {right.count}"
+    return first
+
+
+def first_difference_of(left: Iterable[str], right: Iterable[str]) -> str:
+    """The same of two traces' lines, wherever they were kept."""
+    for number, (one, other) in enumerate(zip_longest(left, right)):
+        if one != other:
+            return f"event {number}: {_told(one)} against {_told(other)}"
     return ""
+
+
+def _told(event: str | None) -> str:
+    return "the end" if event is None else repr(event)

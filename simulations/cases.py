@@ -1,0 +1,180 @@
+"""One case: a scenario's text and a seed, run with every checker; what comes back is a verdict, in plain values.
+
+    Case(text, seed) --run_case--> Verdict(trace, events, ..., broken="P1 durable")      both travel between processes
+
+A verdict names what was broken so that two can be compared: the promise and its checker; for an expectation that
+failed, its words; for code that broke, the kind of error and the function in which it arose. Whatever is raised in a
+case is caught here: a sweep goes on. What a person needs to see the failure again is in `replay`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import shlex
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from identity.errors import Refused
+
+if TYPE_CHECKING:
+    from simulations.promises import Checker
+    from simulations.scenario import Outcome
+    from simulations.steps import Scenario
+
+MAX_TOLD = 4000  # characters of a failure's text
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to run. `drawn`: the options of `bangpath simulate` that draw this text, for the line that replays it.
+
+    `planted`: a Python file whose `plant()` is entered round the run: a bug put in on purpose, for the tests of sweeps.
+    `trace_to`: a file that gets every event of the trace, one a line. `checked`: with the checkers of all promises.
+    """
+
+    seed: int
+    text: str
+    name: str = "scenario"
+    drawn: tuple[str, ...] = ()
+    planted: str = ""
+    trace_to: str = ""
+    checked: bool = True
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a case. `promise` "" is a case that passed; else "P1" and such, "expectation" or "code".
+
+    `checker`: which checker, which expectation, or which error where. `cpu_s`: of the process that ran it.
+    """
+
+    seed: int
+    name: str = "scenario"
+    trace: str = ""
+    events: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    promise: str = ""
+    checker: str = ""
+    at: float = 0.0
+    said: str = ""
+    transcript: tuple[str, ...] = ()  # of a case that failed
+    differs: str = ""  # the first event that a second run of it had otherwise
+
+    @property
+    def passed(self) -> bool:
+        return not self.promise and not self.differs
+
+    @property
+    def broken(self) -> tuple[str, str]:
+        """What two failures must have in common to be the same one."""
+        return self.promise, self.checker
+
+
+def run_case(case: Case) -> Verdict:
+    """Run it here and judge it. Raises only `Refused`, for a text that cannot be read or a bug that is not there."""
+    return run_and_keep(case)[0]
+
+
+def run_and_keep(case: Case, *, watching: Sequence[Checker] = ()) -> tuple[Verdict, Outcome | None]:
+    """The same, and what was seen of the run. `watching`: who looks on beside the checkers, such as a display.
+
+    What is raised beyond `Exception` (a Ctrl-C) goes through; `scenario.known_of` tells what was known until then.
+    """
+    from simulations.scenario import parse
+
+    scenario = parse(case.text, name=case.name)
+    begun = time.process_time()
+    with planted(case.planted):
+        told, outcome = _judged(scenario, case, watching)
+    if outcome is not None:
+        told |= {"transcript": outcome.transcript} if told else {}
+        told |= {"trace": outcome.trace, "events": outcome.events, "seconds": round(outcome.seconds, 3)}
+        if case.trace_to:
+            Path(case.trace_to).write_text("\n".join(outcome.lines) + "\n", encoding="utf-8")
+    verdict = Verdict(seed=case.seed, name=case.name, cpu_s=round(time.process_time() - begun, 3), **told)
+    return verdict, outcome
+
+
+def _judged(scenario: Scenario, case: Case, watching: Sequence[Checker]) -> tuple[dict[str, Any], Outcome | None]:
+    """What was broken, as fields of a verdict, and what is known of the run, where it began at all."""
+    from simulations.scenario import known_of, run_scenario
+
+    checkers = (*(every_checker() if case.checked else ()), *watching)
+    try:
+        outcome = run_scenario(scenario, seed=case.seed, checkers=checkers, keep=None if case.trace_to else 0)
+    except AssertionError as error:
+        said = str(error)
+        return {"promise": "expectation", "checker": _expectation(said), "said": said}, known_of(error)
+    except Exception as error:  # whatever the code under test raises is a finding
+        return {"promise": "code", "checker": _arose(error), "said": _traceback(error)}, known_of(error)
+    if (broken := outcome.broken) is None:
+        return {}, outcome
+    return {"promise": broken.promise, "checker": broken.checker, "at": broken.at, "said": str(broken)}, outcome
+
+
+def every_checker() -> tuple[Any, ...]:
+    """New checkers of all promises, for one run."""
+    try:
+        from simulations import checkers
+    except ImportError:
+        return ()
+    return tuple(checkers.every_checker())
+
+
+def replay(case: Case) -> str:
+    """The one line that runs this case again: by its options when it was drawn, else by its file."""
+    options = case.drawn or (case.name,)
+    return shlex.join(["bangpath", "simulate", *options, "--seed", str(case.seed)])
+
+
+@contextlib.contextmanager
+def planted(path: str) -> Iterator[None]:
+    """While it lasts, the code has the bug that the file's `plant()` puts in. Without a path: nothing."""
+    if not path:
+        yield
+        return
+    spec = importlib.util.spec_from_file_location(f"planted_{Path(path).stem}", path)
+    if spec is None or spec.loader is None or not Path(path).exists():
+        raise Refused(f"no Python file {path} to plant", next_step="name one that has a context manager plant()")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.plant():
+        yield
+
+
+# -- what a failure is called
+
+_FLOORS = ("identity", "transport", "store", "routing", "replication", "node", "simulations")
+
+
+def _expectation(said: str) -> str:
+    """`first.txt:9: expect 1.2 has all of 1.1: ...` is `expect N has all of N`: servers are renamed in shrinking."""
+    step = re.sub(r"^\S+:\d+: ", "", said).partition(": ")[0]
+    return re.sub(r"\d[\w.]*", "N", step)[:100]
+
+
+def _arose(error: BaseException) -> str:
+    """`KeyError in pump.carry_out`: the kind of error, and the innermost function of ours that it came through."""
+    error = _alone(error)
+    ours = [
+        f"{Path(frame.filename).stem}.{frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).parent.name in _FLOORS or Path(frame.filename).parent.parent.name in _FLOORS
+    ]
+    return f"{type(error).__name__} in {ours[-1] if ours else 'the run'}"
+
+
+def _traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(_alone(error)))[-MAX_TOLD:]
+
+
+def _alone(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

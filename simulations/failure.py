@@ -1,0 +1,165 @@
+"""A failure of a sweep made small, and told: the lines that are left, the promise they break, how to see it again.
+
+    Case + Verdict --shrink, each candidate run in a worker--> Found
+                                                                 # P1 broken (durable) at 12.250 s: ...
+    candidate breaks   when under one of its seeds               # bangpath simulate failure-17.txt --seed 17
+                       the same promise is broken                servers 2
+                       by the same checker                       1.1 commits 1 Note
+                                                                 crash 1.1
+
+What is smaller takes other steps, so a candidate may need another seed to show the same failure. So it is made small
+twice: with the seed as found, then, if it is still longer than a person likes to read, with some seeds more.
+
+A failure of liveness keeps its `heal` and what is expected after it, and every fault begins before that `heal`: else
+the smallest failure would be a mesh that nobody mended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from identity.errors import LocalMistake, Refused
+from simulations.cases import Case, Verdict, replay
+from simulations.shrink import TRIES, Lines, shrink
+from simulations.steps import SECONDS, seconds
+from simulations.sweep import FIRST_HASH_SEED
+from simulations.worker import Worker
+
+FEW_LINES = 10  # what a person reads at a glance
+MORE_SEEDS = 4
+LIMIT_S = 120.0  # real seconds of one candidate: shrinking must not make a hang of it
+
+_RUN = re.compile(rf"run {SECONDS}")
+_AT = re.compile(rf"at {SECONDS} .*")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A failure as small as it got: `case` runs it, `verdict` is what it gives."""
+
+    case: Case
+    verdict: Verdict
+    tries: int
+    minimal: bool
+
+    @property
+    def text(self) -> str:
+        """The scenario as a file that says what it breaks and how to run it."""
+        said = self.verdict.said.strip().partition("\n")[0]
+        head = [f"# {self.verdict.checker if self.verdict.promise == 'code' else said}", f"# {replay(self.case)}"]
+        return "\n".join([*head, self.case.text.rstrip("\n")]) + "\n"
+
+    @property
+    def lines(self) -> int:
+        return len(self.case.text.splitlines())
+
+
+def shrink_case(
+    case: Case,
+    verdict: Verdict,
+    *,
+    tries: int = TRIES,
+    few: int = FEW_LINES,
+    told: Callable[[Lines, int], None] = lambda lines, tries: None,
+) -> Found:
+    """The smallest case found that breaks what this one broke. `told` hears of each smaller one and the tries so far.
+
+    Raises `LocalMistake` for a case that passed.
+    """
+    if not verdict.promise:
+        raise LocalMistake(f"seed {case.seed} of {case.name} passed: there is nothing to make small")
+    small = _Shrinking(case, verdict)
+    try:
+        lines = tuple(case.text.splitlines())
+        shrunk = shrink(lines, small.breaks, keep=small.keep, tries=tries, told=lambda each: told(each, small.tries))
+        if len(shrunk.lines) > few and small.tries < tries:
+            small.seeds = MORE_SEEDS
+            left = tries - small.tries
+            shrunk = shrink(
+                shrunk.lines, small.breaks, keep=small.keep, tries=left, told=lambda each: told(each, small.tries)
+            )
+    finally:
+        small.close()
+    return Found(small.case, small.verdict, small.tries, shrunk.minimal)
+
+
+class _Shrinking:
+    """The predicate: runs candidates in a process, and remembers the last case that broke."""
+
+    def __init__(self, case: Case, verdict: Verdict) -> None:
+        name = f"failure-{case.seed}.txt" if case.drawn or not case.name.endswith(".txt") else f"small-{case.name}"
+        self.case = msgspec.structs.replace(case, name=name, drawn=())
+        self.verdict = verdict
+        self.tries = 0
+        self.seeds = 1
+        self._target = verdict.broken
+        self._mended = any(line.endswith("  heal") for line in verdict.transcript)
+        self._worker: Worker | None = None
+
+    def keep(self, line: str) -> bool:
+        """What a failure of liveness must go on saying."""
+        return self._mended and (line == "heal" or line.startswith("expect "))
+
+    def breaks(self, lines: Lines) -> bool:
+        text = "\n".join(lines) + "\n"
+        if not reads(text) or (self._mended and not mended_after_all(lines)):
+            return False
+        self.tries += 1
+        seeds = dict.fromkeys([self.case.seed, *range(1, self.seeds)])
+        for seed in seeds:
+            case = msgspec.structs.replace(self.case, text=text, seed=seed)
+            verdict = self._run(case)
+            if verdict.broken == self._target:
+                self.case, self.verdict = case, verdict
+                return True
+        return False
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+    def _run(self, case: Case) -> Verdict:
+        if self._worker is None or not self._worker.alive:
+            self.close()
+            self._worker = Worker(hash_seed=FIRST_HASH_SEED, limit_s=LIMIT_S)
+        return self._worker.judge(case)
+
+
+def reads(text: str) -> bool:
+    """Whether a scenario can be read."""
+    from simulations.scenario import parse
+
+    try:
+        parse(text)
+    except Refused:
+        return False
+    return True
+
+
+def mended_after_all(lines: Lines) -> bool:
+    """Whether every timed line begins before the last `heal`, as far as the `run` lines before it say."""
+    last = max((number for number, line in enumerate(lines) if line == "heal"), default=-1)
+    run = sum(seconds(found[1], found[2]) for line in lines[: max(last, 0)] if (found := _RUN.fullmatch(line)))
+    timed = [seconds(found[1], found[2]) for line in lines if (found := _AT.fullmatch(line))]
+    return last >= 0 and all(each <= run for each in timed)
+
+
+def told_of(case: Case, verdict: Verdict) -> str:
+    """What a person reads of a failure: the seed, the first broken promise, the line that replays it."""
+    what = verdict.promise if verdict.promise else "not the same twice"
+    lines = [f"seed {case.seed}: {what}", *(["  " + line for line in verdict.said.strip().splitlines()])]
+    if verdict.differs:
+        lines.append(f"  {verdict.differs}")
+    return "\n".join([*lines, f"  it replays: {replay(case)}"])
+
+
+def write_down(found: Found, directory: Path) -> Path:
+    """The small failure as a file, named for its case."""
+    path = directory / found.case.name
+    path.write_text(found.text, encoding="utf-8")
+    return path

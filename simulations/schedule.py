@@ -1,0 +1,192 @@
+"""A scenario drawn from a seed: who mirrors whom, what is asked of whom and when, and what breaks meanwhile. As text.
+
+    seed 17 --draw--> servers 5 ring                           the text is the truth: what fails is this text,
+                      link delay 35ms jitter 4ms loss 1%       run with that seed; shrinking removes its lines
+                      class Note text:string
+                      1.2 mirrors 1.1
+                      at 4.1s 1.3 commits 2 Note at 1.1        work goes on all the time,
+                      at 6.3s part 1 1.4 | 1.1 1.2 1.3 for 8s  faults overlap,
+                      at 7.7s crash 1.1 for 2s                 and end,
+                      run 60s
+                      heal                                     all of them;
+                      expect every promise within 120s         then everything must come right
+
+Promise: the same arguments give the same text in every process, as long as the verbs are the same ones; and it can be
+read. Every use of chance has a generator of its own, so that asking for other faults leaves the work as it was.
+Nothing runs here: `scenario.py` does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+
+from identity.errors import Refused
+from simulations.faults import Kind, Mesh, kinds
+from simulations.verbs_network import read_servers
+
+SHAPES = ("full", "ring", "star", "line", "grid", "random", "small world", "scale free", "tree")  # where they can be
+BY_CHANCE = ("random", "small world", "scale free")  # which of many such graphs, the line says
+FEWEST_FAULTS, MOST_FAULTS = 4, 10  # in a minute
+STEPS_A_MINUTE = 30  # of work; measured: a minute of 5 servers is about one second of CPU
+SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objects are there
+WITHIN_S = 120  # for everything to come right: a search for a way may take 60 s, and catching up another 30
+MOST_OWNERS, MOST_MIRRORS = 6, 12
+ONE_AT_A_TIME = frozenset({"hostile"})  # kinds of which a schedule has one at most: the honest must be the more
+
+
+def draw(
+    seed: int,
+    *,
+    servers: int = 5,
+    shape: str | None = None,
+    faults: Iterable[str] | None = None,
+    minutes: float = 1.0,
+) -> str:
+    """The text of a scenario. `shape`: None draws one; `faults`: names of kinds, None for all, empty for none.
+
+    Raises `Refused` for what there is not.
+    """
+    if not 0 < minutes <= 24 * 60:
+        raise Refused(f"a schedule of {minutes:g} minutes", next_step="ask for more than 0 and at most 1440")
+    drawing = _Drawing(seed, minutes * 60.0)
+    head, mesh = drawing.mesh(servers, shape)
+    chosen = kinds(faults)
+    timed = sorted([*drawing.work(mesh), *drawing.faults(mesh, chosen)], key=lambda each: each[0])
+    told = f"# drawn from seed {seed}: {len(mesh.servers)} servers, {minutes:g} min, faults: "
+    lines = [
+        told + (", ".join(drawing.drawn) or "none"),
+        *head,
+        *drawing.opening(mesh),
+        *[f"at {when:g}s {line}" for when, line in timed],
+        f"run {minutes * 60:g}s",
+        "heal",
+        f"expect every promise within {WITHIN_S}s",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def said_as_options(
+    *, servers: int = 5, shape: str | None = None, faults: Iterable[str] | None = None, minutes: float = 1.0
+) -> tuple[str, ...]:
+    """What to say to `bangpath simulate` to have the same drawn, beside the seed."""
+    said = ["--nodes", str(servers), "--minutes", f"{minutes:g}"]
+    if shape is not None:
+        said += ["--topology", shape]
+    if faults is not None:
+        said += ["--faults", ",".join(faults) or "none"]
+    return tuple(said)
+
+
+class _Drawing:
+    """One schedule while it is drawn."""
+
+    def __init__(self, seed: int, seconds: float) -> None:
+        self._seed = seed
+        self._seconds = seconds
+        self.drawn: list[str] = []  # names of the faults
+        self._owners: list[str] = []
+        self._mirrors: list[tuple[str, str]] = []
+
+    def _random(self, what: str) -> Random:
+        return Random(f"bangpath/schedule/{self._seed}/{what}")
+
+    # -- the mesh
+
+    def mesh(self, servers: int, shape: str | None) -> tuple[list[str], Mesh]:
+        random = self._random("mesh")
+        lines = [f"servers {servers} {each}" for each in ([shape] if shape else SHAPES)]
+        if shape is None:
+            lines = [line for line in lines if _is_mesh(line)] or [f"servers {servers}"]
+        line = random.choice(lines)
+        if line.endswith(BY_CHANCE):
+            line += f" draw {random.randint(1, 99)}"
+        graph, names = read_servers(line, "the mesh")
+        links = tuple(sorted((min(pair), max(pair)) for pair in graph.edges))
+        delay = random.choice((1, 5, 20, 20, 50, 150))
+        link = f"link delay {delay}ms jitter {random.choice((1, 5, 10, 30))}ms"
+        if random.random() < 0.5:
+            link += f" loss {random.choice((1, 1, 2, 5))}%"
+        if random.random() < 0.3:
+            link += " duplicate 1%"
+        return [line, link, "class Note text:string"], Mesh(tuple(names), links)
+
+    def opening(self, mesh: Mesh) -> list[str]:
+        """Who mirrors whom from the start, and what there is to change."""
+        mirrors = [f"{name} mirrors {other}" for name, other in self._mirrors]
+        return [*mirrors, *[f"{owner} commits 2 Note" for owner in self._owners]]
+
+    # -- work
+
+    def work(self, mesh: Mesh) -> list[tuple[float, str]]:
+        random = self._random("work")
+        number = len(mesh.servers)
+        self._owners = sorted(random.sample(mesh.servers, min(max(2, round(number * 0.6)), MOST_OWNERS, number)))
+        pairs = [(name, owner) for owner in self._owners for name in mesh.servers if name != owner]
+        wished = min(max(len(self._owners), round(number * 0.8)), MOST_MIRRORS, len(pairs))
+        self._mirrors = sorted(random.sample(pairs, wished))
+        count = max(round(STEPS_A_MINUTE * self._seconds / 60), 3)
+        return [(self._moment(random), self._step(random, mesh)) for _ in range(count)]
+
+    def _moment(self, random: Random, *, until: float = 0.95) -> float:
+        first = min(SETTLED_S, self._seconds / 4)
+        return round(random.uniform(first, max(self._seconds * until, first)), 1)
+
+    def _step(self, random: Random, mesh: Mesh) -> str:
+        owner = random.choice(self._owners)
+        other = random.choice([name for name in mesh.servers if name != owner] or [owner])
+        few = random.choice((1, 1, 2, 3, 5))
+        ways = {
+            f"{owner} commits {few} Note": 8,
+            f"{owner} commits {few} Note together": 2,
+            f"{other} commits {few} Note at {owner}": 3,
+            f"{owner} changes {few} Note": 6,
+            f"{owner} changes {few} Note together": 2,
+            f"{other} changes {few} Note of {owner}": 5,
+            f"{owner} deletes 1 Note": 1,
+            f"{other} deletes 1 Note of {owner}": 1,
+            f"{other} gets {few} Note of {owner}{random.choice(('', '', ' by their owner', ' as held here'))}": 5,
+            f"{other} asks Note{random.choice(('', f' from {owner}'))}{random.choice(('', ' of their owners'))}": 4,
+            f"{other} mirrors {owner}{random.choice(('', '', ' as backup'))}": 1,
+        }
+        if self._mirrors:
+            name, what = random.choice(self._mirrors)
+            ways[f"{name} stops mirroring {what}"] = 1
+        return random.choices(list(ways), weights=list(ways.values()))[0]
+
+    # -- faults
+
+    def faults(self, mesh: Mesh, chosen: tuple[Kind, ...]) -> list[tuple[float, str]]:
+        if not chosen:
+            return []
+        random = self._random("faults")
+        number = max(round(random.randint(FEWEST_FAULTS, MOST_FAULTS) * self._seconds / 60), 1)
+        order: list[Kind] = []
+        while len(order) < number:  # each kind once before any comes twice
+            more = [kind for kind in chosen if not order or kind.name not in ONE_AT_A_TIME]
+            if not more:
+                break
+            order += random.sample(more, len(more))
+        found = []
+        crowded = self._moment(random, until=0.6)  # half of them fall close together, so that faults meet
+        for kind in order[:number]:
+            when = self._moment(random, until=0.8)
+            if random.random() < 0.5:
+                when = round(min(crowded + random.uniform(0.0, 6.0), self._seconds * 0.8), 1)
+            line = kind.draw(random, mesh)
+            if line is None:  # none that so small a mesh could have
+                continue
+            if kind.lasting:
+                line += f" for {round(random.choice((0.5, 2.0, 5.0, 15.0)) * random.uniform(0.5, 1.5), 1):g}s"
+            found.append((when, line))
+            self.drawn.append(kind.name)
+        self.drawn = sorted(set(self.drawn))
+        return found
+
+
+def _is_mesh(line: str) -> bool:
+    try:
+        read_servers(line, "the mesh")
+    except Refused:
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""A failure made small and told: a bug that is planted here leaves the few lines that show it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from identity.errors import LocalMistake
+from simulations.cases import Case, Verdict, run_case
+from simulations.failure import mended_after_all, shrink_case, told_of, write_down
+
+LONG = """
+servers 4 ring
+link delay 20ms jitter 10ms
+class Note text:string
+1.2 mirrors 1.1
+1.3 mirrors 1
+1.1 commits 5 Note
+1 commits 4 Note
+at 1s 1.3 asks Note
+at 2s part 1 1.1 | 1.2 1.3 for 3s
+at 2.5s 1.1 commits 3 Note
+at 4s crash 1.2 for 2s
+at 6.25s 1.1 changes 3 Note
+at 7s 1.3 gets 1 Note of 1.1
+run 12s
+expect 1.3 has all of 1 within 20s
+""".lstrip()
+
+# From its second life on a server has forgotten how to get: one crash and one get of that server show it.
+BUG = """
+import contextlib
+from simulations.server import SimulatedServer
+
+@contextlib.contextmanager
+def plant():
+    before = SimulatedServer.restart
+    async def restart(self):
+        await before(self)
+        raise ZeroDivisionError("forgot how to come back")
+    SimulatedServer.restart = restart
+    try:
+        yield
+    finally:
+        SimulatedServer.restart = before
+"""
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> tuple[Case, Verdict]:
+    path = tmp_path / "bug.py"
+    path.write_text(BUG)
+    case = Case(seed=5, text=LONG, name="long.txt", planted=str(path))
+    verdict = run_case(case)
+    assert verdict.promise == "code", verdict
+    return case, verdict
+
+
+def test_a_failure_becomes_the_lines_that_show_it(broken: tuple[Case, Verdict], tmp_path: Path) -> None:
+    case, verdict = broken
+    told: list[int] = []
+    found = shrink_case(case, verdict, told=lambda lines, tries: told.append(len(lines)))
+    assert found.minimal
+    assert found.lines <= 4
+    assert found.verdict.broken == verdict.broken
+    assert any("crash" in line for line in found.case.text.splitlines())
+    assert told[-1] == found.lines
+    path = write_down(found, tmp_path)
+    assert path.name == "small-long.txt"
+    head, command, *_ = path.read_text().splitlines()
+    assert head == f"# {verdict.checker}"
+    assert head.startswith("# ZeroDivisionError in ")
+    assert command == "# bangpath simulate small-long.txt --seed 5"
+    again = run_case(msgspec.structs.replace(found.case, text=path.read_text()))
+    assert again.broken == verdict.broken
+
+
+def test_what_passed_cannot_be_made_small() -> None:
+    with pytest.raises(LocalMistake, match="nothing to make small"):
+        shrink_case(Case(seed=1, text=LONG), Verdict(seed=1))
+
+
+def test_every_fault_begins_before_the_mesh_is_mended() -> None:
+    assert mended_after_all(("servers 2", "at 3s cut 1 > 1.1", "run 5s", "heal", "expect x"))
+    assert not mended_after_all(("servers 2", "at 6s cut 1 > 1.1", "run 5s", "heal", "expect x"))
+    assert mended_after_all(("servers 2", "at 6s cut 1 > 1.1", "run 5s", "run 2s", "heal"))
+    assert not mended_after_all(("servers 2", "at 3s cut 1 > 1.1", "run 5s"))
+    assert not mended_after_all(("servers 2", "at 3s cut 1 > 1.1", "heal", "run 5s"))
+
+
+def test_what_a_person_reads() -> None:
+    case = Case(seed=17, text=LONG, drawn=("--nodes", "5"))
+    told = told_of(case, Verdict(seed=17, promise="P1", checker="durable", said="P1 broken (durable) at 4.2 s: gone"))
+    assert told.splitlines() == [
+        "seed 17: P1", "  P1 broken (durable) at 4.2 s: gone", "  it replays: bangpath simulate --nodes 5 --seed 17",
+    ]  # fmt: skip
+    assert "event 9" in told_of(case, Verdict(seed=17, differs="event 9: 'a' against 'b'"))

@@ -1,0 +1,86 @@
+"""Scenarios drawn from seeds: the same text everywhere, readable, with work, mirrors and faults that meet."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from identity.errors import Refused
+from simulations.scenario import parse
+from simulations.schedule import FEWEST_FAULTS, MOST_FAULTS, draw, said_as_options
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_seed_is_a_scenario_with_work_and_faults() -> None:
+    for seed in range(1, 41):
+        scenario = parse(draw(seed))
+        assert len(scenario.graph) == 5
+        faults = [step for step in scenario.steps if step.verb.fault]
+        work = [step for step in scenario.steps if step.at_s is not None and not step.verb.fault]
+        assert FEWEST_FAULTS <= len(faults) <= MOST_FAULTS
+        assert len({step.verb.fault for step in faults}) >= min(3, len(faults))
+        assert len(work) == 30
+        owners = {step.text.split()[0] for step in scenario.steps if step.text.endswith(" commits 2 Note")}
+        assert len(owners) >= 3
+        assert sum(" mirrors " in step.text for step in scenario.steps) >= 3
+        assert [step.text for step in scenario.steps[-3:]] == [
+            "run 60s", "heal", "expect every promise within 120s",
+        ]  # fmt: skip
+
+
+def test_faults_meet() -> None:
+    together = 0
+    for seed in range(1, 41):
+        steps = [step for step in parse(draw(seed)).steps if step.verb.fault and step.for_s]
+        spans = sorted((step.at_s or 0.0, (step.at_s or 0.0) + (step.for_s or 0.0)) for step in steps)
+        together += any(one[1] > other[0] for one, other in itertools.pairwise(spans))
+    assert together >= 30
+
+
+def test_the_same_seed_is_the_same_text_in_another_process() -> None:
+    code = "from simulations.schedule import draw; print(draw(7), end='')"
+    for hash_seed in ("0", "4711"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+        told = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        assert told.stdout == draw(7)
+    assert draw(7) != draw(8)
+
+
+def test_other_faults_leave_the_work_as_it_was() -> None:
+    def without_faults(text: str) -> list[str]:
+        return [step.text for step in parse(text).steps if not step.verb.fault]
+
+    assert without_faults(draw(5)) == without_faults(draw(5, faults=["crash"])) == without_faults(draw(5, faults=[]))
+    assert not [step for step in parse(draw(5, faults=[])).steps if step.verb.fault]
+
+
+@pytest.mark.parametrize(("servers", "shape", "minutes"), [(1, None, 1.0), (2, None, 0.1), (12, "ring", 3.0)])
+def test_meshes_of_other_sizes(servers: int, shape: str | None, minutes: float) -> None:
+    scenario = parse(draw(3, servers=servers, shape=shape, minutes=minutes))
+    assert len(scenario.graph) == servers
+    assert max(step.at_s or 0.0 for step in scenario.steps) <= minutes * 60
+    assert f"run {minutes * 60:g}s" in [step.text for step in scenario.steps]
+
+
+def test_what_there_is_not_is_refused() -> None:
+    with pytest.raises(Refused, match="doughnut"):
+        draw(1, shape="doughnut")
+    with pytest.raises(Refused, match="no fault 'plague'"):
+        draw(1, faults=["plague"])
+    with pytest.raises(Refused, match="0 minutes"):
+        draw(1, minutes=0)
+
+
+def test_the_options_that_draw_it_again() -> None:
+    assert said_as_options() == ("--nodes", "5", "--minutes", "1")
+    said = said_as_options(servers=7, shape="ring", faults=["crash", "one-way cut"], minutes=0.5)
+    assert said == ("--nodes", "7", "--minutes", "0.5", "--topology", "ring", "--faults", "crash,one-way cut")
+    assert said_as_options(faults=[])[-2:] == ("--faults", "none")
