@@ -73,6 +73,17 @@ def test_a_chain_from_a_pinned_root_proves_its_last_link() -> None:
     assert verify_chain_untrusted(CHAIN[:1], roots=("2#" + "a" * 32, *PINS), wall_ms=NOW) == [ROOT]
 
 
+def test_what_was_proven_once_is_proven_under_those_roots_and_at_valid_times_only() -> None:
+    """Proven chains are kept: neither the roots nor the clock of an earlier question may answer a later one."""
+    for _ in range(2):
+        verify_chain_untrusted(CHAIN, roots=PINS, wall_ms=NOW).clear()
+        with pytest.raises(PeerMisbehaved, match="no pinned root"):
+            verify_chain_untrusted(CHAIN, roots=(fingerprint(ONE, KEYS[3].signing_public),), wall_ms=NOW)
+        with pytest.raises(Expired):
+            verify_chain_untrusted(CHAIN, roots=PINS, wall_ms=NOW + 90 * YEAR_MS)
+        assert verify_chain_untrusted(CHAIN, roots=PINS, wall_ms=None) == list(LINKS)
+
+
 def test_a_grandparent_can_certify_while_the_parent_is_gone() -> None:
     renewed = certify(KEYS[0], ONE, THREE, KEYS[2])
     assert verify_chain_untrusted([CHAIN[0], renewed.to_bytes()], roots=PINS, wall_ms=NOW)[-1] == renewed
