@@ -55,6 +55,7 @@ Reading order:
     failure.py       a failure of a sweep made small, and told
     timeline.py      a run as a picture, servers as lanes; drawn from and with:
     timeline_layout.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
+    client.py        the words of `bangpath.connect` to a simulated server, for applications
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
     plugin_seeds.py, plugin_story.py, plugin_twin.py
 

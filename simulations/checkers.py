@@ -46,9 +46,12 @@ def every_checker() -> tuple[Checker, ...]:
 def check(world: World, wanted: Iterable[type[Checker]] = ()) -> None:
     """That these promises hold now, or all of them. Raises `PromiseBroken`."""
     for kind in tuple(wanted) or KINDS:
-        if kind not in KINDS:
+        if not isinstance(kind, type) or not (hasattr(kind, "look") and hasattr(kind, "finish")):
             known = ", ".join(BY_NAME)
-            raise Refused(f"{kind!r} is no promise", next_step=f"import one from simulations.checkers: {known}")
+            raise Refused(
+                f"{kind!r} is no promise",
+                next_step=f"import one from simulations.checkers ({known}), or write a class of `promises.Watching`",
+            )
         checker = watching(world, kind)
         checker.look(world)
         missing = checker.finish(world)

@@ -106,6 +106,9 @@ def adopt(item: pytest.Function, seeds: Seeds) -> None:
 
 def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, Any], *, twice: bool) -> None:
     __tracebackhide__ = True
+    import trio
+
+    from simulations.machine import alone
     from simulations.plugin_twin import Twin, write_trace
     from simulations.world import simulate
 
@@ -113,11 +116,18 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
     assert seed is not None
     path = item.config.getoption("simulation_trace")
     worlds: list[Any] = []
+    own: list[BaseException] = []  # what the test itself failed with
 
     async def story(world: Any) -> None:
         worlds.append(world)
-        async with contextlib.AsyncExitStack() as ends:
-            await _tell(item, test, arguments, world, ends)
+        try:
+            async with contextlib.AsyncExitStack() as ends:
+                await _tell(item, test, arguments, world, ends)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            own.append(alone(error))
+            raise
 
     twin = Twin(item, seed) if twice else None
     try:
@@ -127,8 +137,9 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
         simulate(story, seed=seed, **options)
         differs = twin.compare(worlds[-1].trace) if twin is not None else ""
     except BaseException as error:
-        _say_seed(item, seed, error)
-        raise error.with_traceback(_without_ours(error, item)) from error.__cause__
+        told = own[0] if own else error  # what broke while the world ended is not the news
+        _say_seed(item, seed, told)
+        raise told.with_traceback(_without_ours(told, item)) from told.__cause__
     finally:
         if twin is not None:
             twin.end()

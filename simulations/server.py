@@ -18,6 +18,7 @@ from identity.names import Reference, ServerId
 from simulations.machine import Machine
 
 if TYPE_CHECKING:
+    from node.client import Client
     from simulations.world import World
 
 
@@ -52,6 +53,10 @@ class SimulatedServer(Machine):
     def __rshift__(self, other: SimulatedServer) -> Direction:
         return Direction(self, other)
 
+    async def gone(self) -> None:
+        """Until nothing of its present life runs any more."""
+        await self._gone.wait()
+
     def __repr__(self) -> str:
         return f"<server {self.name}>"
 
@@ -63,6 +68,12 @@ class SimulatedServer(Machine):
             self.hostility.begin(node)
 
     # -- words: the node's own (node.node), with classes by name
+
+    def connect(self) -> Client:
+        """What `bangpath.connect` gives of a running server: for an application that speaks to it as a client."""
+        from simulations.client import SimulatedClient
+
+        return SimulatedClient(self)
 
     @property
     def up(self) -> Any:
@@ -86,18 +97,21 @@ class SimulatedServer(Machine):
     async def create(self, what: Any, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Reference:
         """A new object of this server; its reference, when durable: `await a.create(Note, text="hi")`.
 
-        `what`: a class by name, or one made by `bangpath.stored`, which is adopted at its first use.
+        `what`: a class by name, or one made by `bangpath.stored`, which is adopted at its first use. After `fields`
+        as a map, here and in `update`, what follows are the node's own options: `update(note, {...}, expect=3)`.
         """
         if not isinstance(what, str):
             await self.define(what)
             what = what.__name__
-        changed = await (await self._door()).create(what, {**(fields or {}), **more})
+        node = await self._door()
+        changed = await (node.create(what, more) if fields is None else node.create(what, fields, **more))
         reference: Reference = changed.reference
         return reference
 
     async def update(self, reference: Reference, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
         """Change some fields, here or by a request to the owner."""
-        return await (await self._door()).update(reference, {**(fields or {}), **more})
+        node = await self._door()
+        return await (node.update(reference, more) if fields is None else node.update(reference, fields, **more))
 
     async def delete(self, reference: Reference, **options: Any) -> Any:
         return await (await self._door()).delete(reference, **options)

@@ -128,6 +128,37 @@ async def test_mistake(mesh):
     result.stdout.fnmatch_lines(["*world.py:*", "*TypeError*"])
 
 
+def test_what_breaks_while_the_world_ends_does_not_hide_the_test_s_own_failure(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        test_it=HEAD
+        + """
+@simulate(nodes=1)
+async def test_both(mesh):
+    async def grumble():
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("at the end")
+    mesh.nursery.start_soon(grumble)
+    await mesh.sleep(1)
+    assert False, "my own"
+
+@simulate(nodes=1)
+async def test_background(mesh):
+    async def fall():
+        raise ValueError("in the background")
+    mesh.nursery.start_soon(fall)
+    await mesh.sleep(1)
+"""
+    )
+    result = users.runpytest("--tb=short")
+    result.assert_outcomes(failed=2)
+    text = result.stdout.str()
+    assert "E   AssertionError: my own" in text
+    assert "at the end" not in text
+    assert "E   ValueError: in the background" in text
+
+
 def test_seeds_that_failed_run_first_until_they_pass(users: pytest.Pytester) -> None:
     users.makepyfile(test_it=FAILS, test_before="def test_other(): pass\n")
     users.runpytest().assert_outcomes(passed=5, failed=2)
