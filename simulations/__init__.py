@@ -53,8 +53,11 @@ Reading order:
     sweep.py         many cases on all cores, each twice if wished; sweep_dask.py: on several machines
     shrink.py        a failing scenario made small: lines, words, numbers, servers
     failure.py       a failure of a sweep made small, and told
-    timeline.py      a run as a picture, servers as lanes; drawn from and with:
+    report.py        what a run or a sweep is told as: tables, transcript, JSON
+    timeline.py      a run as a picture, servers as lanes; timeline_page.py: with all the rest as one page
     timeline_layout.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
+    progress.py      what a person sees while it runs, and Ctrl-C
+    command.py       `bangpath simulate`; play.py: what it does
     client.py        the words of `bangpath.connect` to a simulated server, for applications
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
     plugin_seeds.py, plugin_story.py, plugin_twin.py

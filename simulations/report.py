@@ -1,0 +1,309 @@
+"""What a run or a sweep is told as: lines and a table for people, one JSON object for programs. Pure.
+
+    Told(case, verdict, outcome, scenario) --> table of promises, transcript, faults, trace, replay    one run
+    summary_of(verdicts)                   --> passed, failed, which promise how often                  a sweep
+
+Rules. A promise is said to hold only as far as somebody looked: what must never be is looked at all the time, what
+must come right only where the scenario expects it, and a run that was ended early says so. JSON has everything,
+people get what they can read. `trace` is the hash over all events of the run; of a sweep, over its runs' hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from simulations.cases import Case, Verdict, replay
+from simulations.promises import Checker, Watching
+from simulations.timeline_layout import OWN, Picture, Span, lanes, spans
+
+if TYPE_CHECKING:
+    from simulations.scenario import Outcome
+    from simulations.steps import Scenario
+
+PROMISES = {  # DESIGN section 1, in a line each
+    "P1": "what was answered as committed is there after any crash, all else wholly or not at all",
+    "P2": "nothing is believed that its owner did not sign",
+    "P3": "every mirror gets every update, once and in its owner's order",
+    "P4": "a server that any chain of willing servers can reach is reached",
+    "P5": "an answer says what it is; only an owner says that there is no such object",
+    "P6": "the same seed takes the same steps in every process",
+}
+HEAD_LINES, TAIL_LINES = 24, 24  # of a transcript, for people
+SHORT_TRACE = 16
+
+
+@dataclass(frozen=True)
+class Told:
+    """One run. `outcome`: None when nothing ran; `stopped`: it was ended by a person before its end."""
+
+    case: Case
+    verdict: Verdict
+    outcome: Outcome | None
+    scenario: Scenario
+    checkers: tuple[Checker, ...] = ()
+    stopped: bool = False
+    real_s: float = 0.0
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return lanes(self.outcome.marks if self.outcome else ())
+
+    def faults(self) -> list[Span]:
+        """What was broken, from when to when."""
+        return spans(self.outcome.marks, self.outcome.seconds) if self.outcome else []
+
+    def picture(self) -> Picture:
+        """The run as its timeline shows it."""
+        outcome = self.outcome
+        broken_at = self.verdict.at or (outcome.seconds if outcome else 0.0)
+        return Picture(
+            title=self.case.name,
+            seed=self.case.seed,
+            servers=self.servers,
+            seconds=outcome.seconds if outcome else 0.0,
+            marks=outcome.marks if outcome else (),
+            trace=self.verdict.trace,
+            replay=replay(self.case),
+            events=self.verdict.events,
+            broken=first_line(self.verdict) if self.verdict.promise else "",
+            broken_at=broken_at if self.verdict.promise else None,
+        )
+
+
+def first_line(verdict: Verdict) -> str:
+    """What was broken, in a line: of a traceback its last one."""
+    lines = [line for line in verdict.said.strip().splitlines() if line.strip()]
+    if not lines:
+        return verdict.checker or verdict.promise
+    return lines[-1].strip() if verdict.promise == "code" else lines[0].strip()
+
+
+# -- one run
+
+
+def promises(told: Told) -> list[dict[str, str]]:
+    """A row for each checker, and one for the scenario's own expectations: promise, looked at by, verdict."""
+    done = [line[11:].partition("  -> ")[0].strip() for line in (told.outcome.transcript if told.outcome else ())]
+    done = [line.partition(" ")[2].partition(" ")[2] if line.startswith("at ") else line for line in done]
+    rows = []
+    for checker in told.checkers:
+        looks = type(checker).look is not Watching.look
+        ends = type(checker).finish is not Watching.finish
+        expected = any(line.startswith(("expect every promise", f"expect {checker.name}")) for line in done)
+        said = _verdict_of(told, checker, looks=looks, came_right=ends and expected)
+        rows.append({"promise": checker.promise, "checker": checker.name, "verdict": said})
+    rows.sort(key=lambda row: row["promise"])
+    wanted = [step for step in told.scenario.steps if step.does.startswith("expect ")]
+    met = sum(line.startswith("expect ") for line in done)
+    if wanted:
+        failed = told.verdict.promise == "expectation"
+        said = f"{met} of {len(wanted)} met" + (", then one FAILED" if failed else "")
+        rows.append({"promise": "", "checker": "the scenario's expectations", "verdict": said})
+    if told.verdict.promise == "code":
+        rows.append({"promise": "", "checker": "the code", "verdict": f"BROKE: {told.verdict.checker}"})
+    return rows
+
+
+def _verdict_of(told: Told, checker: Checker, *, looks: bool, came_right: bool) -> str:
+    verdict, outcome = told.verdict, told.outcome
+    if (verdict.promise, verdict.checker) == (checker.promise, checker.name):
+        return f"BROKEN at {verdict.at:.3f} s"
+    until = f" until {outcome.seconds:.3f} s" if outcome and (told.stopped or verdict.promise) else ""
+    if came_right:
+        return f"held{until}, and came right" if looks else f"came right{until}"
+    if not looks:
+        return f"not looked at: expect {checker.name} within 60s" if not until else "not looked at"
+    return f"held{until}"
+
+
+def transcript(told: Told, *, head: int = HEAD_LINES, tail: int = TAIL_LINES) -> list[str]:
+    """What happened, line by line; of a long one the beginning and the end."""
+    lines = list(told.outcome.transcript) if told.outcome else []
+    if len(lines) <= head + tail + 1:
+        return lines
+    left_out = len(lines) - head - tail
+    return [*lines[:head], f"           ... {left_out} lines more (all of them: --json) ...", *lines[-tail:]]
+
+
+def title(told: Told) -> str:
+    """The run in a line."""
+    outcome = told.outcome
+    if outcome is None:
+        return f"{told.case.name}, seed {told.case.seed}"
+    faults = told.faults()
+    speed = f" in {told.real_s:.1f} s" if told.real_s else ""
+    ended = ", ended by you" if told.stopped else ""
+    figures = [
+        counted(len(told.servers), "server"),
+        f"{outcome.seconds:.1f} virtual s{speed}",
+        counted(outcome.events, "event"),
+        counted(len(faults), "fault"),
+        counted(sum(mark.kind == "commit" for mark in outcome.marks), "update"),
+    ]
+    return f"{told.case.name}, seed {told.case.seed}: {', '.join(figures)}{ended}"
+
+
+def as_json(told: Told) -> dict[str, Any]:
+    """The report of one run."""
+    outcome, verdict = told.outcome, told.verdict
+    report: dict[str, Any] = {
+        "scenario": told.case.name,
+        "seed": told.case.seed,
+        "passed": verdict.passed and not told.stopped,
+        "stopped": told.stopped,
+        "trace": verdict.trace,
+        "events": verdict.events,
+        "seconds": outcome.seconds if outcome else 0.0,
+        "real_s": round(told.real_s, 3),
+        "replay": replay(told.case),
+        "servers": list(told.servers),
+        "promises": promises(told),
+        "broken": _broken(verdict) if verdict.promise else None,
+        "differs": verdict.differs or None,
+        "faults": [_fault(span) for span in told.faults()],
+        "updates": sum(mark.kind == "commit" for mark in (outcome.marks if outcome else ())),
+        "transcript": list(outcome.transcript) if outcome else [],
+        "text": told.case.text,
+    }
+    return report
+
+
+def _broken(verdict: Verdict) -> dict[str, Any]:
+    return {"promise": verdict.promise, "checker": verdict.checker, "at": verdict.at, "said": verdict.said}
+
+
+def _fault(span: Span) -> dict[str, Any]:
+    end = None if span.open else span.end
+    return {"kind": span.kind, "servers": list(span.servers), "text": span.text, "begin": span.begin, "end": end}
+
+
+# -- a sweep
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of failure of a sweep: what was broken, and which seeds broke it."""
+
+    promise: str
+    checker: str
+    seeds: tuple[int, ...]
+    said: str
+
+
+def kinds_of(verdicts: Iterable[Verdict]) -> list[Kind]:
+    """The kinds of failures, the most frequent first."""
+    seeds: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        if not verdict.passed:
+            key = verdict.broken if verdict.promise else ("P6", "not the same twice")
+            seeds.setdefault(key, []).append(verdict)
+    found = [
+        Kind(promise, checker, tuple(each.seed for each in all_of), first_line(all_of[0]) or all_of[0].differs)
+        for (promise, checker), all_of in seeds.items()
+    ]
+    return sorted(found, key=lambda kind: (-len(kind.seeds), kind.seeds))
+
+
+def line_of(verdict: Verdict) -> str:
+    """One seed of a sweep in a line."""
+    what = f"seed {verdict.seed}: {verdict.events} events in {verdict.seconds:.1f} virtual s"
+    if verdict.passed:
+        return f"{what}, trace {verdict.trace[:SHORT_TRACE]}"
+    broken = f"{verdict.promise} ({verdict.checker})" if verdict.promise else "NOT THE SAME TWICE"
+    return f"{what}, FAILED: {broken}: {verdict.differs or first_line(verdict)}"
+
+
+def summary_of(verdicts: Sequence[Verdict]) -> str:
+    """`98 passed, 2 failed`."""
+    failed = sum(not verdict.passed for verdict in verdicts)
+    return f"{len(verdicts) - failed} passed, {failed} failed"
+
+
+def trace_of(verdicts: Iterable[Verdict]) -> str:
+    """One hash over the traces of a sweep, in the order of its seeds."""
+    whole = hashlib.blake2b(digest_size=32)
+    for verdict in verdicts:
+        whole.update(f"{verdict.seed} {verdict.trace}\n".encode())
+    return whole.hexdigest()
+
+
+def sweep_as_json(verdicts: Sequence[Verdict], **more: Any) -> dict[str, Any]:
+    """The report of a sweep."""
+    failed = sum(not verdict.passed for verdict in verdicts)
+    return {
+        "seeds": len(verdicts),
+        "passed": len(verdicts) - failed,
+        "failed": failed,
+        "trace": trace_of(verdicts),
+        **more,
+        "kinds": [
+            {"promise": kind.promise, "checker": kind.checker, "seeds": list(kind.seeds), "said": kind.said}
+            for kind in kinds_of(verdicts)
+        ],
+        "runs": [_run(verdict) for verdict in verdicts],
+    }
+
+
+def _run(verdict: Verdict) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "seed": verdict.seed, "passed": verdict.passed, "trace": verdict.trace, "events": verdict.events,
+        "seconds": verdict.seconds, "cpu_s": verdict.cpu_s,
+    }  # fmt: skip
+    if verdict.promise:
+        told["broken"] = _broken(verdict)
+    if verdict.differs:
+        told["differs"] = verdict.differs
+    return told
+
+
+# -- words
+
+
+def counted(number: int, what: str) -> str:
+    """`1 fault`, `41 235 events`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}".replace(",", " ")
+
+
+def under_way(marks: Sequence[Any], down: Iterable[str]) -> list[str]:
+    """Which faults last at this moment, for a display: the scenario's own words, and who is down."""
+    lasting: Counter[str] = Counter()
+    for mark in marks:
+        if mark.kind == "fault" and mark.details.get("fault") not in OWN:
+            if mark.details.get("ended"):
+                lasting[mark.text] -= 1
+            elif mark.details.get("lasting"):
+                lasting[mark.text] += 1
+    dead = list(down)
+    told = [text for text, number in lasting.items() if number > 0]
+    return [*told, *([f"down: {' '.join(dead)}"] if dead else [])]
+
+
+def planned_s(scenario: Scenario) -> float:
+    """About how many virtual seconds a scenario takes, by what it says itself; 0 when it does not."""
+    runs = 0.0
+    latest = 0.0
+    for step in scenario.steps:
+        if step.does.startswith("run "):
+            number = step.does.split()[1]
+            unit = number.lstrip("0123456789.")
+            runs += float(number.removesuffix(unit)) * {"ms": 0.001, "s": 1.0, "m": 60.0}[unit]
+        if step.at_s is not None:
+            latest = max(latest, step.at_s + (step.for_s or 0.0))
+    return max(runs, latest)
+
+
+def part_of(done: float, whole: float) -> float:
+    """A share of 0 to 1; of nothing planned 0."""
+    return min(done / whole, 1.0) if whole > 0 and math.isfinite(done) else 0.0
+
+
+def columns(rows: Sequence[Mapping[str, str]], heads: Sequence[str]) -> list[str]:
+    """A table as lines: the columns of these names."""
+    table = [list(heads), *([row.get(head, "") for head in heads] for row in rows)]
+    widths = [max(len(row[at]) for row in table) for at in range(len(heads))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
