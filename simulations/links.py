@@ -168,12 +168,12 @@ class Link:
                 f"loss {percent(self.loss)} in bursts of {self.burst:g} is none",
                 next_step="bursts are of more than 1, of a loss above 0% and below 100%",
             )
-        if self.loss < 1 and self.loss > self.burst * (1 - self.loss) and self.burst != 1:
-            least = math.ceil(self.loss / (1 - self.loss))
+        least = self.loss / (1 - self.loss) - 1e-9 if self.loss < 1 else 1.0  # 9 for 90 %, not 9.000000000002
+        if self.burst != 1 and self.burst < least:
             raise Refused(
                 f"loss {percent(self.loss)} in bursts of {self.burst:g} cannot be: there would be less than one "
                 "datagram between two bursts",
-                next_step=f"say bursts of at least {least}, or less loss",
+                next_step=f"say bursts of at least {math.ceil(least)}, or less loss",
             )
         if not self.rate > 0:
             raise Refused(f"a link of {self.rate:g} bit/s carries nothing", next_step="say a rate above 0, or cut")

@@ -6,10 +6,12 @@ import random
 from collections.abc import Awaitable, Callable
 
 import pytest
+import trio
 
 from identity.errors import Refused
 from identity.machine import Batch
 from simulations import engine
+from simulations.links import Even, Flap, LongTail, Spike
 from simulations.network import Link, SimulatedNetwork, SimulatedPort
 from simulations.trace import Trace, first_difference
 
@@ -32,8 +34,6 @@ def batch(*datagrams: bytes, to: SimulatedPort) -> Batch:
 
 
 async def receive_all(port: SimulatedPort, *, seconds: float) -> list[bytes]:
-    import trio
-
     await trio.sleep(seconds)
     buffer = memoryview(bytearray(65536))
     received = []
@@ -114,3 +114,185 @@ def test_a_port_in_use_and_impossible_rules_are_refused() -> None:
     run(story)
     with pytest.raises(Refused, match="chance"):
         Link(loss=2)
+
+
+def test_faults_that_overlap_end_each_by_itself() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        way = "1.1", "1.2"
+        lossy = network.lay([way], {"loss": 0.3}, text="loss 30%")
+        apart = network.part(["1.1"], ["1.2", "1"])
+        everywhere = network.lay(None, {"loss": 0.5, "delay": 1.0})
+        assert network.link(*way) == Link(delay=1.0, loss=0.5, cut=True)
+        assert network.link("1.2", "1") == Link(delay=1.0, loss=0.5)
+        network.lift(lossy)
+        assert network.link(*way) == Link(delay=1.0, loss=0.5, cut=True)
+        network.lift(everywhere)
+        assert network.link(*way) == Link(cut=True)
+        network.cut(*way)
+        network.lift(apart)
+        assert network.link(*way).cut  # by the other cut
+        assert not network.link("1.2", "1.1").cut
+        network.lift(apart)  # twice is harmless
+        network.mend(*way)
+        assert network.link(*way) == Link()
+
+    run(story)
+
+
+def test_the_newest_fault_wins_and_the_one_below_comes_back() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        network.set_link("1.1", "1.2", Link(delay=0.5))
+        network.lay([("1.1", "1.2")], {"loss": 0.2, "burst": 4.0})
+        newest = network.lay([("1.1", "1.2")], {"loss": 0.9})
+        assert network.link("1.1", "1.2") == Link(delay=0.5, loss=0.9)
+        network.set_link("1.1", "1.2", Link(delay=0.1))  # what was set is below all faults
+        assert network.link("1.1", "1.2") == Link(delay=0.1, loss=0.9)
+        network.lift(newest)
+        assert network.link("1.1", "1.2") == Link(delay=0.1, loss=0.2, burst=4.0)
+
+    run(story)
+
+
+def test_mending_ends_cuts_only_and_healing_ends_all_faults() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        network.set_link("1.1", "1.2", Link(delay=0.5, cut=True))
+        network.default = Link(delay=0.3)
+        slow = network.lay(None, {"loss": 0.5})
+        parted = network.part(["1.1"], ["1.2"])
+        network.mend("1.1", "1.2")
+        assert network.link("1.1", "1.2") == Link(delay=0.5, loss=0.5)
+        assert network.link("1.2", "1.1") == Link(delay=0.3, loss=0.5, cut=True)
+        network.set_link("1.1", "1.2", Link(delay=0.5, cut=True))
+        network.heal()
+        assert network.link("1.1", "1.2") == Link(delay=0.5)
+        assert network.link("1.2", "1.1") == Link(delay=0.3)
+        for layer in (slow, parted):
+            network.lift(layer)  # over already: nothing happens
+        assert network.link("1.2", "1.1") == Link(delay=0.3)
+
+    run(story)
+
+
+def test_what_breaks_and_what_is_mended_is_marked_with_its_number() -> None:
+    marks = []
+
+    def mark(kind: str, *hosts: str, text: str = "", **details: object) -> None:
+        marks.append((kind, hosts, text, details))
+
+    async def main(agenda: engine.Agenda) -> None:
+        network = SimulatedNetwork(agenda, random.Random(1), Trace(), mark=mark)
+        cut = network.cut("1.2", "1.1")
+        network.part(["1.1"], ["1.2", "1"])
+        network.lift(cut)
+        network.lift(cut)
+        network.lay(None, {"loss": 0.1}, text="loss 10%")
+        network.heal()
+
+    engine.run(main, seed=1)
+    assert marks == [
+        ("cut", ("1.2", "1.1"), "", {"fault": 1}),
+        ("part", ("1", "1.1", "1.2"), "1.1 | 1 1.2", {"fault": 2}),
+        ("mend", ("1.2", "1.1"), "", {"fault": 1}),
+        ("link", (), "loss 10%", {"fault": 3}),
+        ("heal", (), "", {}),
+    ]
+
+
+def test_a_fault_that_makes_no_sense_is_refused_and_changes_nothing() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        with pytest.raises(Refused, match="on no link at all"):
+            network.lay([], {"cut": True})
+        with pytest.raises(Refused, match="on no link at all"):
+            network.part(["1.1", "1.2"], [])
+        with pytest.raises(Refused, match="a chance"):
+            network.lay(None, {"loss": 7})
+        assert network.link("1.1", "1.2") == Link()
+
+    run(story)
+
+
+def test_the_short_way_of_a_plain_link_judges_as_its_rules_do() -> None:
+    def traced(*, short: bool) -> Trace:
+        link = Link(delay=0.01, jitter=0.05, loss=0.2, duplicate=0.3)
+        object.__setattr__(link, "plain", short)
+        traces = []
+
+        async def story(network: SimulatedNetwork) -> None:
+            left, right = await pair(network)
+            for number in range(300):
+                left.send_batch(batch(bytes([number % 256]), to=right))
+            await receive_all(right, seconds=1)
+            network.cut("1.1", "1.2")
+            left.send_batch(batch(b"lost", to=right))
+            traces.append(network.trace)
+
+        run(story, link=link)
+        return traces[0]
+
+    assert not first_difference(traced(short=True), traced(short=False))
+
+
+@pytest.mark.parametrize(
+    ("rules", "why", "least", "most"),
+    [
+        ({"loss": 0.3, "burst": 5.0}, "burst", 100, 200),
+        ({"rate": 8e5, "queue": 0.1}, "queue", 1, 300),
+        ({"mtu": 1228}, "mtu", 400, 400),
+        ({"flap": Flap(0.5, 0.5)}, "flap", 100, 300),
+        ({"cut": True}, "cut", 400, 400),
+        ({"loss": 0.5}, "loss", 150, 250),
+    ],
+)
+def test_what_a_fault_takes_is_dropped_and_the_trace_says_why(
+    rules: dict[str, object], why: str, least: int, most: int
+) -> None:
+    async def story(network: SimulatedNetwork) -> int:
+        left, right = await pair(network)
+        network.lay([("1.1", "1.2")], rules)
+        for _ in range(400):
+            left.send_batch(batch(bytes(1201), to=right))
+            right.send_batch(batch(bytes(1201), to=left))
+            await trio.sleep(0.01)
+        assert len(await receive_all(left, seconds=5)) == 400  # the other direction is not touched
+        drops = [line for line in network.trace.lines() if " drop " in line]
+        assert all(line.endswith(f"drop 1.1 1.2 1201 {why}") for line in drops)
+        assert len(await receive_all(right, seconds=5)) == 400 - len(drops)
+        assert network.dropped == len(drops)
+        return len(drops)
+
+    assert least <= int(str(run(story))) <= most
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"delay": LongTail(0.02)}, {"delay": Even(0.01, 0.3)}, {"jitter": 0.2}, {"spike": Spike(0.4, 1, 0.5)},
+        {"reorder": 0.2, "reorder_by": 0.2},
+    ],
+)  # fmt: skip
+def test_what_is_late_is_overtaken_and_not_lost(rules: dict[str, object]) -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        left, right = await pair(network)
+        network.lay(None, rules)
+        for number in range(200):
+            left.send_batch(batch(bytes([number]), to=right))
+            await trio.sleep(0.01)
+        received = await receive_all(right, seconds=60)
+        assert sorted(received) == [bytes([number]) for number in range(200)]
+        assert received != sorted(received)
+
+    run(story)
+
+
+def test_bits_are_turned_on_the_way_and_the_sender_s_stay() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        left, right = await pair(network)
+        network.lay(None, {"corrupt": 1.0})
+        sent = bytearray(b"hello")
+        left.send_batch(Batch(memoryview(sent), 5, right.address))
+        (received,) = await receive_all(right, seconds=1)
+        assert sent == b"hello"
+        assert received != b"hello"
+        assert len(received) == 5
+
+    run(story)
