@@ -41,6 +41,12 @@ Reading order:
     check_mirrors.py mirrors are prefixes of their owner's history, and the whole of it in the end
     check_order.py   each update once, in order
     check_signed.py  nobody believes the unsigned
+    check_linearizable.py  an owner's own answers have one order
+    check_answers.py an answer is what it says it is
+    check_denials.py only an owner says that there is none
+    check_loops.py   no packet circles
+    check_reached.py every pair gets through in the end
+    check_memory.py  nothing grows without end
     checkers.py      all of them, and their names
     steps.py         what a scenario is made of: verbs, steps, and the run they speak to
     verbs.py         all that a scenario can say, gathered from:

@@ -102,7 +102,7 @@ class NoLostCommits(Watching):
         if changed.position is None:
             return
         made = world.ledger.made.get((word.owner, DATA), {}).get(changed.position.number)
-        if made is None or made.tick > word.end:
+        if made is None or made.since > word.end:
             when = "is not durable" if made is None else f"became durable at {made.at:.3f} s only"
             self.accuse(world, f"{word}; but update {changed.position.number} of {word.owner} {when}")
         object = changed.reference.object

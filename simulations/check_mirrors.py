@@ -65,8 +65,10 @@ class MirrorsArePrefixes(Watching):
         self, world: World, holder: SimulatedServer, owner: SimulatedServer, objects: Iterable[int], whole: bool = False
     ) -> None:
         ledger = world.ledger
-        if holder.node is None or owner.name in ledger.excused:
+        if holder.node is None or owner.name in ledger.excused or is_beyond(world, holder.name):
             return
+        if not holder.node.parts.mirroring.keeps(owner.server):
+            return  # it kept them once; copies that are asked for one by one may be newer than the rest
         number = ledger.held[holder.name, owner.name, DATA]
         if number > ledger.last(owner.name):
             return  # the owner is down, and what it made last is not known yet
@@ -115,7 +117,7 @@ class Converged(Watching):
         world.ledger.refresh()
         missing = []
         for holder in world.servers:
-            if holder.node is None or _is_beyond(world, holder.name):
+            if holder.node is None or is_beyond(world, holder.name):
                 continue
             for owner in world.servers:
                 if owner is holder or owner.node is None or owner.name in world.ledger.excused:
@@ -130,7 +132,7 @@ class Converged(Watching):
         return "; ".join(missing)
 
 
-def _is_beyond(world: World, server: str) -> bool:
+def is_beyond(world: World, server: str) -> bool:
     """Whether nobody can expect that this server catches up: it is hostile, or its disk rotted."""
     return server in world.ledger.excused and "backup" not in world.ledger.excused[server][1]
 

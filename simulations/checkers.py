@@ -9,23 +9,35 @@ Each is one promise of DESIGN section 1 in a file of its own; its docstring says
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from identity.errors import Refused
+from simulations.check_answers import TrueAnswers
 from simulations.check_commits import NoLostCommits
+from simulations.check_denials import OwnersDeny
+from simulations.check_linearizable import LinearizableOwners
+from simulations.check_loops import NoLoops
+from simulations.check_memory import BoundedMemory
 from simulations.check_mirrors import Converged, MirrorsArePrefixes
 from simulations.check_order import OnceInOrder
+from simulations.check_reached import EverybodyReached
 from simulations.check_signed import OnlyTheSigned
-from simulations.promises import Checker, PromiseBroken
+from simulations.promises import Checker, PromiseBroken, Wanted
 
 if TYPE_CHECKING:
     from simulations.world import World
 
 no_lost_commits = NoLostCommits
-mirrors_are_prefixes = MirrorsArePrefixes
-once_and_in_order = OnceInOrder
 only_the_signed = OnlyTheSigned
+once_and_in_order = OnceInOrder
+mirrors_are_prefixes = MirrorsArePrefixes
+linearizable_owners = LinearizableOwners
+only_owners_deny = OwnersDeny
+true_answers = TrueAnswers
+no_loops = NoLoops
+bounded_memory = BoundedMemory
+everybody_reached = EverybodyReached
 converged = Converged
 
 KINDS: tuple[type[Checker], ...] = (
@@ -33,8 +45,16 @@ KINDS: tuple[type[Checker], ...] = (
     OnlyTheSigned,
     OnceInOrder,
     MirrorsArePrefixes,
+    LinearizableOwners,
+    OwnersDeny,
+    TrueAnswers,
+    NoLoops,
+    BoundedMemory,
+    EverybodyReached,
     Converged,
 )
+WATCH_EVERY_S = 0.25  # virtual seconds between two looks of the checkers
+EXPECT_EVERY_S = 0.5  # and between two looks whether everything has come right
 BY_NAME: dict[str, type[Checker]] = {str(kind.name): kind for kind in KINDS}
 
 
@@ -43,27 +63,56 @@ def every_checker() -> tuple[Checker, ...]:
     return tuple(kind() for kind in KINDS)
 
 
-def check(world: World, wanted: Iterable[type[Checker]] = ()) -> None:
+def check(world: World, wanted: Iterable[Wanted] = ()) -> None:
     """That these promises hold now, or all of them. Raises `PromiseBroken`."""
-    for kind in tuple(wanted) or KINDS:
-        if not isinstance(kind, type) or not (hasattr(kind, "look") and hasattr(kind, "finish")):
-            known = ", ".join(BY_NAME)
-            raise Refused(
-                f"{kind!r} is no promise",
-                next_step=f"import one from simulations.checkers ({known}), or write a class of `promises.Watching`",
-            )
-        checker = watching(world, kind)
+    for checker in [watching(world, each) for each in tuple(wanted) or KINDS]:
         checker.look(world)
         missing = checker.finish(world)
         if missing:
             raise PromiseBroken(checker.promise, checker.name, world.now, missing)
 
 
-def watching(world: World, kind: type[Checker]) -> Checker:
-    """The checker of that kind which watches this world, begun now if none does yet."""
+async def expect(world: World, wanted: Iterable[Wanted] = (), *, within: float) -> float:
+    """That these promises, or all, come to hold within so many seconds; after how many they did.
+
+    Raises `PromiseBroken`.
+    """
+    begun = world.now
+    left = [watching(world, each) for each in tuple(wanted) or KINDS]
+    while True:
+        missing = [(checker, checker.finish(world)) for checker in left]
+        left = [checker for checker, said in missing if said]
+        if not left:
+            return world.now - begun
+        if world.now >= begun + within:
+            checker, said = next((each, said) for each, said in missing if said)
+            when = f" within {world.now - begun:g} s" if within else ""
+            raise PromiseBroken(checker.promise, checker.name, world.now, f"not{when}: {said}")
+        await world.sleep(EXPECT_EVERY_S)
+
+
+async def watch(world: World, checkers: Sequence[Checker]) -> None:
+    """Look for ever. Raises `PromiseBroken` as soon as one of these is."""
+    while True:
+        for checker in checkers:
+            checker.look(world)
+        await world.sleep(WATCH_EVERY_S)
+
+
+def watching(world: World, wanted: Wanted) -> Checker:
+    """The checker that watches this world, begun now if it does not yet; of a kind, the one there is or a new one.
+
+    Raises `Refused` for what is no checker.
+    """
+    if not (hasattr(wanted, "look") and hasattr(wanted, "finish")):
+        known = ", ".join(BY_NAME)
+        raise Refused(
+            f"{wanted!r} is no promise",
+            next_step=f"import one from simulations.checkers ({known}), or write a class of `promises.Watching`",
+        )
     for checker in world.checkers:
-        if type(checker) is kind:
+        if checker is wanted or type(checker) is wanted:
             return checker
-    checker = kind()
+    checker = wanted() if isinstance(wanted, type) else wanted
     checker.begin(world)
     return checker

@@ -23,6 +23,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.observing import Durable
+from simulations.promises import Breach
 from store.records import DATA, FEED_NAMES, Leaf, Update, read_leaves_untrusted
 
 if TYPE_CHECKING:
@@ -35,13 +36,18 @@ FeedOf = tuple[str, int]  # owner, kind
 
 
 class Made(NamedTuple):
-    """One update as its owner made it. `tick` and `at`: when it became durable there, or was found to be."""
+    """One update as its owner made it.
+
+    `tick` and `at`: when it became durable there, or was found to be; `since`: the earliest tick at which it may have
+    been: 0 where it was found in the log.
+    """
 
     number: int
     digest: bytes
     tick: int
     at: float
     leaves: tuple[Leaf, ...]
+    since: int
 
 
 class Taken(NamedTuple):
@@ -63,14 +69,6 @@ class Version(NamedTuple):
 
     number: int
     leaf: Leaf
-
-
-class Breach(NamedTuple):
-    """Something that must not be, found while looking on."""
-
-    promise: str
-    at: float
-    said: str
 
 
 def digest_of(update: Update) -> bytes:
@@ -98,6 +96,7 @@ class Ledger:
         self._lives: dict[str, int] = {}
         # holder -> in its present life, by feed: the last number held before it, and the first number taken in it
         self._firsts: dict[str, dict[FeedOf, tuple[int, int]]] = {}
+        self._hostile: dict[str, None] = {}
         self._gaps: dict[str, None] = {}  # owners of whom an update was heard whose predecessor was not
         self._marks = 0
 
@@ -124,7 +123,7 @@ class Ledger:
         for update in durable.applied:
             self._take(server, update)
 
-    def _make(self, server: str, update: Update) -> None:
+    def _make(self, server: str, update: Update, *, found: bool = False) -> None:
         head = update.head
         feed = (server, head.kind)
         made = self.made.setdefault(feed, {})
@@ -140,7 +139,8 @@ class Ledger:
         if head.number > 1 and head.number - 1 not in made:
             self._gaps[server] = None
         leaves = tuple(read_leaves_untrusted(update.leaves, head.count))
-        entry = Made(head.number, digest, self._history.tick(), self._world.now, leaves)
+        tick = self._history.tick()
+        entry = Made(head.number, digest, tick, self._world.now, leaves, 0 if found else tick)
         for newer in [number for number in made if number >= head.number]:  # a branch that was left
             del made[newer]
         made[head.number] = entry
@@ -255,13 +255,18 @@ class Ledger:
                 continue
             data = database.read_update(database.server, database.incarnation, kind, number)
             if data is not None:
-                self._make(server.name, Update.from_bytes_untrusted(data))
+                self._make(server.name, Update.from_bytes_untrusted(data), found=True)
 
     # -- who is excused
 
     def excuse(self, server: str, why: str) -> None:
         """Nobody is accused of what became of this server's own history from now on."""
         self.excused.setdefault(server, (self._world.now, why))
+
+    def is_hostile(self, server: str) -> bool:
+        """Whether its machine was ever altered: what it answers and hands on means nothing."""
+        self._hear_marks()
+        return server in self._hostile
 
     def _is_excused(self, server: str) -> bool:
         self._hear_marks()
@@ -271,23 +276,28 @@ class Ledger:
         marks = self._world.marks
         for mark in marks[self._marks :]:
             if mark.kind == "hostile" and mark.servers:
+                self._hostile[mark.servers[0]] = None
                 self.excuse(mark.servers[0], "it is hostile")
-            elif "backup" in mark.details:
+            elif mark.kind == "restore":
                 self.excuse(mark.servers[0], "it was restored from a backup")
-            elif "rot" in mark.details:
+            elif mark.kind == "disk" and mark.text == "rot":
                 self.excuse(mark.servers[0], "its disk rotted")
         self._marks = len(marks)
 
     # -- questions
 
+    def is_behind(self, server: str) -> bool:
+        """Whether the server had a life whose beginnings in the log are not read yet: it may know more than this."""
+        return self._lives.get(server) != self._world.server(server).lives or server in self._gaps
+
     def last(self, owner: str, kind: int = DATA) -> int:
         """The number of the owner's newest update."""
         return max(self.made.get((owner, kind), ()), default=0)
 
-    def last_at(self, owner: str, tick: int) -> int:
-        """The number of the owner's newest data update that was durable before this tick."""
+    def last_at(self, owner: str, at: float) -> int:
+        """The number of the owner's newest data update that was durable before this second."""
         made = self.made.get((owner, DATA), {})
-        return max((number for number, each in made.items() if each.tick < tick), default=0)
+        return max((number for number, each in made.items() if each.at < at), default=0)
 
     def version(self, owner: str, object: int, number: int) -> Version | None:
         """The version that stands after the owner's update `number`; None: it was not made yet."""

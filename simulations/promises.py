@@ -11,7 +11,7 @@ be there or not, and who is excused (`ledger.excused`) is not accused of its own
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from simulations.world import World
@@ -26,6 +26,14 @@ class PromiseBroken(AssertionError):
         self.checker = checker
         self.at = at
         self.said = said
+
+
+class Breach(NamedTuple):
+    """Something that must not be, found while looking on; a checker says it at its next look."""
+
+    promise: str
+    at: float
+    said: str
 
 
 class Checker(Protocol):
@@ -47,6 +55,9 @@ class Checker(Protocol):
 
     def finish(self, world: World) -> str:
         """Liveness, when the faults have ended: "" when it holds by now, else what is missing; may be asked again."""
+
+
+Wanted = type[Checker] | Checker  # a kind of checker, or one that was made with what it must know
 
 
 class Watching:

@@ -8,11 +8,8 @@ expect 1.2 lacks some of 1.1
 
 from __future__ import annotations
 
-from simulations.checkers import BY_NAME, KINDS, watching
-from simulations.promises import PromiseBroken
+from simulations.checkers import BY_NAME, expect
 from simulations.steps import ID, SECONDS, Act, Run, Verb, seconds
-
-EVERY_S = 0.5  # virtual seconds between two looks whether everything has come right
 
 
 def _differing(run: Run, name: str, other: str) -> int:
@@ -49,20 +46,9 @@ def _expect_lacks(name: str, other: str) -> Act:
 def _expect_promise(name: str, number: str | None, unit: str | None) -> Act:
     async def act(run: Run) -> str:
         world = run.simulated("an expectation of a promise")
-        begun = world.now
-        end = begun + (seconds(number, unit) if number and unit else 0.0)
-        kinds = KINDS if name == "every promise" else (BY_NAME[name],)
-        left = [watching(world, kind) for kind in kinds]
-        while True:
-            missing = [(checker, checker.finish(world)) for checker in left]
-            left = [checker for checker, said in missing if said]
-            if not left:
-                return f"after {world.now - begun:.2f} s"
-            if world.now >= end:
-                checker, said = next((each, said) for each, said in missing if said)
-                within = f" within {world.now - begun:g} s" if end > begun else ""
-                raise PromiseBroken(checker.promise, checker.name, world.now, f"not{within}: {said}")
-            await world.sleep(EVERY_S)
+        kinds = () if name == "every promise" else (BY_NAME[name],)
+        taken = await expect(world, kinds, within=seconds(number, unit) if number and unit else 0.0)
+        return f"after {taken:.2f} s"
 
     return act
 

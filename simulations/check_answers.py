@@ -1,0 +1,235 @@
+"""P5: an answer is what it says: a version its owner made, not older than its position, whole where it says so.
+
+    1.3 got 1.1/4: {text: "b"}, sequence 9, mirrored, position 17, age 2 s, asked at 30 s
+        1.1 made 1.1/4 with sequence 9 and these fields                          else accused
+        after update 17 of 1.1 the object was not newer than sequence 9          else accused
+        18 was not yet made at 28 s, less the time that news may take            else accused
+    1.4 asked Note: 12 rows, whole
+        each row as above; of each owner told as answered, for every object: there was a moment, at its position or
+        later, at which it belonged into the answer as it stands there, or was rightly left out
+        every owner whose class was known to 1.4 when it asked is in the report
+
+Nobody can be sure of more without a clock that all share. Left out: answers to and by hostile servers, owners that are
+excused, questions with a limit beyond their rows, objects of private classes (they are in no feed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from identity.errors import BangpathError
+from identity.names import Pattern
+from node.asking import Found
+from node.language import parse
+from simulations.history import Outcome, Word
+from simulations.promises import Watching
+from simulations.truth import fields_of
+from store.query import Question, compile_filter
+from store.records import REGISTRY
+
+if TYPE_CHECKING:
+    from simulations.ledger import Version
+    from simulations.world import World
+
+NEWS_S = 10.0  # an age is counted from when news came, not from when it left: links, queues and repeats take so long
+LEARNT_S = 1.0  # from the sync of a registry update to a directory that has it
+HELD_UP = ("pause", "disk", "clock", "link")  # marks of faults by which it may take any time
+
+
+class TrueAnswers(Watching):
+    """Nobody is told what is not so, or less than all as all."""
+
+    name = "true answers"
+    promise = "P5"
+
+    def __init__(self) -> None:
+        self._words = 0
+        self._waiting: list[Word] = []  # about owners whose logs may say more than is known
+
+    def look(self, world: World) -> None:
+        ended = world.history.ended
+        fresh = [w for w in ended[self._words :] if w.verb in ("get", "query") and w.outcome is Outcome.DONE]
+        self._words = len(ended)
+        if fresh or self._waiting:
+            world.ledger.refresh()
+            self._waiting = [word for word in (*self._waiting, *fresh) if not self._judge(world, word)]
+
+    def finish(self, world: World) -> str:
+        self.look(world)
+        return ""
+
+    def _judge(self, world: World, word: Word) -> bool:
+        """Accuses, or says whether nothing is left to say; not while an owner's log may say more than is known."""
+        if world.ledger.is_hostile(word.server):
+            return True
+        if word.verb == "get":
+            if world.ledger.is_behind(word.owner):
+                return False
+            self._judge_found(world, word, word.result, dict.fromkeys(word.result.fields))
+            return True
+        asked = _asked(word)
+        if asked is None:
+            return True
+        owners = [each["server"] for each in word.result.completeness["owners"] if _is_known(world, each)]
+        if any(map(world.ledger.is_behind, owners)):
+            return False
+        self._judge_rows(world, word, asked.question, asked.servers)
+        return True
+
+    # -- one object
+
+    def _judge_found(self, world: World, word: Word, found: Found, names: dict[str, None]) -> None:
+        ledger = world.ledger
+        owner, object = str(found.reference.server), found.reference.object
+        if owner in ledger.excused or (found.by is not None and ledger.is_hostile(str(found.by))):
+            return
+        versions = ledger.versions(owner, object)
+        if not versions and (owner == word.server or not world.server(owner).lives):
+            return  # its own, of a private class
+        version = next((each for each in versions if each.leaf.sequence == found.sequence), None)
+        told = f"{word}, and was told {owner}/{object}: {dict(found.fields)}, sequence {found.sequence}, {found.kind}"
+        if version is None or not version.leaf.body:
+            self.accuse(world, f"{told}; {owner} made no such version, but {_numbers(versions)}")
+        fields = fields_of(world, version.leaf)
+        if fields is not None and any(fields.get(name) != found.fields[name] for name in names):
+            self.accuse(world, f"{told}; {owner} made that version as {fields}")
+        if found.position is None:
+            return
+        number = found.position.number
+        newest = ledger.version(owner, object, number)
+        if newest is not None and newest.leaf.sequence > found.sequence:
+            self.accuse(
+                world,
+                f"{told}, as of update {number}; by then {owner} had made sequence {newest.leaf.sequence} of it, in "
+                f"update {newest.number}",
+            )
+        self._judge_age(world, word, owner, number, found.age, told)
+
+    def _judge_age(self, world: World, word: Word, owner: str, number: int, age: float | None, told: str) -> None:
+        if age is None or owner == word.server or _is_held_up(world):
+            return
+        proven = word.begin_s - age - NEWS_S
+        made = world.ledger.last_at(owner, proven)
+        if made > number:
+            self.accuse(
+                world,
+                f"{told}, as of update {number}, {age:.1f} s ago; but {owner} had made update {made} before "
+                f"{proven:.3f} s",
+            )
+
+    # -- rows
+
+    def _judge_rows(self, world: World, word: Word, question: Question, servers: Pattern | None) -> None:
+        ledger = world.ledger
+        report = word.result.completeness
+        shown: dict[str, dict[int, Found]] = {}
+        names = None if question.fields is None else dict.fromkeys(question.fields)
+        for row in word.result.rows:
+            self._judge_found(world, word, row, dict.fromkeys(row.fields) if names is None else names)
+            shown.setdefault(str(row.reference.server), {})[row.reference.object] = row
+        if not report["whole"] or question.limit is not None:
+            return
+        told = {each["server"]: each for each in report["owners"]}
+        for owner in known_owners(world, word, question.class_name):
+            if owner not in told and (servers is None or servers.matches(world.server(owner).server)):
+                rows = len(word.result.rows)
+                self.accuse(world, f"{word}, and was told that its {rows} rows are whole; {owner} is left out")
+        for owner, each in told.items():
+            if not _is_known(world, each) or owner in ledger.excused or ledger.is_hostile(each.get("by", owner)):
+                continue
+            if each["how"] not in ("owned", "owner", "mirrored"):
+                self.accuse(world, f"{word}, and was told that it is whole; {owner} was {each['how']}")
+            self._judge_part(world, word, question, owner, each, shown.get(owner, {}))
+
+    def _judge_part(
+        self, world: World, word: Word, question: Question, owner: str, told: dict[str, Any], rows: dict[int, Found]
+    ) -> None:
+        """That nothing is missing of one owner, at its position or later."""
+        ledger = world.ledger
+        if told["position"] is None:
+            return
+        number = int(str(told["position"]).rpartition(":")[2])
+        for object in ledger.objects(owner):
+            if object in rows:
+                continue
+            standing = ledger.version(owner, object, number)
+            later = [each for each in ledger.versions(owner, object) if each.number > number]
+            candidates = [standing, *later]
+            if all(each is not None and _belongs(world, question, each) for each in candidates):
+                assert standing is not None
+                self.accuse(
+                    world,
+                    f"{word}, and was told that its {len(word.result.rows)} rows are whole, {owner} {told['how']} as "
+                    f"of update {number}; {owner}/{object} is missing, {fields_of(world, standing.leaf)} since update "
+                    f"{standing.number}",
+                )
+
+
+class _Asked(NamedTuple):
+    question: Question
+    servers: Pattern | None
+
+
+def _asked(word: Word) -> _Asked | None:
+    if isinstance(word.target, Question):
+        return _Asked(word.target, None)
+    try:
+        return _Asked(*parse(str(word.target)))
+    except BangpathError:
+        return None
+
+
+def _belongs(world: World, question: Question, version: Version) -> bool:
+    """Whether this version is a row of the answer."""
+    fields = fields_of(world, version.leaf)
+    if not version.leaf.body or fields is None:
+        return False
+    for server in world.servers:
+        if server.node is None:
+            continue
+        entry = server.node.parts.database.registry.by_fingerprint(version.leaf.fingerprint)
+        if entry is None:
+            continue
+        if entry.definition.name != question.class_name:
+            return False
+        return question.where is None or bool(compile_filter(question.where, entry.definition)(fields))
+    return False
+
+
+def known_owners(world: World, word: Word, class_name: str) -> Iterator[str]:
+    """Owners who have the class, as the asker's own directory said before it asked."""
+    for owner in world.servers:
+        if owner.name == word.server or owner.name in world.ledger.excused:
+            continue
+        number = adopted_at(world, owner.name, class_name)
+        if number and any(
+            each.holder == word.server and each.owner == owner.name and each.kind == REGISTRY and each.number >= number
+            and each.at < word.begin_s - LEARNT_S
+            for each in world.ledger.taken
+        ):  # fmt: skip
+            yield owner.name
+
+
+def adopted_at(world: World, owner: str, class_name: str) -> int:
+    """The update of its registry feed by which an owner adopted a class; 0: it did not."""
+    for number, made in sorted(world.ledger.made.get((owner, REGISTRY), {}).items()):
+        for leaf in made.leaves:
+            fields = fields_of(world, leaf)
+            if fields and fields.get("name") == class_name and "major" in fields:
+                return number
+    return 0
+
+
+def _is_known(world: World, told: dict[str, Any]) -> bool:
+    """Whether the report speaks of a server that there is."""
+    return any(each.name == told["server"] for each in world.servers)
+
+
+def _is_held_up(world: World) -> bool:
+    """Whether a fault of this run may have kept news on its way for any time."""
+    return any(mark.kind in HELD_UP for mark in world.marks)
+
+
+def _numbers(versions: list[Version]) -> str:
+    return "sequences " + ", ".join(str(each.leaf.sequence) for each in versions[-5:]) if versions else "none of it"

@@ -1,0 +1,247 @@
+"""P1 and P5: one owner's objects behave as if its operations happened one at a time, each between question and answer.
+
+    1.3 changed 1.1/4 to b, sequence 9      at ticks 12 to 15
+    1.1 got     1.1/4: b, sequence 9                  17 to 18       good
+    1.4 got     1.1/4: a, from the owner                  19 to 22   accused: b was there before it asked
+
+Held to it is what an owner says itself: changes it acknowledged, and answers that are "owned" or the "owner"'s. Mirrors
+promise a prefix, not the newest (`check_mirrors`, `check_answers`). Objects that a transaction changed together are
+judged together, all others each by itself, for linearizability is local. Changes of unknown outcome may have happened
+at any moment since, or never. A version that nobody is known to have made is taken as it is read the first time.
+
+The order is searched by `linearize`; an object is looked at when words about it have ended, and in the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from identity.errors import NotFound
+from simulations.check_commits import is_alike
+from simulations.history import Outcome, Word
+from simulations.linearize import Call, Verdict, linearize
+from simulations.promises import Watching
+
+if TYPE_CHECKING:
+    from simulations.world import World
+
+EVERY_S = 5.0  # virtual seconds between two searches
+FROM_THE_OWNER = ("owned", "owner")
+
+Fields = tuple[tuple[str, Any], ...]
+
+
+class Value(NamedTuple):
+    """What stands in an object. `sequence` 0: it is not known which; `fields` None: no such object."""
+
+    sequence: int
+    fields: Fields | None
+
+
+UNKNOWN = None  # nobody has written or read it yet
+UNBORN = Value(0, None)
+
+
+class Act(NamedTuple):
+    """One thing done to the object at place `at`: written or read."""
+
+    at: int
+    verb: str  # create, update, delete, read
+    sequence: int
+    fields: Fields | None
+
+
+class LinearizableOwners(Watching):
+    """Every owner's own answers have one order."""
+
+    name = "linearizable owners"
+    promise = "P1"
+
+    def __init__(self) -> None:
+        self._words = 0
+        self._at = -math.inf
+        self._heads: dict[tuple[str, int], tuple[str, int]] = {}  # objects that belong together
+        self._of: dict[tuple[str, int], list[Word]] = {}  # by the first object of each group
+        self._dirty: dict[tuple[str, int], None] = {}
+        self.given_up = 0  # searches that were too long; nobody is accused
+
+    def look(self, world: World) -> None:
+        if world.now - self._at >= EVERY_S:
+            self._search(world)
+
+    def finish(self, world: World) -> str:
+        self._search(world)
+        return ""
+
+    def _search(self, world: World) -> None:
+        self._at = world.now
+        ended = world.history.ended
+        fresh, self._words = ended[self._words :], len(ended)
+        for word in fresh:
+            self._sort_in(word)
+        dirty, self._dirty = self._dirty, {}
+        for group in dict.fromkeys(map(self._head, dirty)):
+            self._judge(world, group)
+
+    def _sort_in(self, word: Word) -> None:
+        objects = list(dict.fromkeys(objects_of(word)))
+        if not objects:
+            return
+        heads = list(dict.fromkeys(self._head((word.owner, each)) for each in objects))
+        first = heads[0]
+        for other in heads[1:]:
+            self._heads[other] = first
+            self._of.setdefault(first, []).extend(self._of.pop(other, ()))
+        self._of.setdefault(first, []).append(word)
+        self._dirty[first] = None
+
+    def _head(self, object: tuple[str, int]) -> tuple[str, int]:
+        while object in self._heads:
+            object = self._heads[object]
+        return object
+
+    def _judge(self, world: World, group: tuple[str, int]) -> None:
+        owner = group[0]
+        words = self._of[group]
+        if owner in world.ledger.excused:
+            since = world.ledger.excused[owner][0]
+            words = [word for word in words if word.end_s < since]
+        objects = list(dict.fromkeys(each for word in words for each in objects_of(word)))
+        places = {object: place for place, object in enumerate(objects)}
+        calls = [Call(word.begin, end_of(word), acts_of(word, places)) for word in words]
+        known = [word for word in words if word.outcome is Outcome.DONE and word.verb == "change"]
+        born = {each for word in known for each in created_by(word)}
+        initial = tuple(UNBORN if each in born else UNKNOWN for each in objects)
+        verdict = linearize(calls, initial=initial, step=step)
+        if verdict.given_up:
+            self.given_up += 1
+        elif not verdict.ok:
+            self.accuse(world, explain(owner, objects, words, verdict))
+
+
+def objects_of(word: Word) -> Iterable[int]:
+    """The objects of its owner that a word says something of."""
+    if word.verb == "get":
+        if is_owners_word(word):
+            yield int(str(word.target).rpartition("/")[2])
+    elif word.verb == "change" and word.outcome is not Outcome.REFUSED:
+        if word.outcome is Outcome.DONE:
+            yield from (changed.reference.object for changed in results_of(word))
+        else:
+            yield from (each.object for each in word.operations if each.object)
+
+
+def is_owners_word(word: Word) -> bool:
+    """Whether a get was answered by the owner itself."""
+    if isinstance(word.error, NotFound):
+        return word.error.details.get("owner") == word.owner
+    return word.outcome is Outcome.DONE and word.result.kind in FROM_THE_OWNER
+
+
+def results_of(word: Word) -> list[Any]:
+    return word.result if isinstance(word.result, list) else [word.result]
+
+
+def created_by(word: Word) -> list[int]:
+    return [changed.reference.object for changed in results_of(word) if changed.done == "created"]
+
+
+def end_of(word: Word) -> float:
+    """A change of unknown outcome never ends: it may still happen."""
+    return math.inf if word.verb == "change" and word.outcome is not Outcome.DONE else word.end
+
+
+def acts_of(word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:
+    """What a word did to the objects of its group."""
+    if word.verb == "get":
+        at = places[int(str(word.target).rpartition("/")[2])]
+        if word.error is not None:
+            return (Act(at, "read", 0, None),)
+        return (Act(at, "read", word.result.sequence, frozen(word.result.fields)),)
+    if word.outcome is not Outcome.DONE:
+        return tuple(
+            Act(places[each.object], each.op, 0, frozen(each.fields)) for each in word.operations if each.object
+        )
+    acts = []
+    for operation, changed in zip(word.operations, results_of(word), strict=True):
+        verb = {"created": "create", "updated": "update", "deleted": "delete", "unchanged": "same"}[changed.done]
+        acts.append(Act(places[changed.reference.object], verb, changed.sequence, frozen(operation.fields)))
+    return tuple(acts)
+
+
+def step(state: tuple[Value | None, ...], acts: tuple[Act, ...]) -> tuple[Value | None, ...] | None:
+    """The objects after these acts, all at once; None: that is impossible."""
+    after = list(state)
+    for act in acts:
+        value = _one(after[act.at], act)
+        if value is IMPOSSIBLE:
+            return None
+        after[act.at] = value
+    return tuple(after)
+
+
+IMPOSSIBLE = Value(-1, None)
+
+
+def _one(before: Value | None, act: Act) -> Value | None:
+    if act.verb == "same":
+        return before
+    if act.verb == "read":
+        return _read(before, act)
+    if before is not None and act.sequence and before.sequence > act.sequence:
+        return IMPOSSIBLE  # written with an older sequence than stands
+    if act.verb == "create":
+        return Value(act.sequence, act.fields) if before in (UNKNOWN, UNBORN) else IMPOSSIBLE
+    if before is not None and before.fields is None:
+        return IMPOSSIBLE  # changed or deleted where there is none
+    if act.verb == "delete":
+        return Value(act.sequence, None)
+    known = {} if before is None or before.fields is None else dict(before.fields)
+    return Value(act.sequence, frozen({**known, **dict(act.fields or ())}))
+
+
+def _read(before: Value | None, act: Act) -> Value | None:
+    seen = Value(act.sequence, act.fields)
+    if before is UNKNOWN:
+        return seen
+    if (before.fields is None) != (act.fields is None):
+        return IMPOSSIBLE
+    if before.fields is None or act.fields is None:
+        return before
+    if before.sequence and before.sequence != act.sequence:
+        return IMPOSSIBLE
+    read = dict(act.fields)
+    return seen if all(is_alike(read.get(name), value) for name, value in before.fields) else IMPOSSIBLE
+
+
+def frozen(fields: Mapping[str, Any]) -> Fields:
+    """Fields as a value that can be a part of a state."""
+    return tuple(sorted((name, _frozen(value)) for name, value in fields.items()))
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(name), _frozen(each)) for name, each in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_frozen, value))
+    return value
+
+
+def explain(owner: str, objects: list[int], words: list[Word], verdict: Verdict) -> str:
+    """Where the longest order came to its end, for a person."""
+    stands = []
+    for object, value in zip(objects, verdict.state, strict=True):
+        if value is not None:
+            what = "nothing" if value.fields is None else f"{dict(value.fields)}, sequence {value.sequence or '?'}"
+            stands.append(f"{owner}/{object} is {what}")
+    last = f"after {words[verdict.order[-1]]}" if verdict.order else "at the beginning"
+    stuck = " and ".join(str(words[number]) + _told(words[number]) for number in verdict.stuck[:2])
+    return f"{owner}'s answers have no order: {last}, {'; '.join(stands)}; then cannot come: {stuck}"
+
+
+def _told(word: Word) -> str:
+    if word.verb != "get" or word.error is not None:
+        return ""
+    return f": {dict(word.result.fields)}, sequence {word.result.sequence}"

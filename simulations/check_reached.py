@@ -1,0 +1,93 @@
+"""P4: a server that any chain of willing servers can reach is reached, once the faults have ended.
+
+    finish   every pair that a chain of links joins in both directions      1.1 pings 1.4, again until it answers
+             missing: those that never did
+
+Who is down, paused or hostile is not asked, and no chain leads over them. A link that is cut, or loses everything, is
+no link; one that is bad is one. Where there are many pairs, `MOST` of them are drawn. The pings are packets like any
+others: a run that is finished by them replays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import networkx
+import trio
+
+from identity.errors import BangpathError
+from simulations.promises import Watching
+
+if TYPE_CHECKING:
+    from simulations.server import SimulatedServer
+    from simulations.world import World
+
+MOST = 60  # pairs: all of eight servers, about
+DEADLINE_S = 20.0  # of one ping: a search for a way takes some seconds
+AGAIN_S = 1.0
+
+Pair = tuple[str, str]
+
+
+class EverybodyReached(Watching):
+    """Every pair gets through."""
+
+    name = "everybody reached"
+    promise = "P4"
+
+    def __init__(self) -> None:
+        self._left: dict[Pair, str] | None = None  # why not yet
+
+    def finish(self, world: World) -> str:
+        if self._left is None:
+            pairs = joined(world)
+            if len(pairs) > MOST:
+                pairs = sorted(world.generator("checkers/reached").sample(pairs, MOST))
+            self._left = dict.fromkeys(pairs, "no answer yet")
+            for source, target in pairs:
+                world.nursery.start_soon(self._ask, world, world.server(source), target, self._left)
+        if not self._left:
+            self._left = None  # asked again, it looks again
+            return ""
+        return "; ".join(f"{source} does not reach {target}: {why}" for (source, target), why in self._left.items())
+
+    async def _ask(self, world: World, source: SimulatedServer, target: str, left: dict[Pair, str]) -> None:
+        """Until there is an answer, or this world ends."""
+        pair = (source.name, target)
+        while pair in left:
+            node = source.node
+            if node is None:
+                left[pair] = f"{source.name} is down"
+            else:
+                try:
+                    await node.ping(target, deadline=DEADLINE_S)
+                except BangpathError as error:
+                    left[pair] = error.cause
+                else:
+                    del left[pair]
+            await trio.sleep(AGAIN_S)
+
+
+def joined(world: World) -> list[Pair]:
+    """The pairs, in their order, that a chain of links in both directions joins over willing servers."""
+    names = [each.name for each in world.servers if each.node is not None and not is_unwilling(world, each)]
+    links: networkx.Graph = networkx.Graph()
+    links.add_nodes_from(names)
+    for source in names:
+        for target in names:
+            if source < target and _carries(world, source, target) and _carries(world, target, source):
+                links.add_edge(source, target)
+    whole = {name: number for number, each in enumerate(networkx.connected_components(links)) for name in each}
+    return [(a, b) for a in names for b in names if a != b and whole[a] == whole[b]]
+
+
+def is_unwilling(world: World, server: SimulatedServer) -> bool:
+    """Whether nobody can expect it to answer or to hand on."""
+    return server.paused or world.ledger.is_hostile(server.name)
+
+
+def _carries(world: World, source: str, target: str) -> bool:
+    """Whether packets pass this way, and the two know where to find one another from the start."""
+    link = world.network.link(source, target)
+    known = world.graph.has_edge(source, target)
+    return known and not link.cut and link.loss < 1 and world.network.wall(target) is None
