@@ -347,8 +347,11 @@ def _field_to_plain(field: Field) -> dict[str, Any]:
     write = body_writer(field.field_type) or (lambda value: value)
     for key in _FIELD_KEYS[1:]:
         value = getattr(field, key)
-        if value is not None and value is not False and value != "" and not (key == "since" and value == 0):
-            plain[key] = write(value) if key in ("default", "min", "max") else value
+        if key in ("default", "min", "max"):
+            if value is not None:  # "" and false are defaults like any other
+                plain[key] = write(value)
+        elif value is not None and value is not False and value != "" and not (key == "since" and value == 0):
+            plain[key] = value
     return plain
 
 

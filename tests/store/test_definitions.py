@@ -33,6 +33,15 @@ def test_a_class_from_text_and_back() -> None:
     assert definition_from_dict(json.loads(json.dumps(airport.as_json()))) == airport
 
 
+@pytest.mark.parametrize("default", ['"string", default = ""', '"bool", default = false', '"int", default = 0'])
+def test_a_default_that_is_nothing_much_is_kept(default: str) -> None:
+    made = definition_from_toml(f'name = "A"\n[fields]\nx = {{ type = {default} }}\n')
+    read = ClassDefinition.from_plain_untrusted(decode_value_untrusted(encode_value(made.to_plain())))
+    assert read.fields[0].default is not None
+    assert read == made
+    assert definition_from_dict(json.loads(json.dumps(made.as_json()))) == made
+
+
 def test_the_fingerprint_is_of_names_and_types_only() -> None:
     airport = definition_from_toml(AIRPORT)
     assert airport.fingerprint.hex() == "7fd7191a27e5e029"  # stands in leaves: it must not change
