@@ -20,10 +20,16 @@ from random import Random
 from typing import NamedTuple
 
 from identity.errors import Refused
+from simulations import verbs_hostile, verbs_network, verbs_servers, verbs_walls
 from simulations.steps import Verb
 from simulations.verbs import VERBS
 
 ATTEMPTS = 8  # at a line that its verb accepts, before the example is taken as it stands
+
+
+# How often a schedule takes a kind of each family: what stops machines and what parts them has found the most bugs.
+WEIGHTS = {"servers": 5, "cuts": 4, "links": 4, "walls": 1, "hostile": 1, "others": 3}
+_BROUGHT_BY = {"servers": verbs_servers, "cuts": verbs_network, "walls": verbs_walls, "hostile": verbs_hostile}
 
 
 class Mesh(NamedTuple):
@@ -44,10 +50,17 @@ class Kind:
     def lasting(self) -> bool:
         return all(verb.lasting for verb in self.verbs)
 
+    @property
+    def family(self) -> str:
+        """What it breaks, as in `WEIGHTS`."""
+        first = self.verbs[0]
+        family = next((name for name, module in _BROUGHT_BY.items() if first in module.VERBS), "others")
+        return "links" if family == "cuts" and first.says.startswith("link ") else family
+
     def draw(self, random: Random, mesh: Mesh) -> str | None:
         """A line without its `at` and `for`, such as `cut 1.2 > 1`; None when no such line makes sense on this mesh."""
         verb = random.choice(self.verbs)
-        ways: list[Callable[[Random, Mesh], str]] = [lambda random, mesh: like(verb, random, mesh)]
+        ways: list[Callable[[Random, Mesh], str]] = [lambda random, mesh: _wider(like(verb, random, mesh), random)]
         if self.name in _OWN:
             ways.insert(0, _OWN[self.name])
         for way in ways:
@@ -111,6 +124,15 @@ def like(verb: Verb, random: Random, mesh: Mesh) -> str:
     for (start, end), name in zip(reversed(spans), reversed(chosen), strict=True):
         nudged = nudged[:start] + name + nudged[end:]
     return nudged
+
+
+def _wider(line: str, random: Random) -> str:
+    """Half of the rules for one direction are taken for both, for all links of a server, or for every link."""
+    match = re.fullmatch(r"link (\S+) > (\S+) (.+)", line)
+    if match is None or random.random() < 0.5:
+        return line
+    one, other, rules = match.groups()
+    return random.choice((f"link {one} <> {other} {rules}", f"links of {one} {rules}", f"link {rules}"))
 
 
 def _on(verb: Verb, random: Random, mesh: Mesh) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from random import Random
 
 from identity.errors import Refused
-from simulations.faults import Kind, Mesh, kinds
+from simulations.faults import WEIGHTS, Kind, Mesh, kinds
 from simulations.verbs_network import read_servers
 
 SHAPES = ("full", "ring", "star", "line", "grid", "random", "small world", "scale free", "tree")  # where they can be
@@ -31,8 +31,9 @@ FEWEST_FAULTS, MOST_FAULTS = 4, 10  # in a minute
 STEPS_A_MINUTE = 30  # of work; measured: a minute of 5 servers is about one second of CPU
 SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objects are there
 WITHIN_S = 120  # for everything to come right: a search for a way may take 60 s, and catching up another 30
+CROWDS, CROWDED = 3, 0.6  # moments of a minute, and how much of everything falls there
+DURATIONS_S = (0.5, 3.0, 8.0, 20.0)  # of faults, half of it to half as much again: hiccups, and what is noticed (10 s)
 MOST_OWNERS, MOST_MIRRORS = 6, 12
-ONE_AT_A_TIME = frozenset({"hostile"})  # kinds of which a schedule has one at most: the honest must be the more
 
 
 def draw(
@@ -87,6 +88,8 @@ class _Drawing:
         self.drawn: list[str] = []  # names of the faults
         self._owners: list[str] = []
         self._mirrors: list[tuple[str, str]] = []
+        crowds = self._random("crowds")
+        self._crowds = [crowds.uniform(0.1, 0.75) * seconds for _ in range(max(round(CROWDS * seconds / 60), 1))]
 
     def _random(self, what: str) -> Random:
         return Random(f"bangpath/schedule/{self._seed}/{what}")
@@ -129,8 +132,12 @@ class _Drawing:
         return [(self._moment(random), self._step(random, mesh)) for _ in range(count)]
 
     def _moment(self, random: Random, *, until: float = 0.95) -> float:
-        first = min(SETTLED_S, self._seconds / 4)
-        return round(random.uniform(first, max(self._seconds * until, first)), 1)
+        """More than half of all that happens crowds together around a few moments: there it meets."""
+        first, last = min(SETTLED_S, self._seconds / 4), self._seconds * until
+        when = random.uniform(first, last)
+        if random.random() < CROWDED:
+            when = random.choice(self._crowds) + random.uniform(-0.5, 4.0)
+        return round(min(max(when, first), last), 1)
 
     def _step(self, random: Random, mesh: Mesh) -> str:
         owner = random.choice(self._owners)
@@ -147,8 +154,9 @@ class _Drawing:
             f"{other} deletes 1 Note of {owner}": 1,
             f"{other} gets {few} Note of {owner}{random.choice(('', '', ' by their owner', ' as held here'))}": 5,
             f"{other} asks Note{random.choice(('', f' from {owner}'))}{random.choice(('', ' of their owners'))}": 4,
-            f"{other} mirrors {owner}{random.choice(('', '', ' as backup'))}": 1,
         }
+        if other != owner:
+            ways[f"{other} mirrors {owner}{random.choice(('', '', ' as backup'))}"] = 1
         if self._mirrors:
             name, what = random.choice(self._mirrors)
             ways[f"{name} stops mirroring {what}"] = 1
@@ -161,24 +169,22 @@ class _Drawing:
             return []
         random = self._random("faults")
         number = max(round(random.randint(FEWEST_FAULTS, MOST_FAULTS) * self._seconds / 60), 1)
-        order: list[Kind] = []
-        while len(order) < number:  # each kind once before any comes twice
-            more = [kind for kind in chosen if not order or kind.name not in ONE_AT_A_TIME]
-            if not more:
-                break
-            order += random.sample(more, len(more))
+        left = list(chosen)
         found = []
-        crowded = self._moment(random, until=0.6)  # half of them fall close together, so that faults meet
-        for kind in order[:number]:
-            when = self._moment(random, until=0.8)
-            if random.random() < 0.5:
-                when = round(min(crowded + random.uniform(0.0, 6.0), self._seconds * 0.8), 1)
+        for _ in range(number):
+            if not left:
+                break
+            families = sorted({kind.family for kind in left})
+            family = random.choices(families, weights=[WEIGHTS[each] for each in families])[0]
+            kind = random.choice([each for each in left if each.family == family])
+            if kind.family == "hostile":  # one at most: the honest must be the more
+                left.remove(kind)
             line = kind.draw(random, mesh)
-            if line is None:  # none that so small a mesh could have
+            if line is None:  # so small a mesh has none of it
                 continue
             if kind.lasting:
-                line += f" for {round(random.choice((0.5, 2.0, 5.0, 15.0)) * random.uniform(0.5, 1.5), 1):g}s"
-            found.append((when, line))
+                line += f" for {round(random.choice(DURATIONS_S) * random.uniform(0.5, 1.5), 1):g}s"
+            found.append((self._moment(random, until=0.8), line))
             self.drawn.append(kind.name)
         self.drawn = sorted(set(self.drawn))
         return found
