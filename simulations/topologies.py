@@ -251,7 +251,7 @@ def _read_linked(text: str) -> Topology:
         graph.add_edge(match[1], match[2])
     if not graph:
         raise Refused("a mesh without links", next_step="write for example: servers linked 1-1.1 1.1-1.2")
-    return _checked(graph, "servers linked")
+    return _checked(graph, "servers linked", ids=True)
 
 
 def _read_file(path: Path) -> Topology:
@@ -288,10 +288,11 @@ def _read_graphml(path: Path, text: str) -> networkx.Graph:
     except Exception as error:  # whatever an XML file of a stranger may provoke in its parser
         raise Refused(f"{path} is no GraphML: {error}", next_step="export it anew, or write a link a line") from error
     graph.remove_edges_from(list(networkx.selfloop_edges(graph)))
-    return networkx.Graph((str(one), str(other)) for one, other in graph.edges)
+    return networkx.relabel_nodes(graph, {place: str(place) for place in graph.nodes})
 
 
-def _checked(graph: networkx.Graph, where: str) -> Topology:
+def _checked(graph: networkx.Graph, where: str, *, ids: bool = False) -> Topology:
+    """Names with dots in them are ids (`ids`: they are anyhow); others, plain numbers too, are numbered anew."""
     number = graph.number_of_nodes()
     if not 1 <= number <= MOST_SERVERS:
         raise Refused(f"{where}: {number} servers are no mesh", next_step=f"name 2 to {MOST_SERVERS} by their links")
@@ -302,15 +303,11 @@ def _checked(graph: networkx.Graph, where: str) -> Topology:
             f"{where}: it is in {len(pieces)} pieces: no way leads from {one} to {other}",
             next_step=f"link them, for example {one} with {other}, and `part` them when they shall lose each other",
         )
-    if all(re.fullmatch(_ID, str(place)) for place in graph.nodes):
-        for place in graph.nodes:
-            ServerId.parse(str(place))
+    if (ids or any("." in place for place in graph.nodes)) and all(re.fullmatch(_ID, place) for place in graph.nodes):
+        servers = [ServerId.parse(place) for place in graph.nodes]
         if as_ids(graph.nodes) is None:
-            least = min((str(place) for place in graph.nodes), key=lambda text: (text.count("."), text))
-            stranger = next(
-                str(place) for place in graph.nodes
-                if str(place) != least and not ServerId.parse(str(place)).is_below(ServerId.parse(least))
-            )  # fmt: skip
+            least = min(servers, key=lambda server: (len(server.components), server.components))
+            stranger = next(server for server in servers if server != least and not server.is_below(least))
             raise Refused(
                 f"{where}: {least} and {stranger} have no root in common: nobody could have delegated both",
                 next_step="begin every id with the same root, as in 1, 1.1, 1.2",
