@@ -5,9 +5,10 @@
     UPDATE  Path 1.1!1.2 pushed to 1.1          accused at once
     PROBE   path [1.1 1.3], asked of 1.1        accused at once
 
-A packet is known by its bytes: it is sealed, so no two are alike. A hop repeats what was not acknowledged, and a source
-may try its second way, so a server may meet a packet a few times; in a circle it meets it for ever. Hostile servers may
-hand on what they like, and what passed one of them is nobody else's fault.
+A packet is known by its bytes: it is sealed, so no two are alike but the first of a handshake, which its source sends
+again and again. A hop repeats what was not acknowledged, so a server may meet a packet a few times for each time that
+its source sent it; in a circle it meets it for ever. Hostile servers may hand on what they like, and what passed one of
+them is nobody else's fault.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from identity.names import ServerId
     from simulations.world import World
 
-OFTEN = 4  # times that one server hands on one packet: two ways, each repeated once
+OFTEN = 4  # times that one server hands on a packet which its source sent once: two ways, each repeated once
 KEPT = 4096  # packets remembered; a circle is much quicker than so many others
 
 
@@ -78,9 +79,10 @@ class NoLoops(Watching):
             return
         if len(set(passed)) != len(passed):
             self._note(world, f"{server} handed on a packet along {_path(message.path)}, which passes a server twice")
-        key = (server, blake2b(message.packet, digest_size=16).digest())
+        packet = blake2b(message.packet, digest_size=16).digest()
+        key = (server, packet)
         met = self._met[key] = self._met.pop(key, 0) + 1
-        if met > OFTEN:
+        if server != passed[0] and met > OFTEN * self._met.get((passed[0], packet), 1):
             self._note(world, f"{server} handed on one packet {met} times, at last along {_path(message.path)}")
         if len(self._met) > KEPT:
             del self._met[next(iter(self._met))]
