@@ -146,6 +146,8 @@ class SimulatedNetwork:
                 "a fault on no link at all", next_step="name two servers, or two groups with somebody in each"
             )
         Link().changed(fields)
+        if kind == "part" and not text and chosen:
+            text = " | ".join(map(" ".join, sides_of(chosen)))
         layer = Layer(next(self._numbers), chosen, dict(fields), text)
         self._layers.append(layer)
         self._forget(chosen)
@@ -385,3 +387,18 @@ class SimulatedPort:
             self._closed = True
             self._network.close(self)
             self._readers.unpark_all()
+
+
+def sides_of(ways: Iterable[Way]) -> list[list[str]]:
+    """Into which sides these cuts part their hosts; none when they leave everybody a way to everybody."""
+    cut = dict.fromkeys(ways)
+    apart = {way for way in cut if way[::-1] in cut}
+    left = dict.fromkeys(sorted({host for way in cut for host in way}))
+    sides: list[list[str]] = []
+    while left:
+        side = [next(iter(left))]
+        for here in side:
+            left.pop(here, None)
+            side += [other for other in left if (here, other) not in apart and other not in side]
+        sides.append(sorted(side))
+    return sides if len(sides) > 1 else []

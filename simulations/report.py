@@ -32,6 +32,7 @@ PROMISES = {  # DESIGN section 1, in a line each
     "P4": "a server that any chain of willing servers can reach is reached",
     "P5": "an answer says what it is; only an owner says that there is no such object",
     "P6": "the same seed takes the same steps in every process",
+    "bounds": "what others can make grow has a bound",
 }
 HEAD_LINES, TAIL_LINES = 24, 24  # of a transcript, for people
 SHORT_TRACE = 16
@@ -62,7 +63,7 @@ class Told:
         outcome = self.outcome
         broken_at = self.verdict.at or (outcome.seconds if outcome else 0.0)
         return Picture(
-            title=self.case.name,
+            title="a drawn scenario" if self.case.drawn else self.case.name,
             seed=self.case.seed,
             servers=self.servers,
             seconds=outcome.seconds if outcome else 0.0,

@@ -45,7 +45,7 @@ _WORDS = (  # what the name of a fault kind must hold for a sign; the first that
 
 def glyph_of(kind: str) -> str:
     """The sign of a kind of mark; of one that has none the general one."""
-    kind = _ALIASES.get(kind, kind)
+    kind = _ALIASES.get(kind, kind).lower()
     if kind in GLYPHS:
         return kind
     return next((sign for word, sign in _WORDS if word in kind), "fault")

@@ -173,7 +173,12 @@ def signs(
     """A sign where something began or ended for a server. What would lie on one another is one sign, with a number."""
     places: dict[str, list[Mark]] = defaultdict(list)
     ended = {(span.servers[:1], span.end) for span in lasting if span.kind in (*DOWN, *PAUSED)}
-    begun = [Mark(span.begin, span.kind, span.servers, span.text) for span in lasting if not span.groups]
+    died = {(span.servers[:1], span.begin) for span in lasting if span.kind in (*DOWN, *PAUSED)}
+    begun = [
+        Mark(span.begin, span.kind, span.servers, span.text)
+        for span in lasting
+        if not span.groups and (span.kind in (*DOWN, *PAUSED) or (span.servers[:1], span.begin) not in died)
+    ]
     for mark in marks:
         ends = mark.kind in ("restart", "start", "resume") and (mark.servers[:1], mark.at) in ended
         if ends or mark.kind == "broken":

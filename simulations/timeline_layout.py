@@ -43,6 +43,7 @@ QUIET = (
     "broken",
 )  # no fault themselves
 OWN = ("crash", "stop", "pause")  # a heal of the network does not end these
+_LIVES = {"crash": "crash", "kill": "crash", "stop": "stop", "pause": "pause"}  # faults that a server's own mark tells
 LETTER = 0.62  # width of a letter, of its size: a little more than the widest usual font needs
 
 
@@ -112,6 +113,7 @@ def spans(marks: Sequence[Mark], end_s: float) -> list[Span]:
     done: list[Span] = []
     running: list[Mark] = []
     folds = _folds(marks)
+    parts = [mark for mark in marks if mark.kind == "part" and groups_of(mark)]
 
     def close(which: Callable[[Mark], bool], at: float) -> None:
         for each in [each for each in running if which(each)]:
@@ -129,7 +131,16 @@ def spans(marks: Sequence[Mark], end_s: float) -> list[Span]:
         else:
             done.append(_span(mark, mark.at, still_open=False))
     done += [_span(mark, end_s, still_open=True) for mark in running]
-    return sorted(done, key=lambda span: (span.begin, span.kind, span.servers))
+    told = [span._replace(groups=span.groups or _sides_at(span, parts)) for span in done]
+    return sorted(told, key=lambda span: (span.begin, span.kind, span.servers))
+
+
+def _sides_at(span: Span, parts: Sequence[Mark]) -> tuple[tuple[str, ...], ...]:
+    """The sides of a partition whose line does not say them (drawn halves, an isolation): the network does."""
+    if span.kind in OWN or span.end == span.begin:
+        return ()
+    drawn = (part for part in parts if part.at == span.begin and set(span.servers) <= set(part.servers))
+    return next((groups_of(part) for part in drawn), ())
 
 
 def _folds(marks: Sequence[Mark]) -> list[Callable[[Mark], bool]]:
@@ -141,21 +152,24 @@ def _folds(marks: Sequence[Mark]) -> list[Callable[[Mark], bool]]:
         return lambda mark: mark.kind == "cut" and begin <= mark.at <= end and _crosses(mark.servers, groups)
 
     def of_a_fault(fault: Mark) -> Callable[[Mark], bool]:
-        begin, servers = _since(fault), set(fault.servers)
+        begin = _since(fault)
+        servers = set(fault.servers)
         return lambda mark: (
-            mark.kind not in (*OWN, "fault") and begin <= mark.at <= fault.at and set(mark.servers) <= servers
+            mark.kind not in (*OWN, "fault")
+            and begin <= mark.at <= fault.at
+            and (set(mark.servers) <= servers or servers <= set(mark.servers))  # a line need not name all it breaks
         )
 
     def of_a_life(life: Mark) -> Callable[[Mark], bool]:
         return lambda mark: (
-            mark.details.get("fault") == life.kind
+            _LIVES.get(str(mark.details.get("fault"))) == life.kind
             and mark.servers == life.servers
             and _since(mark) <= life.at <= mark.at
         )
 
     begun = [mark for mark in marks if not mark.details.get("ended")]
     parts = [of_a_part(mark) for mark in begun if groups_of(mark)]
-    faults = [of_a_fault(mark) for mark in begun if mark.kind == "fault"]
+    faults = [of_a_fault(mark) for mark in marks if mark.kind == "fault"]  # what is marked at its end is told too
     return [*parts, *faults, *(of_a_life(mark) for mark in begun if mark.kind in OWN)]
 
 
@@ -214,7 +228,7 @@ def says(mark: Mark) -> str:
         return f"part {' | '.join(' '.join(side) for side in groups_of(mark))}"
     who = " > ".join(mark.servers) if mark.kind in ("cut", "mend") else " ".join(mark.servers)
     plain = {"crash": "crashed", "stop": "stopped", "pause": "paused", "start": "up", "restart": "up", "broken": ""}
-    what = mark.text or plain.get(mark.kind, mark.kind)
+    what = mark.text or ("killed" if mark.details.get("keep") else plain.get(mark.kind, mark.kind))
     named = not who or all(name in what.replace(":", " ").split() for name in mark.servers)
     return what if named else f"{who} {what}".strip()
 

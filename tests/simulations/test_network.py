@@ -12,7 +12,7 @@ from identity.errors import Refused
 from identity.machine import Batch
 from simulations import engine
 from simulations.links import Even, Flap, LongTail, Spike
-from simulations.network import Link, SimulatedNetwork, SimulatedPort
+from simulations.network import Link, SimulatedNetwork, SimulatedPort, sides_of
 from simulations.trace import Trace, first_difference
 
 
@@ -296,3 +296,12 @@ def test_bits_are_turned_on_the_way_and_the_sender_s_stay() -> None:
         assert len(received) == 5
 
     run(story)
+
+
+def test_cuts_have_sides_where_they_part_somebody_from_somebody() -> None:
+    halves = [("1", "1.2"), ("1.2", "1"), ("1.1", "1.2"), ("1.2", "1.1")]
+    assert sides_of(halves) == [["1", "1.1"], ["1.2"]]
+    assert sides_of(halves[::2]) == []  # one way only
+    assert sides_of([("1", "1.1"), ("1.1", "1")]) == [["1"], ["1.1"]]
+    ring = [(a, b) for a, b in (("1", "1.2"), ("1.1", "1.3"))]
+    assert sides_of(ring + [way[::-1] for way in ring]) == []  # everybody has a way to everybody

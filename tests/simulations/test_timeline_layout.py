@@ -190,3 +190,25 @@ def test_thinning_keeps_the_peak_and_the_end(drawn: list[tuple[float, int]]) -> 
 def test_a_span_is_what_it_says() -> None:
     assert spans([], 5.0) == []
     assert Span(1, 2, "cut", ("1", "1.1"), "", False).groups == ()
+
+
+def test_sides_that_chance_drew_are_those_that_the_network_cut() -> None:
+    marks = [
+        mark(4, "part", "1", "1.1", "1.2", text="1 1.2 | 1.1", fault=1),
+        mark(4, "fault", text="part into halves", fault="halves", since=4.0, lasting=True),
+        mark(9, "mend", "1", "1.1", "1.2", fault=1),
+        mark(9, "fault", text="part into halves", fault="halves", ended=True),
+        mark(9, "disk", "1.2", text="fast"),
+    ]  # fmt: skip
+    found = spans(marks, 20.0)
+    assert [(span.kind, span.groups) for span in found] == [("halves", (("1", "1.2"), ("1.1",)))]
+
+
+def test_a_killed_server_is_told_once_and_a_torn_write_with_its_crash() -> None:
+    marks = [
+        mark(3, "crash", "1.2", keep=True),
+        mark(3, "fault", "1.2", text="kill 1.2", fault="kill", since=3.0, lasting=True),
+        mark(5, "crash", "1.1", keep=False),
+        mark(5, "fault", "1.1", text="crash 1.1 with a torn write", fault="torn write", since=5.0, lasting=True),
+    ]  # fmt: skip
+    assert [text for _, _, _, text, _ in told(marks)] == ["1.2 killed", "1.1 crashed", "crash 1.1 with a torn write"]
