@@ -18,6 +18,9 @@ Reading order:
     link_text.py     how people say it, read and written
     rules.py         what it does to a datagram: small verdicts
     nat.py           NATs and firewalls in front of hosts
+    streams.py       byte streams with the contract of trio's own
+    stream_ends.py   their ends: numbered, acknowledged, sent again
+    ports.py         hosts and datagram ports, as nodes hold them
     network.py       all hosts, their links, and the faults that lie over them in layers
     medium.py        bytes and names on a disk: durable or not, and what power cuts and time do to them
     faulty_disk.py   a disk that forgets what was not synced, fails, fills up and rots
@@ -29,6 +32,7 @@ Reading order:
     linearize.py     whether a history could have happened one operation at a time
     topologies.py    shapes of meshes: lines, rings, small worlds, trees of authorities, files
     founding.py      server ids, keys and certificates of a world
+    ending.py        how a node's life ends, for those who wait for it
     machine.py       what of a server survives, the node while it is up, and all that can befall it
     server.py        one server: a machine, and the words of its node
     trick.py         what every trick of a hostile server has in common; the tricks stand in
@@ -38,6 +42,7 @@ Reading order:
     stage.py         what verbs may use: the same of a simulated world and of real processes
     truth.py         what leaves and records say, for the checkers
     check_commits.py what was answered is there, wholly or not at all
+    check_outbox.py  what was said to wait waits, until its owner has said what became of it
     check_mirrors.py mirrors are prefixes of their owner's history, and the whole of it in the end
     check_order.py   each update once, in order
     check_signed.py  nobody believes the unsigned

@@ -6,6 +6,7 @@
 
 A transaction of several operations stands in one sequence of one update, all of it. One whose outcome nobody knows is
 found by what it would have written; if one of its operations is there, all must be. What was refused must not be there.
+A request of another server is carried out once: its id stands in the leaves of one transaction only.
 Objects of private classes are in no feed: of them the owner's store alone is asked.
 """
 
@@ -36,6 +37,8 @@ class NoLostCommits(Watching):
         # owner -> object -> the highest sequence acknowledged, and by which word
         self._acknowledged: dict[str, dict[int, tuple[int, Word]]] = {}
         self._claimed: dict[str, dict[int, Word]] = {}  # owner -> sequence -> the word that made it
+        self._requests: dict[str, dict[bytes, tuple[int, int]]] = {}  # owner -> request -> update, sequence
+        self._numbers: dict[str, int] = {}
         self._unsure: list[Word] = []  # of several operations, outcome unknown
         self._refused: list[Word] = []
 
@@ -60,6 +63,9 @@ class NoLostCommits(Watching):
             touched[owner] = dict.fromkeys(self._acknowledged.get(owner, ()))
         for owner, objects in touched.items():
             self._check_there(world, owner, objects)
+        for owner, kind in world.ledger.made:
+            if kind == DATA and owner not in world.ledger.excused:
+                self._check_requests(world, owner)
 
     def finish(self, world: World) -> str:
         """Everything once more: every acknowledged object, every transaction that may be there by half."""
@@ -133,6 +139,24 @@ class NoLostCommits(Watching):
                         world,
                         f"{owner} lost {owner}/{object}: it has {has}, and acknowledged sequence {sequence}: {word}",
                     )
+
+    def _check_requests(self, world: World, owner: str) -> None:
+        """That no request was carried out in two transactions."""
+        made = world.ledger.made[owner, DATA]
+        known = self._requests.setdefault(owner, {})
+        number = self._numbers.get(owner, 0) + 1
+        while number in made:
+            for leaf in made[number].leaves:
+                if leaf.request:
+                    first = known.setdefault(leaf.request, (number, leaf.sequence))
+                    if first[1] != leaf.sequence:
+                        self.accuse(
+                            world,
+                            f"{owner} carried out request {leaf.request.hex()} twice: as sequence {first[1]} in update "
+                            f"{first[0]}, and as sequence {leaf.sequence} in update {number} for {owner}/{leaf.object}",
+                        )
+            self._numbers[owner] = number
+            number += 1
 
     # -- what was not answered
 
