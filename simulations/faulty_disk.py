@@ -63,7 +63,7 @@ class FaultyDisk:
         self._fail_at = {"write": 0, "sync": 0}
         self.dark = ""  # In which step the power was cut; nothing works until `crash`.
         self._life = 0
-        self._medium = Medium(random)
+        self._medium = Medium(random, tear=self._tear)
 
     # The contract of store.disk
 
@@ -196,7 +196,7 @@ class FaultyDisk:
     def load(self, copy: Medium) -> None:
         """Put a copy in the place of everything. Nobody may have the disk open."""
         self._end_run()
-        self._medium = copy.copy(self._random)
+        self._medium = copy.copy(self._random, tear=self._tear)
         self._medium.lose()  # What had not reached the medium when the copy was taken.
         self.tell(f"load {len(self._medium.files)} {self._digest():08x}")
 
@@ -260,6 +260,10 @@ class FaultyDisk:
     def tell(self, event: str) -> None:
         if self._trace is not None:
             self._trace(event)
+
+    def _tear(self, contents: Contents, offset: int, data: bytes) -> None:
+        """How a torn write comes out; tests have disks that tear in ways of their own."""
+        contents.tear(self._random, offset, data)
 
     def _end_run(self) -> None:
         self._life += 1
@@ -333,6 +337,10 @@ class FaultyFile:
         if self._disk._pause is not None:
             await self._disk._pause()
         self.sync()
+
+    def settle(self) -> None:
+        self.sync()
+        self._contents.drop_cache()
 
     def size(self) -> int:
         self._disk.check(self._life)

@@ -20,13 +20,13 @@ What words the node understands is `server.py`'s; what the disk does, `faulty_di
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
 from identity.errors import BangpathError, LocalMistake, Refused
 from simulations import engine
+from simulations.ending import Ending, Started, alone, leaves
 from simulations.faulty_disk import FaultyDisk
 from simulations.faulty_tables import FaultyTables, Rotten
 from simulations.medium import Medium
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SYNC_S = 0.002  # a sync of a simulated disk takes half of this to half as much again
 SYNCS_INLINE = 8  # so many slow ones in a row block all of a real server, until the median of 15 is slow: then a thread
 # Small, so that a few virtual minutes fold, fill segments and begin new ones; the product's are 64 MiB.
-BOUNDS = Settings(generation_bytes=256 << 10, segment_bytes=512 << 10, step_bytes=128 << 10)
+BOUNDS = Settings(generation_bytes=64 << 10, segment_bytes=256 << 10, step_bytes=128 << 10)
 
 
 class Backup(NamedTuple):
@@ -128,7 +128,7 @@ class Machine(ABC):
             self.node = node
             self.begin(node)
 
-        status = _Started(task_status, serve)
+        status = Started(task_status, serve)
         try:
             with scope:
                 await node.run(task_status=status)
@@ -175,6 +175,10 @@ class Machine(ABC):
         self._end()
         self.disk.crash(keep=keep, torn_write=torn_write)
         return Ending(self._gone)
+
+    async def ended(self) -> None:
+        """Until nothing of it runs any more: after a power cut in a chosen step, or a failure of its disk."""
+        await self._gone.wait()
 
     def kill(self) -> Ending:
         """The process dies, as by `kill -9`; the machine goes on, and its page cache with it."""
@@ -344,56 +348,3 @@ class _Plugged(HostNetwork):
         opened = await super().open_datagram_port(host, port)
         self._ports.append(opened)
         return opened
-
-
-class Ending(Coroutine[Any, Any, None]):
-    """What was done at once, and can be awaited until nothing of it runs any more; it need not be."""
-
-    def __init__(self, gone: trio.Event) -> None:
-        self._gone = gone
-        self._waiting: Coroutine[Any, Any, None] | None = None
-
-    def send(self, value: Any) -> Any:
-        if self._waiting is None:
-            self._waiting = self._gone.wait()
-        return self._waiting.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        if self._waiting is None:
-            self._waiting = self._gone.wait()
-        return self._waiting.throw(*error)
-
-    def close(self) -> None:
-        if self._waiting is not None:
-            self._waiting.close()
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        return self._gone.wait().__await__()
-
-
-class _Started:
-    """`trio.TaskStatus`, with something done just before the starter hears of it."""
-
-    def __init__(self, status: trio.TaskStatus[None], then: Callable[[], None]) -> None:
-        self._status = status
-        self._then = then
-        self.done = False
-
-    def started(self, value: None = None) -> None:
-        self.done = True
-        self._then()
-        self._status.started(value)
-
-
-def leaves(error: BaseException) -> list[BaseException]:
-    """The errors inside nurseries' groups."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for each in error.exceptions for leaf in leaves(each)]
-    return [error]
-
-
-def alone(error: BaseException) -> BaseException:
-    """The one error inside nurseries' groups, where it is one: what a person wants to read."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

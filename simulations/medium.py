@@ -21,6 +21,7 @@ When which of this happens is left to `simulations.faulty_disk`.
 from __future__ import annotations
 
 import random as random_module
+from collections.abc import Callable
 from typing import NamedTuple
 
 SECTOR_BYTES = 512
@@ -41,25 +42,27 @@ class Place(NamedTuple):
 class _Write:
     """A write that is not durable, or that follows one that is not; `before` is what stood there."""
 
-    __slots__ = ("before", "data", "offset", "size_before", "state")
+    __slots__ = ("before", "data", "offset", "size_before", "state", "zeros")
 
-    def __init__(self, offset: int, data: bytes, before: bytes, size_before: int) -> None:
+    def __init__(self, offset: int, data: bytes, before: bytes, size_before: int, *, zeros: bool = False) -> None:
         self.offset = offset
         self.data = data
         self.before = before
         self.size_before = size_before
+        self.zeros = zeros
         self.state = DIRTY
 
 
 class Contents:
     """One file: what programs see, and how to get back to what is durable."""
 
-    __slots__ = ("_data", "_rotten", "_writes", "size")
+    __slots__ = ("_data", "_rotten", "_writes", "followed", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self._data = bytearray()  # Invariant: zeros from its end to `size`.
         self._writes: list[_Write] = []  # in order; durable ones only behind one that is not
+        self.followed = 0  # where the durable write began that was made last
         self._rotten: dict[int, int] = {}  # offset -> bits that are wrong, until something else is durable there
 
     def read(self, offset: int, length: int) -> bytes:
@@ -70,15 +73,17 @@ class Contents:
     def write(self, offset: int, data: bytes, *, zeros: bool = False) -> None:
         """`zeros`: all of it are, behind the end of the file; not looking at them is what makes a large log cheap."""
         end = offset + len(data)
-        self._writes.append(_Write(offset, data, self.read(offset, end - offset), self.size))
+        self._writes.append(_Write(offset, data, self.read(offset, end - offset), self.size, zeros=zeros))
         if zeros:
             self.size = max(self.size, end)
         else:
-            self._put(offset, data)
+            self.put(offset, data)
 
     def sync(self) -> None:
         """What was written is durable, but for what an earlier sync forsook."""
         for write in self._writes:
+            if write.state == DIRTY and not write.zeros:
+                self.followed = write.offset
             if write.state == DIRTY:
                 write.state = DURABLE
                 self._landed(write.offset, len(write.data))
@@ -104,24 +109,29 @@ class Contents:
                 self._writes[-1].state = write.state
             self._forget_durable()
 
-    def lose(self, random: random_module.Random, *, tear_last: bool = False) -> None:
-        """The power is cut: each write that is not durable is lost, torn or kept; the last one torn for certain."""
+    def lose(self, random: random_module.Random, *, tear: Tear | None = None, tear_last: bool = False) -> None:
+        """The power is cut: each write that is not durable is lost, torn or kept; the last one torn for certain.
+
+        `tear`: in another way than by sectors that land or not.
+        """
         writes = self._writes
         self._undo()
         for write in writes:
             if write.state == DURABLE:
-                self._put(write.offset, write.data)
+                self.put(write.offset, write.data)
             elif write.state == DIRTY:
                 chance = random.random()
                 if tear_last and write is writes[-1]:
-                    self._tear(random, write.offset, write.data, surely=True)
+                    self.tear(random, write.offset, write.data, surely=True)
                 elif chance < P_LOST:
                     continue
                 elif chance < P_LOST + P_KEPT:
-                    self._put(write.offset, write.data)
+                    self.put(write.offset, write.data)
                     self._landed(write.offset, len(write.data))
+                elif tear is not None:
+                    tear(self, write.offset, write.data)
                 else:
-                    self._tear(random, write.offset, write.data)
+                    self.tear(random, write.offset, write.data)
 
     @property
     def unsynced(self) -> int:
@@ -130,7 +140,7 @@ class Contents:
 
     def flip(self, offset: int, mask: int) -> None:
         """Change bits of one byte, in the cache and on the medium."""
-        self._put(offset, bytes([self.read(offset, 1)[0] ^ mask]))
+        self.put(offset, bytes([self.read(offset, 1)[0] ^ mask]))
 
     def rot(self, offset: int, mask: int) -> None:
         """The same, kept in mind for `heal`."""
@@ -167,8 +177,9 @@ class Contents:
         copied.size = self.size
         copied._data = bytearray(self._data)
         copied._rotten = dict(self._rotten)
+        copied.followed = self.followed
         for write in self._writes:
-            again = _Write(write.offset, write.data, write.before, write.size_before)
+            again = _Write(write.offset, write.data, write.before, write.size_before, zeros=write.zeros)
             again.state = write.state
             copied._writes.append(again)
         return copied
@@ -178,12 +189,13 @@ class Contents:
     def _undo(self) -> None:
         """Back to before the first write that is kept in mind."""
         for write in reversed(self._writes):
-            self._put(write.offset, write.before)
+            self.put(write.offset, write.before)
             self.size = write.size_before
             del self._data[self.size :]
         self._writes = []
 
-    def _put(self, offset: int, data: bytes) -> None:
+    def put(self, offset: int, data: bytes) -> None:
+        """Bytes as they lie on the medium from now on: no write that could be lost."""
         end = offset + len(data)
         self.size = max(self.size, end)
         if offset >= len(self._data):
@@ -193,7 +205,7 @@ class Contents:
             self._data.extend(bytes(offset - len(self._data)))
         self._data[offset : offset + len(data)] = data
 
-    def _tear(self, random: random_module.Random, offset: int, data: bytes, *, surely: bool = False) -> None:
+    def tear(self, random: random_module.Random, offset: int, data: bytes, *, surely: bool = False) -> None:
         """By sectors. `surely`: one that lands and one that does not, as far as there are two."""
         bounds = _sectors(offset, len(data))
         fates = [random.random() for _ in bounds]
@@ -203,10 +215,10 @@ class Contents:
             fates[0] = 0.0
         for (start, end), fate in zip(bounds, fates, strict=True):
             if fate < P_SECTOR_LANDS:
-                self._put(offset + start, data[start:end])
+                self.put(offset + start, data[start:end])
                 self._landed(offset + start, end - start)
             elif fate < P_SECTOR_LANDS + P_SECTOR_GARBAGE:
-                self._put(offset + start, random.randbytes(end - start))
+                self.put(offset + start, random.randbytes(end - start))
                 self._landed(offset + start, end - start)
 
     def _landed(self, offset: int, length: int) -> None:
@@ -220,11 +232,15 @@ class Contents:
         del writes[:first]
 
 
-class Medium:
-    """The files of one directory, by name."""
+Tear = Callable[[Contents, int, bytes], None]
 
-    def __init__(self, random: random_module.Random) -> None:
+
+class Medium:
+    """The files of one directory, by name. `tear` makes a torn write, if not in the usual way."""
+
+    def __init__(self, random: random_module.Random, *, tear: Tear | None = None) -> None:
         self._random = random
+        self._tear = tear
         self.files: dict[str, Contents] = {}
         self._durable_names: dict[str, Contents] = {}
         self._name_steps: list[dict[str, Contents]] = []  # the names after each step since they were last synced
@@ -256,11 +272,15 @@ class Medium:
         self.files = dict(steps[self._random.randrange(len(steps))])
         self.sync_names()
         for name in sorted(self.files):
-            self.files[name].lose(self._random, tear_last=tear_last and self.files[name] is self.last)
+            contents = self.files[name]
+            contents.lose(self._random, tear=self._tear, tear_last=tear_last and contents is self.last)
 
     def rot(self, *, count: int, name: str = "") -> list[Place]:
-        """Flip one bit in each of `count` durable bytes, of one file or of all, where something was written."""
-        weights = [(each, self.files[each].used) for each in sorted(self.files) if not name or each == name]
+        """Flip one bit in each of `count` durable bytes, of one file or of all, where something was written.
+
+        Not in the write that was synced last, nor behind it: no log can tell its loss from a write that was torn.
+        """
+        weights = [(each, self.files[each].followed) for each in sorted(self.files) if not name or each == name]
         total = sum(used for _, used in weights)
         rotten: list[Place] = []
         for _ in range(64 * count if total else 0):
@@ -272,14 +292,14 @@ class Medium:
                     break
         return rotten
 
-    def copy(self, random: random_module.Random) -> Medium:
+    def copy(self, random: random_module.Random, *, tear: Tear | None = None) -> Medium:
         """The same once more, to go its own way."""
         copies: dict[int, Contents] = {}
 
         def copied(names: dict[str, Contents]) -> dict[str, Contents]:
             return {name: copies.setdefault(id(each), each.copy()) for name, each in names.items()}
 
-        other = Medium(random)
+        other = Medium(random, tear=tear)
         other.files = copied(self.files)
         other._durable_names = copied(self._durable_names)
         other._name_steps = [copied(step) for step in self._name_steps]

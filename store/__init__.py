@@ -35,7 +35,7 @@ Reading order:
     recovery        from disk to a store that may answer
     work, grouping, writing     the one task that owns the log: what it does, what one sync takes, its loop
     database        (heart) open, commit, apply, define, close
-    disk log frames segments group_commit tables generations versions fold worker     the durable layer
+    disk log frames segments group_commit tables checked generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other
 servers (`node`). The store calls a `Sealer` and never sees a key.

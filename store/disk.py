@@ -1,7 +1,7 @@
 """What was written and synced is there after a power cut; the seam between the store and any disk (DESIGN L7, U6).
 
     Disk    one directory of files with plain names       File    bytes at offsets
-      list open rename remove                               read write allocate size close
+      list open rename remove                               read write allocate settle size close
       sync_directory   names outlive a power cut            sync   what was written before it outlives a power cut
 
     write ... write ... sync       without the sync any of the writes may be lost, whole or by 512-byte sectors,
@@ -10,6 +10,7 @@
 Rules. One process owns a directory: it holds a lock on it, and a second one is told who has it. A write or sync that
 failed is never tried again, because after a failed fdatasync Linux marks the pages clean and a second one succeeds
 without them: the disk stops, `failure` says why, and everything after raises it until the next start (DESIGN L7).
+That start settles what it reads, or it would believe, and build on, what the next power cut takes.
 Only `allocate` may find the disk full harmlessly, so whoever appends allocates first. No symbolic link is followed.
 
 A thread hop costs as much as a sync on a fast disk (115-154 us against 110-190 us, FACTS), so `sync_async` syncs
@@ -63,6 +64,13 @@ class File(Protocol):
 
     async def sync_async(self) -> None:
         """The same, in a thread where the disk is slow. Cannot be cancelled; inline it does not yield."""
+
+    def settle(self) -> None:
+        """What is read from now on outlives a power cut, though an earlier run wrote it.
+
+        What that run had not synced is synced; what a sync of its that failed had left in the page cache, marked
+        clean and on no disk, is dropped from there. A failure stops the disk.
+        """
 
     def size(self) -> int:
         """Bytes from the start to the end of the file."""
@@ -260,6 +268,13 @@ class RealFile:
             await self._disk.worker.run(self.sync)
         else:
             self.sync()
+
+    def settle(self) -> None:
+        self.sync()
+        drop = getattr(os, "posix_fadvise", None)  # macOS has none, and its file systems drop what they could not write
+        if drop is not None:
+            with self._disk._stopping("reread", self.name):
+                drop(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def size(self) -> int:
         self._disk.check()

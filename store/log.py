@@ -20,11 +20,11 @@ Every frame says where its group begins, so one intact frame is proof enough. Th
   else is written: no later group begins at a position where one was cut. And a group counts only if all its frames
   bear one epoch, that of this run or of an opening, and its GROUP frame names their number, their first position,
   their hash and the hash of the group before. `belongs` is the place where all this is asked.
-- *Crash during recovery?* `replay` only reads. `start` syncs what was found, then writes the opening group and
-  syncs. Until then nothing is answered and nothing folded, and the next recovery finds the same or an opening more;
-  if the opening was torn, the next run takes the same epoch, of which no other byte was ever written. The first of
-  the two syncs is needed: were an opening on disk and the group before it only in the page cache, a power cut would
-  leave what looks like damage.
+- *Crash during recovery?* Opening makes durable what it will read (`File.settle`), `replay` only reads, `start`
+  writes the opening group and syncs. Until then nothing is answered and nothing folded, and the next recovery finds
+  the same or an opening more; if the opening was torn, the next run takes the same epoch, of which no other byte was
+  ever written. Settling is needed: were an opening on disk and the group before it only in the page cache, because
+  its process was killed or its sync had failed, a power cut would leave what looks like damage.
 
 What no log can tell is a last group that was synced, then lost by the medium, before anything was written after it.
 Closing in order writes one more GROUP frame for that reason. A peer cannot plant a frame in an object's bytes to
@@ -156,8 +156,6 @@ class Log:
         if self._stillborn is not None:
             self._disk.remove(self._stillborn)
             self._stillborn = None
-        if self._segments:
-            self._segments[-1].file.sync()  # Also what a killed process had left in the page cache.
         self._disk.sync_directory()
         self.epoch = self._ended.epoch + 1
         self._reserve(0)
@@ -265,9 +263,11 @@ class Log:
                     next_step="put its file back, or restore a backup",
                 )
             file = self._disk.open(name)
+            is_last = index + 1 == len(names)
+            if is_last:  # A sync that failed ended its run: the group it was for is in no other segment.
+                file.settle()
             header = self._read_segment_header(file, number, first)
             segment = Segment(number, first, file, header, file.size())
-            is_last = index + 1 == len(names)
             if header is None and is_last and self._reader.find_later_frame(segment, SEGMENT_HEADER_BYTES, -1) is None:
                 file.close()
                 self._stillborn = name

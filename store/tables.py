@@ -15,8 +15,9 @@ than the one that began it hangs, so one dedicated thread does all writing; a fu
 not be resized under readers, so the map is 1 TiB, sparse, once and for all; `writemap` would let a stray pointer
 damage the file and is never used; after a fork the child writes without error, so every call refuses; a reader that
 stays makes the file grow for ever, so `store.generations` lets views expire; of 40 flipped bytes 24 came back silently
-wrong, so records carry checksums of their own (the layer above) and meta carries one here. It bypasses the disk seam:
-the simulator uses `MemoryTables`, and one contract suite runs against both.
+wrong, so every entry ends with a CRC-32 over key and value, but for objects, whose records carry their own
+(`store.records`). It bypasses the disk seam: the simulator uses `MemoryTables`, and one contract suite runs against
+both.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
-from zlib import crc32
 
 import lmdb
 from sortedcontainers import SortedDict
 
 from identity.errors import BangpathError, Damaged, Exhausted, LocalMistake, Refused
+from store.checked import open_entry, seal_entry
 from store.worker import Worker
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ MAX_READERS = 512  # views of one process; each holds a slot of 64 bytes in the 
 MAX_KEY_BYTES = 511  # LMDB's own bound, kept by both
 META_TABLE = ".meta"
 NO_ROOM_BYTES = 1 << 20  # a short write takes what was free; so much may have come back since, by others' doing
+CHECKED_ABOVE = "objects"  # the table whose values have a checksum already, over the same bytes
 _META_KEY = b"meta"
 
 
@@ -110,7 +112,7 @@ class MemoryTables:
                 if value is None:
                     table.pop(key, None)
                 else:
-                    table[key] = value
+                    table[key] = value if name == CHECKED_ABOVE else seal_entry(key, value)
             tables[name] = table
         return tables, meta
 
@@ -133,7 +135,7 @@ class MemorySnapshot:
     def get(self, table: str, key: bytes) -> bytes | None:
         self._check()
         value: bytes | None = self._tables[table].get(key) if table in self._tables else None
-        return value
+        return value if value is None or table == CHECKED_ABOVE else open_entry(table, key, value)
 
     def scan(
         self, table: str, low: bytes = b"", high: bytes | None = None, reverse: bool = False
@@ -144,7 +146,8 @@ class MemorySnapshot:
             return
         for key in entries.irange(low, high, (True, False), reverse):
             self._check()
-            yield key, entries[key]
+            value = entries[key]
+            yield key, value if table == CHECKED_ABOVE else open_entry(table, key, value)
 
     def close(self) -> None:
         self._closed = True
@@ -261,8 +264,8 @@ class LmdbTables:
         handles = {name: self._open_table(name) for name in changes}
         with self._environment.begin(write=True) as transaction:
             for name, changed in changes.items():
-                _write_table(transaction, handles[name], changed)
-            transaction.put(_META_KEY, crc32(meta).to_bytes(4, "big") + meta, db=self._handles[META_TABLE])
+                _write_table(transaction, handles[name], changed, sealed=name != CHECKED_ABOVE)
+            transaction.put(_META_KEY, seal_entry(_META_KEY, meta), db=self._handles[META_TABLE])
 
 
 class LmdbSnapshot:
@@ -275,15 +278,7 @@ class LmdbSnapshot:
 
     @property
     def meta(self) -> bytes:
-        stored = self.get(META_TABLE, _META_KEY)
-        if stored is None:
-            return b""
-        if len(stored) < 4 or crc32(stored[4:]) != int.from_bytes(stored[:4], "big"):
-            raise Damaged(
-                f"the meta entry of the tables in {self._path} differs from what was written",
-                next_step="move that directory away: the log rebuilds it, as far as it reaches; or restore a backup",
-            )
-        return stored[4:]
+        return self.get(META_TABLE, _META_KEY) or b""
 
     def get(self, table: str, key: bytes) -> bytes | None:
         handle = self._handles.get(table)
@@ -293,7 +288,7 @@ class LmdbSnapshot:
             value = cast(bytes | None, self._transaction.get(key, db=handle))  # never buffers: begin_read says so
         except lmdb.Error as error:
             self._fail(error)
-        return value
+        return value if value is None or table == CHECKED_ABOVE else open_entry(f"{table} in {self._path}", key, value)
 
     def scan(
         self, table: str, low: bytes = b"", high: bytes | None = None, reverse: bool = False
@@ -303,10 +298,12 @@ class LmdbSnapshot:
             return
         try:
             cursor = self._transaction.cursor(db=handle)
-            if reverse:
-                yield from _walk_down(cursor, low, high)
+            entries = _walk_down(cursor, low, high) if reverse else _walk_up(cursor, low, high)
+            if table == CHECKED_ABOVE:
+                yield from entries
             else:
-                yield from _walk_up(cursor, low, high)
+                for key, value in entries:
+                    yield key, open_entry(f"{table} in {self._path}", key, value)
         except lmdb.Error as error:
             self._fail(error)
 
@@ -352,13 +349,17 @@ def _walk_down(cursor: lmdb.Cursor, low: bytes, high: bytes | None) -> Iterator[
         yield entry
 
 
-def _write_table(transaction: lmdb.Transaction, handle: _Database, changed: Mapping[bytes, bytes | None]) -> None:
+def _write_table(
+    transaction: lmdb.Transaction, handle: _Database, changed: Mapping[bytes, bytes | None], *, sealed: bool
+) -> None:
     """In key order, which keeps LMDB on the pages it has at hand."""
     keys = sorted(changed)
     for key in keys:
         check_key(key)
     cursor = transaction.cursor(db=handle)
-    puts: Iterable[tuple[bytes, bytes]] = ((key, value) for key in keys if (value := changed[key]) is not None)
+    puts: Iterable[tuple[bytes, bytes]] = (
+        (key, seal_entry(key, value) if sealed else value) for key in keys if (value := changed[key]) is not None
+    )
     cursor.putmulti(puts)
     for key in keys:
         if changed[key] is None:

@@ -172,3 +172,36 @@ async def test_a_sync_that_failed_stops_the_disk_for_this_run(
         await file.sync_async()
     assert machine.disk.failure is not None
     assert machine.reopen().failure is None
+
+
+def test_what_was_settled_is_read_as_it_was_and_outlives_a_power_cut(machine: Machine) -> None:
+    file = machine.disk.open("log-1", create=True)
+    machine.disk.sync_directory()
+    file.write(0, b"not synced by the run that wrote it")
+    file = machine.reopen().open("log-1")
+    file.settle()
+    assert file.read(0, 100) == b"not synced by the run that wrote it"
+    if isinstance(machine.disk, FaultyDisk):
+        assert machine.disk.unsynced == 0
+
+
+def test_a_start_settles_what_a_failed_sync_left_in_the_cache() -> None:
+    left = set()
+    for seed in range(20):
+        disk = FaultyDisk(random.Random(seed))
+        file = disk.open("log-1", create=True)
+        file.write(0, b"durable ")
+        file.sync()
+        disk.sync_directory()
+        file.write(8, b"in the cache only")
+        disk.fail_at(sync=1)
+        with pytest.raises(Damaged):
+            file.sync()
+        disk.close()
+        file = disk.open("log-1")
+        assert file.read(0, 100) == b"durable in the cache only"
+        file.settle()
+        left.add(file.read(0, 100))
+        disk.crash()
+        assert disk.open("log-1").read(0, 100) in left
+    assert left == {b"durable "}

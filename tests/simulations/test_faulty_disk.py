@@ -285,6 +285,8 @@ def test_rot_changes_one_bit_of_bytes_that_were_written_and_synced() -> None:
     file.allocate(1 << 20)
     file.write(0, b"a" * 1000)
     file.sync()
+    file.write(1000, b"c" * 50)
+    file.sync()
     file.write(500, b"b" * 600)
     before = disk.image()["log-1"]
     rotten = disk.rot(20)

@@ -122,19 +122,29 @@ async def test_two_folds_at_once_are_a_mistake() -> None:
 
 async def test_rot_flips_one_bit_of_a_value_and_can_be_taken_back() -> None:
     machine = Machine()
-    await machine.tables.fold({"t": {bytes([n]): b"value" for n in range(50)}, "u": {b"x": b"other"}}, b"1")
+    await machine.tables.fold({"objects": {bytes([n]): b"value" for n in range(50)}, "u": {b"x": b"other"}}, b"1")
     before = machine.tables.begin_read()
-    rotten = machine.tables.rot(7, table="t")
+    rotten = machine.tables.rot(7, table="objects")
     after = machine.tables.begin_read()
-    changed = [key for key, value in after.scan("t") if value != b"value"]
+    changed = [key for key, value in after.scan("objects") if value != b"value"]
     assert changed == sorted(place.key for place in rotten)
     assert len(changed) == 7
     assert after.get("u", b"x") == b"other"
-    assert all(value == b"value" for _, value in before.scan("t")), "a snapshot does not change"
+    assert all(value == b"value" for _, value in before.scan("objects")), "a snapshot does not change"
     for place in rotten:
         machine.tables.flip(place)
-    assert all(value == b"value" for _, value in machine.tables.begin_read().scan("t"))
+    assert all(value == b"value" for _, value in machine.tables.begin_read().scan("objects"))
     assert len(machine.tables.rot(500)) == 51
+
+
+async def test_what_rotted_in_any_other_table_is_named() -> None:
+    machine = Machine()
+    await machine.tables.fold({"index": {bytes([n]): b"value" for n in range(9)}}, b"1")
+    (place,) = machine.tables.rot(1)
+    with pytest.raises(Damaged, match=f"the entry {place.key.hex()} of table index differs"):
+        list(machine.tables.begin_read().scan("index"))
+    with pytest.raises(Damaged, match=f"the entry {place.key.hex()} of table index differs"):
+        machine.tables.begin_read().get("index", place.key)
 
 
 async def test_a_copy_stays_as_it_was_and_can_be_put_back() -> None:
