@@ -26,6 +26,7 @@ import pytest
 
 from identity.errors import BangpathError, LocalMistake
 from simulations.plugin_seeds import REPLAY, Seeds, replay, seed_of
+from simulations.promises import PromiseBroken
 
 LIMIT_S = 3600.0
 _HOME = Path(__file__).resolve().parents[1]
@@ -108,7 +109,6 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
     __tracebackhide__ = True
     import trio
 
-    from simulations.machine import alone
     from simulations.plugin_twin import Twin, write_trace
     from simulations.world import simulate
 
@@ -126,7 +126,7 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
         except trio.Cancelled:
             raise
         except BaseException as error:
-            own.append(alone(error))
+            own.append(_first(error))
             raise
 
     twin = Twin(item, seed) if twice else None
@@ -137,7 +137,7 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
         simulate(story, seed=seed, **options)
         differs = twin.compare(worlds[-1].trace) if twin is not None else ""
     except BaseException as error:
-        told = own[0] if own else error  # what broke while the world ended is not the news
+        told = own[0] if own else _first(error)  # what broke while the world ended is not the news
         _say_seed(item, seed, told)
         raise told.with_traceback(_without_ours(told, item)) from told.__cause__
     finally:
@@ -197,6 +197,18 @@ def _options(item: pytest.Function) -> dict[str, Any]:
 
 
 # -- failures
+
+
+def _first(error: BaseException) -> BaseException:
+    """Of several errors the one that says most: the only one, a broken promise, a failed assertion; else all."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    told = [_first(each) for each in error.exceptions]
+    for kind in (PromiseBroken, AssertionError):
+        for each in told:
+            if isinstance(each, kind):
+                return each
+    return told[0] if len(told) == 1 else error
 
 
 def _say_seed(item: pytest.Function, seed: int, error: BaseException) -> None:

@@ -43,7 +43,7 @@ from simulations.history import History
 from simulations.ledger import Ledger
 from simulations.marks import Mark
 from simulations.network import Link, SimulatedNetwork
-from simulations.promises import Checker
+from simulations.promises import Checker, Wanted
 from simulations.server import Direction, SimulatedServer
 from simulations.stage import Undo, Way
 from simulations.trace import Trace
@@ -161,11 +161,23 @@ class World:
         self.marks.append(Mark(self.now, kind, servers, text, details))
         self.trace.record(self.now, kind, *servers, *[f"{name}={value}" for name, value in details.items()])
 
-    def check(self, *promises: type[Checker]) -> None:
+    def check(self, *promises: Wanted) -> None:
         """That these hold now, or all: `mesh.check(no_loops, converged)`, named in `simulations.checkers`."""
         from simulations.checkers import check
 
         check(self, promises)
+
+    def watch(self, *promises: Wanted) -> None:
+        """Look at these from now on, while everything else goes on; the first that is broken ends the run."""
+        from simulations.checkers import watch, watching
+
+        self.nursery.start_soon(watch, self, [watching(self, each) for each in promises])
+
+    async def expect(self, *promises: Wanted, within: float) -> None:
+        """That these come to hold, or all, within so many virtual seconds."""
+        from simulations.checkers import expect
+
+        await expect(self, promises, within=within)
 
     # -- faults
 

@@ -159,6 +159,53 @@ async def test_background(mesh):
     assert "E   ValueError: in the background" in text
 
 
+def test_a_promise_of_the_user_s_own_is_looked_at_all_the_time(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        test_it=HEAD
+        + """
+from simulations.promises import Watching
+
+class Young(Watching):
+    name = "young"
+    promise = "mine"
+    def look(self, world):
+        if world.now > 7:
+            self.accuse(world, "it is old")
+    def finish(self, world):
+        return "" if world.now > 3 else "it is too young"
+
+class Never(Young):
+    def finish(self, world):
+        return "it is not there"
+
+@simulate(nodes=1)
+async def test_watched(mesh):
+    mesh.watch(Young)
+    await mesh.sleep(60)
+
+@simulate(nodes=1)
+async def test_expected(mesh):
+    young = Young()
+    await mesh.expect(young, within=5)
+    mesh.check(young)
+    await mesh.expect(Never(), within=2)
+
+@simulate(nodes=1)
+async def test_nonsense(mesh):
+    mesh.check("converged")
+"""
+    )
+    result = users.runpytest("--tb=short")
+    result.assert_outcomes(failed=3)
+    result.stdout.re_match_lines(
+        [
+            r"E .*PromiseBroken: mine broken \(young\) at 7\.[0-9]+ s: it is old",
+            r"E .*PromiseBroken: mine broken \(young\) at [0-9.]+ s: not within 2(\.\d*)? s: it is not there",
+            r"E .*Refused: 'converged' is no promise; import one from simulations.checkers .*",
+        ]
+    )
+
+
 def test_seeds_that_failed_run_first_until_they_pass(users: pytest.Pytester) -> None:
     users.makepyfile(test_it=FAILS, test_before="def test_other(): pass\n")
     users.runpytest().assert_outcomes(passed=5, failed=2)
