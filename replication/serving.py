@@ -10,7 +10,7 @@ away for a year does not hold up the loop. What is not here is refused at once, 
 
 from __future__ import annotations
 
-from identity.errors import Damaged, PeerMisbehaved
+from identity.errors import PeerMisbehaved
 from replication.feeds import Session
 from replication.messages import MAX_RANGES, WINDOW_BYTES, FeedId, Mode, Refuse, SendMe, UpdateMessage
 from replication.spool import Spool
@@ -71,11 +71,7 @@ class Serving:
         return False
 
     def _send(self, session: Session, feed: FeedId, number: int) -> int:
-        try:
-            data = self._spool.read(feed, number)
-        except Damaged as error:  # this one is lost here, the others are not
-            self._spool.report("damaged", feed, number=number, cause=error.cause)
-            data = None
+        data = self._spool.read(feed, number)
         if data is None:
             self._refuse(session, feed, Ranges([(number, number)]), "not readable here")
             return 0

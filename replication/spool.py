@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from identity.errors import Damaged
 from identity.names import Pattern, ServerId
 from replication.chain import Chain
 from replication.coverage import Coverage, Held
@@ -93,14 +94,21 @@ class Spool:
         self.coverage.hold(chain.feed, Held(chain.first, mark.number, mark.digest))
 
     def read(self, feed: FeedId, number: int) -> bytes | None:
-        """The very bytes of an update that is held here, durable or on its way to the store; None: it is not."""
+        """The very bytes of an update that is held here, durable or on its way to the store; None: it is not.
+
+        Nor is one that the disk does not give back: it is reported, and the feed and whoever asked go on without it.
+        """
         chain = self.chains.get(feed)
         if chain is None or not chain.first <= number <= chain.taken.number:
             return None
         in_flight = chain.in_flight.get(number)
         if in_flight is not None:
             return in_flight[0].update.to_bytes()
-        data = self._read_update(feed.server, feed.incarnation, feed.kind, number)
+        try:
+            data = self._read_update(feed.server, feed.incarnation, feed.kind, number)
+        except Damaged as error:  # this one is lost here, the others are not
+            self.report("damaged", feed, number=number, cause=error.cause)
+            return None
         if data is not None and len(data) > MAX_CARRIED_BYTES:
             self.report("too_large", feed, number=number, bytes=len(data), cause="no message can carry this update")
             return None

@@ -565,3 +565,32 @@ def test_every_fault_is_a_mark_and_replays() -> None:
 
 def test_the_bounds_of_a_simulated_store_are_small_ones() -> None:
     assert BOUNDS.segment_bytes < Settings().segment_bytes
+
+
+@simulate(nodes=3, seeds=12)
+async def test_rot_in_what_nobody_needs_to_start_parts_nobody(mesh: World) -> None:
+    """The tables hold all of it, so the owner starts; of its log, which mirrors still ask for, some cannot be read."""
+    note = await begin(mesh)
+    other, owner, mirror = mesh.servers
+    notes = [await owner.create("Note", text=f"note {number} " + "y" * 100) for number in range(30)]
+    await mesh.eventually(lambda: all(mirror.read(each) is not None for each in notes), within=60)
+    await owner.stop()
+    await owner.start()
+    assert len(owner.disk.rot(40)) == 40
+    heard: list[str] = []
+    note_event = owner.node.note
+    owner.node.parts.sessions._note = lambda event, **details: (heard.append(event), note_event(event, **details))
+    await mirror.stop()
+    await other.mirror(owner)
+    await mesh.sleep(20)
+    assert any(other.read(each) is None for each in notes), "the rot was in none of what was asked for"
+    await mirror.start()
+    await mesh.eventually(lambda: all(other.read(each) == owner.read(each) for each in notes), within=120)
+    await other.mirror(mirror)
+    await mirror.define(NOTE)
+    mine = await mirror.create("Note", text="of the mirror")
+    await owner.mirror(mirror)
+    await mesh.eventually(lambda: owner.read(mine) is not None, within=60)
+    await owner.update(note, text="after the rot")
+    await mesh.eventually(lambda: mirror.read(note) == other.read(note) == {"text": "after the rot"}, within=60)
+    assert (owner.died, [event for event in heard if event in ("mistake", "misbehaved")]) == (None, [])
