@@ -97,6 +97,8 @@ class TrueAnswers(Watching):
         if found.position is None:
             return
         number = found.position.number
+        if number > ledger.last(owner):
+            self.accuse(world, f"{told}, as of update {number}; {owner} made {ledger.last(owner)} so far")
         newest = ledger.version(owner, object, number)
         if newest is not None and newest.leaf.sequence > found.sequence:
             self.accuse(

@@ -105,13 +105,17 @@ class NoLostCommits(Watching):
 
     def _check_made(self, world: World, word: Word, operation: Operation, changed: Changed) -> None:
         """That the update which the answer names holds the change, and was durable before the answer."""
-        if changed.position is None:
-            return
-        made = world.ledger.made.get((word.owner, DATA), {}).get(changed.position.number)
+        ledger, object = world.ledger, changed.reference.object
+        number = changed.position.number if changed.position is not None else None
+        if number is None:  # private, so in no feed; else it should have said in which update
+            versions = ledger.versions(word.owner, object)
+            number = next((each.number for each in versions if each.leaf.sequence == changed.sequence), None)
+            if number is None:
+                return
+        made = ledger.made.get((word.owner, DATA), {}).get(number)
         if made is None or made.since > word.end:
-            when = "is not durable" if made is None else f"became durable at {made.at:.3f} s only"
-            self.accuse(world, f"{word}; but update {changed.position.number} of {word.owner} {when}")
-        object = changed.reference.object
+            when = "is not durable" if made is None else f"became durable at {made.at:.3f} s, after that"
+            self.accuse(world, f"{word}; but update {number} of {word.owner} {when}")
         for leaf in made.leaves:
             if leaf.object == object and leaf.sequence == changed.sequence:
                 if not _does(world, operation, leaf):
@@ -119,7 +123,7 @@ class NoLostCommits(Watching):
                 return
         self.accuse(
             world,
-            f"{word}; but update {made.number} of {word.owner} has no change of {changed.reference} with sequence "
+            f"{word}; but update {number} of {word.owner} has no change of {changed.reference} with sequence "
             f"{changed.sequence}",
         )
 

@@ -1,0 +1,427 @@
+"""Every checker notices: the product is broken on purpose, one promise at a time, and the right one is named.
+
+A row of the table is a bug and a short scenario in which it shows. Without the bug no checker says anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from unittest import mock
+
+import pytest
+import trio
+
+from identity.errors import Conflict, NotFound, OutcomeUnknown
+from node import lookup
+from node.applying import Applier
+from node.federate import Owner as Part
+from node.standpoint import Standpoint
+from replication import intake
+from replication.catch_up import CatchUp
+from replication.intake import Intake
+from replication.leaves import check_leaves_untrusted
+from simulations import checkers
+from simulations.checkers import KINDS, every_checker
+from simulations.promises import PromiseBroken
+from simulations.scenario import parse, run_scenario
+from store import foreign, work
+from store.database import Database
+from store.definitions import ClassDefinition, Field
+from store.log import Log
+from store.records import DATA, Update
+from store.transaction import Transaction
+from store.writing import Writer
+
+NOTE = ClassDefinition(name="Note", fields=(Field(name="text"),))
+
+MIRROR = """
+servers 3
+class Note text:string
+1.2 mirrors 1.1
+1.1 commits 4 Note
+run 2s
+1.1 changes 4 Note
+1.1 commits 3 Note together
+run 2s
+1.2 gets 2 Note of 1.1
+1.1 gets 2 Note of 1.1
+1.2 asks Note
+expect every promise within 60s
+"""
+CRASH = """
+servers 3
+class Note text:string
+1.1 commits 4 Note
+run 2s
+1.1 changes 1 Note
+crash 1.1
+restart 1.1
+run 1s
+expect every promise within 60s
+"""
+TOGETHER = """
+servers 3
+class Note text:string
+run 1s
+at 2s 1.1 commits 3 Note together
+run 4s
+expect every promise within 60s
+"""
+READS = """
+servers 3
+class Note text:string
+1.1 commits 3 Note
+1.1 gets 9 Note of 1.1
+1.1 changes 3 Note
+1.2 gets 9 Note of 1.1 by their owner
+1.1 gets 9 Note of 1.1
+expect every promise within 60s
+"""
+ALONE = """
+servers 3
+class Note text:string
+1.1 commits 4 Note
+run 2s
+crash 1.1
+run 20s
+1 asks Note
+restart 1.1
+expect every promise within 60s
+"""
+CUT = """
+servers 3
+class Note text:string
+1.2 mirrors 1.1
+1.1 commits 2 Note
+run 2s
+part 1.2 | 1 1.1
+1.1 commits 6 Note
+run 5s
+heal
+expect every promise within 40s
+"""
+AWAY = """
+servers 3
+class Note text:string
+1.2 mirrors 1.1
+1.1 commits 4 Note
+run 2s
+crash 1.1
+run 20s
+1.2 gets 2 Note of 1.1 by their owner
+1 gets 2 Note of 1.1
+1 asks Note
+restart 1.1
+expect every promise within 60s
+"""
+GATEWAY = """
+servers 3
+class Note text:string
+run 1s
+cut 1.1 > 1.2
+cut 1.2 > 1.1
+run 20s
+expect every promise within 40s
+"""
+HOSTILE = """
+servers 4
+class Note text:string
+1.2 mirrors 1.1
+1.3 mirrors 1.1
+1.1 commits 2 Note
+run 2s
+1.3 turns hostile: forges
+1.1 commits 6 Note
+run 10s
+expect every promise within 60s
+"""
+REMOTE = """
+servers 3
+class Note text:string
+1.1 commits 2 Note
+at 2s 1.2 changes 1 Note of 1.1      # it arrives 20 ms later,
+at 2.01s cut 1.1 > 1.2               # is carried out, and nobody hears of it
+at 2.06s crash 1.1
+at 3s restart 1.1
+run 5s
+heal
+run 10s
+expect every promise within 60s
+"""
+WAITING = """
+servers 3
+class Note text:string
+1.1 commits 2 Note
+run 2s
+crash 1.1
+run 10s
+1 changes 1 Note of 1.1
+crash 1
+restart 1
+restart 1.1
+expect every promise within 60s
+"""
+
+
+class Bug(NamedTuple):
+    """`plant` gives context managers that put it in; `says`: what the accusation must contain."""
+
+    finds: type[Any]
+    scenario: str
+    plant: Callable[[], Any]
+    says: str
+
+
+def patched(where: Any, name: str, make: Callable[[Any], Any]) -> Any:
+    """`where.name` becomes `make(what it was)`."""
+    return mock.patch.object(where, name, make(getattr(where, name)))
+
+
+# -- bugs
+
+
+def answer_before_the_sync() -> Any:
+    def make(real: Any) -> Any:
+        async def end_group(self: Writer) -> None:
+            if self.group.leaves[DATA]:
+                self._answer_all(self.group)
+                self.group.waiting = []
+            await real(self)
+
+        return end_group
+
+    return patched(Writer, "_end_group", make)
+
+
+def never_sync() -> Any:
+    def make(real: Any) -> Any:
+        async def sync(self: Log) -> None:
+            if trio.current_time() < 1:  # until then all is well, so that only the last group is lost
+                await real(self)
+            self.durable = self._ended
+
+        return sync
+
+    return patched(Log, "sync_async", make)
+
+
+def half_a_transaction(error: type[Exception], *, half: bool) -> Callable[[], Any]:
+    """A transaction of several changes fails with this error, and is there: by half, or all of it."""
+
+    def make(real: Any) -> Any:
+        def append_own(self: Writer, transaction: Any) -> None:
+            changes = dict(transaction.changes)
+            several = len(changes) == 3
+            if several and half:
+                transaction.changes.pop(next(iter(transaction.changes)))
+            real(self, transaction)
+            if several:
+                raise error("on purpose")
+
+        return append_own
+
+    return lambda: patched(Writer, "append_own", make)
+
+
+def believe_anybody() -> Any:
+    def make(real: Any) -> Any:
+        def verify(update: Update, key: bytes) -> Any:
+            head = update.head
+            return check_leaves_untrusted(head.server, head.incarnation, update.leaves, head.count)
+
+        return verify
+
+    return patched(intake, "verify_update_untrusted", make)
+
+
+def apply_twice() -> Any:
+    """An update that is here already is appended again."""
+
+    def make(real: Any) -> Any:
+        def read(applier: Any, update: Update) -> Any:
+            found = real(applier, update)
+            if isinstance(found, foreign.Applied) and update.head.kind == DATA:
+                return foreign.Foreign(update, foreign.understand_untrusted(applier, update), [])  # type: ignore[arg-type]
+            return found
+
+        return read
+
+    both = contextlib.ExitStack()
+    both.enter_context(patched(work, "read_foreign_untrusted", make))
+    both.enter_context(
+        patched(Applier, "put", lambda real: lambda self, output: [real(self, output), real(self, output)])
+    )
+    return both
+
+
+def leave_one_out() -> Any:
+    """A mirror forgets the last object of an update that has several."""
+
+    def make(real: Any) -> Any:
+        def understand(applier: Any, update: Update) -> Any:
+            puts = real(applier, update)
+            return puts[:-1] if update.head.kind == DATA and not isinstance(puts, str) and len(puts) > 1 else puts
+
+        return understand
+
+    return patched(foreign, "understand_untrusted", make)
+
+
+def ask_nobody() -> Any:
+    return patched(CatchUp, "_pursue", lambda real: lambda self, feed, now: None)
+
+
+def remember_too_long() -> Any:
+    """An owner answers with what it read first."""
+    first: dict[Any, Any] = {}
+
+    def make(real: Any) -> Any:
+        def held(asking: Any, server: Any, object: Any) -> Any:
+            found = real(asking, server, object)
+            return first.setdefault((asking.server, server, object), found) if server == asking.server else found
+
+        return held
+
+    return patched(lookup, "held_here", make)
+
+
+def deny_for_others() -> Any:
+    """Whoever cannot reach an owner says that there is no such object."""
+
+    def make(real: Any) -> Any:
+        def failure(self: Any) -> Exception:
+            return NotFound.by_owner(self._server, f"{self._server}/{self._object}")
+
+        return failure
+
+    return patched(lookup._Question, "_failure", make)
+
+
+def tell_a_later_position() -> Any:
+    """A mirror says that it is further than it is."""
+
+    def make(real: Any) -> Any:
+        def holding(self: Standpoint, server: Any) -> Any:
+            held = real(self, server)
+            if held.kind != "mirrored" or held.position is None:
+                return held
+            return held._replace(position=held.position._replace(number=held.position.number + 20))
+
+        return holding
+
+    return patched(Standpoint, "holding", make)
+
+
+def say_whole() -> Any:
+    return mock.patch.object(Part, "whole", property(lambda self: True))
+
+
+def make_it_up() -> Any:
+    def make(real: Any) -> Any:
+        def held(asking: Any, server: Any, object: Any) -> Any:
+            found = real(asking, server, object)
+            return found and found._replace(fields={**found.fields, "text": "made up"})
+
+        return held
+
+    return patched(lookup, "held_here", make)
+
+
+def push_to_everybody() -> Any:
+    from replication import telling
+
+    return patched(telling, "may_push", lambda real: lambda session, feed, number, path: number > 2)
+
+
+def release_nothing() -> Any:
+    def make(real: Any) -> Any:
+        def release(self: Intake, arrivals: Any) -> None:
+            before = self.held_bytes
+            real(self, arrivals)
+            self.held_bytes = before
+
+        return release
+
+    return patched(Intake, "_release", make)
+
+
+def no_gateways() -> Any:
+    return mock.patch("node.parts.Router", _router_without_gateways())
+
+
+def _router_without_gateways() -> Any:
+    from routing.router import Router
+
+    class Alone(Router):
+        def __init__(self, *said: Any, **more: Any) -> None:
+            super().__init__(*said, **{**more, "gateways": False})
+
+    return Alone
+
+
+def carry_out_again() -> Any:
+    """The record of what was carried out for others is not looked at."""
+    both = contextlib.ExitStack()
+    both.enter_context(patched(Transaction, "answered", lambda real: lambda self, request: None))
+    both.enter_context(patched(Database, "answered", lambda real: lambda self, request: None))
+    return both
+
+
+def forget_the_outbox() -> Any:
+    from replication.outbox import Outbox
+
+    return patched(Outbox, "load", lambda real: lambda self, entries, *said, **more: real(self, (), *said, **more))
+
+
+BUGS = {
+    "answered before the sync": Bug(checkers.no_lost_commits, MIRROR, answer_before_the_sync, "became durable at"),
+    "never synced": Bug(checkers.no_lost_commits, CRASH, never_sync, "and after its start has"),
+    "there by half": Bug(
+        checkers.no_lost_commits, TOGETHER, half_a_transaction(OutcomeUnknown, half=True), "part of a transaction"
+    ),
+    "refused, and there": Bug(
+        checkers.no_lost_commits, TOGETHER, half_a_transaction(Conflict, half=False), "and yet it is there"
+    ),
+    "carried out twice": Bug(checkers.no_lost_commits, REMOTE, carry_out_again, "twice"),
+    "forgotten in the outbox": Bug(checkers.no_forgotten_changes, WAITING, forget_the_outbox, "forgot request"),
+    "believed without a signature": Bug(checkers.only_the_signed, HOSTILE, believe_anybody, "never signed"),
+    "applied twice": Bug(checkers.once_and_in_order, MIRROR, apply_twice, "after update"),
+    "one object left out": Bug(checkers.mirrors_are_prefixes, MIRROR, leave_one_out, "it has nothing"),
+    "nobody asked for what is missing": Bug(checkers.converged, CUT, ask_nobody, "updates of 1.1's data feed"),
+    "an owner that reads old things": Bug(checkers.linearizable_owners, READS, remember_too_long, "have no order"),
+    "denied by others": Bug(checkers.only_owners_deny, AWAY, deny_for_others, "was not there to say so"),
+    "a position that is not held": Bug(checkers.true_answers, MIRROR, tell_a_later_position, "as of update"),
+    "whole without an owner": Bug(checkers.true_answers, ALONE, say_whole, "was told that it is whole"),
+    "made up": Bug(checkers.true_answers, MIRROR, make_it_up, "made up"),
+    "pushed back": Bug(checkers.no_loops, MIRROR, push_to_everybody, "an update that came by"),
+    "never let go": Bug(checkers.bounded_memory, MIRROR, release_nothing, "bytes of updates"),
+    "no way round": Bug(checkers.everybody_reached, GATEWAY, no_gateways, "does not reach"),
+}
+
+
+def run(text: str, *, seed: int = 1) -> PromiseBroken | None:
+    return run_scenario(parse(text), seed=seed, checkers=every_checker()).broken
+
+
+@pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
+def test_a_bug_is_noticed_by_the_checker_of_its_promise(bug: Bug) -> None:
+    with bug.plant():
+        broken = next(filter(None, (run(bug.scenario, seed=seed) for seed in range(1, 6))), None)
+
+    assert broken is not None
+    assert (broken.checker, broken.promise) == (bug.finds.name, bug.finds.promise)
+    assert bug.says in broken.said
+    assert f"at {broken.at:.3f} s" in str(broken)
+
+
+@pytest.mark.parametrize(
+    "text", {bug.scenario: None for bug in BUGS.values()}, ids=lambda text: text.strip().splitlines()[-2]
+)
+def test_without_a_bug_no_checker_says_anything(text: str) -> None:
+    assert run(text) is None
+
+
+def test_every_checker_has_a_bug_that_it_notices() -> None:
+    assert {bug.finds for bug in BUGS.values()} == set(KINDS)
