@@ -68,7 +68,7 @@ Reading order:
     timeline.py      a run as a picture, servers as lanes; timeline_page.py: with all the rest as one page
     timeline_layout.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
     progress.py      what a person sees while it runs, and Ctrl-C
-    command.py       `bangpath simulate`; play.py: what it does
+    command.py       `bangpath simulate`; play.py: what it does; words.py: what a scenario can say
     client.py        the words of `bangpath.connect` to a simulated server, for applications
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
     plugin_seeds.py, plugin_story.py, plugin_twin.py

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from identity.errors import Refused
+from identity.errors import BangpathError, Refused
 
 if TYPE_CHECKING:
     from simulations.promises import Checker
@@ -112,6 +112,11 @@ def _judged(scenario: Scenario, case: Case, watching: Sequence[Checker]) -> tupl
         said = str(error)
         return {"promise": "expectation", "checker": _expectation(said), "said": said}, known_of(error)
     except Exception as error:  # whatever the code under test raises is a finding
+        if isinstance(error, BangpathError) and "step" in error.details:  # a line that nobody expected to fail
+            step = str(error.details["step"])
+            checker = f"{_expectation(step)}: {type(error).__name__}"
+            said = f"{step}: {error} (seed {case.seed})"
+            return {"promise": "expectation", "checker": checker, "said": said}, known_of(error)
         return {"promise": "code", "checker": _arose(error), "said": _traceback(error)}, known_of(error)
     if (broken := outcome.broken) is None:
         return {}, outcome

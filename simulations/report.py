@@ -77,11 +77,13 @@ class Told:
 
 
 def first_line(verdict: Verdict) -> str:
-    """What was broken, in a line: of a traceback its last one."""
+    """What was broken, in a line: of a traceback the error, which stands below the last frame."""
     lines = [line for line in verdict.said.strip().splitlines() if line.strip()]
     if not lines:
         return verdict.checker or verdict.promise
-    return lines[-1].strip() if verdict.promise == "code" else lines[0].strip()
+    frames = [number for number, line in enumerate(lines) if line.startswith(" ")]
+    below = frames[-1] + 1 if verdict.promise == "code" and frames else 0
+    return lines[min(below, len(lines) - 1)].strip()
 
 
 # -- one run
@@ -204,10 +206,14 @@ def kinds_of(verdicts: Iterable[Verdict]) -> list[Kind]:
             key = verdict.broken if verdict.promise else ("P6", "not the same twice")
             seeds.setdefault(key, []).append(verdict)
     found = [
-        Kind(promise, checker, tuple(each.seed for each in all_of), first_line(all_of[0]) or all_of[0].differs)
+        Kind(promise, checker, tuple(each.seed for each in all_of), _said(all_of[0]))
         for (promise, checker), all_of in seeds.items()
     ]
     return sorted(found, key=lambda kind: (-len(kind.seeds), kind.seeds))
+
+
+def _said(verdict: Verdict) -> str:
+    return first_line(verdict) if verdict.promise else f"not the same twice: {verdict.differs}"
 
 
 def line_of(verdict: Verdict) -> str:

@@ -149,6 +149,9 @@ async def _take(
         raise
     except AssertionError as error:
         raise AssertionError(f"{scenario.name}:{step.line}: {step.text}: {error} (seed {seed})") from error
+    except BangpathError as error:
+        error.details["step"] = f"{scenario.name}:{step.line}: {step.text}"
+        raise
     said = done
     if isinstance(done, Lasting):
         said, undo = _marked(run, step, done)

@@ -59,8 +59,14 @@ def sweep(
         from simulations.sweep_dask import sweep_on_dask
 
         return sweep_on_dask(cases, address=dask, twice=twice, stop_after=stop_after, limit_s=limit_s, told=told)
-    with Judges(twice=twice, limit_s=limit_s) as judges, ThreadPoolExecutor(processes or cores()) as pool:
+    judges, pool = Judges(twice=twice, limit_s=limit_s), ThreadPoolExecutor(processes or cores())
+    try:
         return gather(lambda case: pool.submit(judges.judge, case), cases, (processes or cores()) * 2, stop_after, told)
+    finally:  # all is done, or somebody pressed Ctrl-C: then what is under way is given up
+        pool.shutdown(wait=False, cancel_futures=True)
+        judges.close()
+        pool.shutdown()
+        judges.close()  # of those that were begun meanwhile
 
 
 def gather(

@@ -1,0 +1,284 @@
+"""`bangpath simulate`: a scenario from a file, or one drawn from a seed, run on a simulated mesh and judged.
+
+    bangpath simulate                          one minute of five servers, drawn from seed 1, every promise looked at
+    bangpath simulate --seed 7 --nodes 9 --topology ring --faults crash,partition --minutes 5
+    bangpath simulate FILE --seed 7            a scenario of your own
+    bangpath simulate FILE --seeds 100         a hundred seeds on all cores, a line each
+    bangpath simulate --seed 7 --timeline 7.html
+
+Exit codes: 0 every promise and expectation held; 1 one did not, with the line that replays it and the scenario made
+small; 2 what was asked for makes no sense, or the scenario cannot be read: file, line and what would be right; 130
+ended by Ctrl-C. `python -m simulations` is the same command.
+
+Only what reads the command line stands here: nothing is imported until it is known that something will run.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from simulations.cases import Case
+
+MOST_SEED = 2**63 - 1
+MOST_SEEDS = 1_000_000
+BAD_INPUT = 2
+NODES, MINUTES = 5, 1.0  # of a scenario that is drawn
+DRAWING = ("nodes", "topology", "faults", "minutes")  # options that only a drawn scenario has
+
+
+class Seeds(click.ParamType[tuple[int | None, int]]):
+    """How many seeds (100), or which (20-29): the first, None where it was not said, and how many."""
+
+    name = "SEEDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | None, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no number of seeds and no range: write 100, or 20-29.", param, ctx)
+        first, last = int(match[1]), int(match[2] or 0)
+        found = (None, first) if match[2] is None else (first, last - first + 1)
+        if found[1] < 1:
+            self.fail(f"{value} has no seed in it: write 100, or 20-29.", param, ctx)
+        if found[1] > MOST_SEEDS or max(first, last) > MOST_SEED:
+            self.fail(f"{value} is more than {MOST_SEEDS:,} seeds at a time.".replace(",", " "), param, ctx)
+        return found
+
+
+class Minutes(click.ParamType[float]):
+    """Virtual minutes."""
+
+    name = "MINUTES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            minutes = float(value)
+        except ValueError:
+            minutes = 0.0
+        if not 0 < minutes <= 1440:
+            self.fail(f"{value} is no number of virtual minutes above 0, at most 1440 (a day).", param, ctx)
+        return minutes
+
+
+@click.command(
+    "simulate",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Everything that a scenario can say: bangpath simulate --words. How to read what it shows: "
+    "docs/guide-simulation.md.",
+)
+@click.argument("scenario", required=False, metavar="[SCENARIO]")
+@click.option("--nodes", type=click.IntRange(1, 1000), metavar="N", help=f"How many servers to draw. [{NODES}]")
+@click.option("--topology", metavar="SHAPE", help="ring, star, line, tree of 3, ...; without it one is drawn.")
+@click.option("--faults", metavar="KINDS", help="Kinds separated by commas, `all` or `none`. [all]")
+@click.option("--minutes", type=Minutes(), metavar="M", help=f"Virtual minutes to draw. [{MINUTES:g}]")
+@click.option("--seed", type=click.IntRange(0, MOST_SEED), metavar="N", help="Decides everything by chance. [1]")
+@click.option("--seeds", type=Seeds(), metavar="N|A-B", help="Many: so many from --seed on, or those of a range.")
+@click.option("--twice", is_flag=True, help="Each seed again in a fresh process; unequal traces fail.")
+@click.option("--processes", type=click.IntRange(1, 1024), metavar="N", help="How many at a time. [all cores]")
+@click.option("--dask", metavar="ADDRESS", help="On the machines of a Dask scheduler, such as tcp://10.0.0.1:8786.")
+@click.option("--stop-after", type=click.IntRange(1), metavar="N", help="Begin no further seed after N failures.")
+@click.option("--timeline", metavar="FILE", help="Draw it: FILE.html, a whole page, or FILE.svg. Of many: a failure.")
+@click.option("--no-shrink", is_flag=True, help="Leave a failing scenario as long as it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; `trace` is the hash over all events.")
+@click.option("--print", "only_print", is_flag=True, help="Print the scenario and run nothing.")
+@click.option("--words", is_flag=True, help="List what a scenario can say, and the kinds of faults.")
+@click.option("--sweep", type=click.IntRange(0, MOST_SEEDS), hidden=True, help="An older word for --seeds.")
+def simulate_command(scenario: str | None, **options: Any) -> int:
+    """Run a mesh that breaks, from a seed: SCENARIO, or one drawn by chance.
+
+    The nodes are the real ones; network, disks, clocks and randomness are simulated, and virtual time costs nothing.
+    The same seed takes the same steps everywhere, so a failure is its seed.
+    """
+    _check_together(scenario, options)
+    from identity.errors import BangpathError
+
+    try:
+        return _simulate(scenario, options)
+    except BangpathError as error:
+        return _tell(error, as_json=options["as_json"])
+
+
+def _check_together(scenario: str | None, options: dict[str, Any]) -> None:
+    """What may not be said together."""
+    if options["sweep"] and options["seeds"] is None:
+        options["seeds"] = (None, options["sweep"])
+    if scenario is not None:
+        said = [f"--{name}" for name in DRAWING if options[name] is not None]
+        if said:
+            raise click.UsageError(
+                f"{', '.join(said)}: only for a scenario that is drawn; {scenario} says such things itself."
+            )
+    if options["seeds"] is None:
+        for name in ("dask", "stop_after", "processes"):
+            if options[name] is not None:
+                raise click.UsageError(f"--{name.replace('_', '-')} is for many seeds: add --seeds 100.")
+    elif options["seeds"][0] is not None and options["seed"] is not None:
+        raise click.UsageError("--seed and a range of --seeds say two beginnings: leave one out.")
+    if options["dask"] and options["processes"]:
+        raise click.UsageError("--dask decides itself how many run at a time: leave out --processes.")
+
+
+def _simulate(scenario: str | None, options: dict[str, Any]) -> int:
+    if options["words"]:
+        from simulations.words import lines
+
+        click.echo("\n".join(lines()))
+        return 0
+    cases, total = _cases(scenario, options)
+    if options["only_print"]:
+        click.echo(cases[0].text, nl=False)
+        return 0
+    from simulations import play
+
+    wishes = play.Wishes(
+        as_json=options["as_json"], timeline=_timeline(options["timeline"]), small=not options["no_shrink"]
+    )
+    if options["seeds"] is None and not options["twice"]:
+        return play.one(cases[0], wishes)
+    return play.many(
+        cases,
+        total,
+        wishes,
+        twice=options["twice"],
+        processes=options["processes"],
+        dask=options["dask"] or "",
+        stop_after=options["stop_after"],
+    )
+
+
+class _Cases:
+    """The cases of a range of seeds, each made when it is its turn; as often as it is asked for."""
+
+    def __init__(self, seeds: range, make: Any) -> None:
+        self._seeds, self._make = seeds, make
+
+    def __iter__(self) -> Any:
+        return iter(self._make(self._seeds))
+
+    def __getitem__(self, at: int) -> Case:
+        case: Case = next(iter(self._make(self._seeds[at : at + 1])))
+        return case
+
+
+def _cases(scenario: str | None, options: dict[str, Any]) -> tuple[_Cases, int]:
+    """What is to be run, and how many. Raises `Refused` for what cannot be read or drawn, before anything runs."""
+    from simulations.sweep import drawn_cases, text_cases
+
+    first, number = options["seeds"] or (None, 1)
+    begin = first if first is not None else options["seed"] if options["seed"] is not None else 1
+    seeds = range(begin, begin + number)
+    if scenario is not None:
+        text = _read(scenario)
+        cases = _Cases(seeds, lambda some: text_cases(some, text, name=scenario))
+    else:
+        drawing = _drawing(options)
+        cases = _Cases(seeds, lambda some: drawn_cases(some, **drawing))
+    cases[0]  # the first is read or drawn now
+    return cases, number
+
+
+def _drawing(options: dict[str, Any]) -> dict[str, Any]:
+    """What `schedule.draw` is told."""
+    from identity.errors import Refused
+
+    drawing: dict[str, Any] = {"servers": options["nodes"] or NODES, "minutes": options["minutes"] or MINUTES}
+    if options["topology"] is not None:
+        from simulations.verbs_network import read_servers
+
+        drawing["shape"] = options["topology"]
+        try:
+            read_servers(f"servers {drawing['servers']} {options['topology']}", "--topology")
+        except Refused as error:
+            raise Refused(error.cause, next_step=error.next_step) from None
+    if options["faults"] not in (None, "all"):
+        drawing["faults"] = _faults(options["faults"])
+    return drawing
+
+
+def _faults(said: str) -> tuple[str, ...]:
+    """Names of kinds, however they are written: `Clock-Jump` is `clock jump`. Raises `Refused`."""
+    from simulations.faults import kinds
+
+    if said == "none":
+        return ()
+
+    def plain(name: str) -> str:
+        return " ".join(name.lower().replace("-", " ").split())
+
+    known = {plain(kind.name): kind.name for kind in kinds()}
+    wished = [known.get(plain(each), each.strip()) for each in said.split(",") if each.strip()]
+    return tuple(kind.name for kind in kinds(wished))
+
+
+def _read(scenario: str) -> str:
+    """The text of a scenario's file. Raises `Refused`."""
+    from identity.errors import Refused
+
+    path = Path(scenario)
+    if path.is_dir():
+        raise Refused(f"{scenario} is a directory", next_step="name a scenario's file in it")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = [str(each) for each in sorted(path.parent.glob("*.txt"))[:3]] if path.parent.is_dir() else []
+        hint = f"there are {', '.join(near)}" if near else "without a file one is drawn: bangpath simulate --seed 7"
+        raise Refused(f"there is no file {scenario}", next_step=hint) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is no text in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise Refused(f"{scenario} cannot be read: {why}", next_step="name a text file") from None
+    if not text.strip():
+        raise Refused(f"{scenario}:1: it is empty", next_step="begin with a line such as: servers 4")
+    return text
+
+
+def _timeline(said: str | None) -> Path | None:
+    """Where to draw to. Raises `Refused` for what could not be written in the end."""
+    from identity.errors import Refused
+
+    if said is None:
+        return None
+    path = Path(said)
+    if path.suffix not in (".html", ".svg"):
+        either = f"{path.with_suffix('.html')} or {path.with_suffix('.svg')}" if path.name else "run.html or run.svg"
+        raise Refused(f"{said} is neither a page nor a picture", next_step=f"write --timeline {either}")
+    if path.is_dir() or not path.parent.is_dir():
+        missing = f"{said} is a directory" if path.is_dir() else f"there is no directory {path.parent}"
+        raise Refused(missing, next_step="name a file in a directory that is there")
+    return path
+
+
+def _tell(error: Any, *, as_json: bool) -> int:
+    """What was wrong with what was asked, on standard error."""
+    if as_json:
+        import json
+
+        click.echo(json.dumps(error.as_json()), err=True)
+    else:
+        click.echo(f"bangpath: {error.cause}", err=True)
+        if error.next_step:
+            click.echo(f"  next: {error.next_step}", err=True)
+    return BAD_INPUT
+
+
+def main() -> None:
+    """`python -m simulations`."""
+    try:
+        code = simulate_command.main(prog_name="python -m simulations", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,274 @@
+"""What `bangpath simulate` does once it is understood: one run or a sweep, watched, judged, made small and told.
+
+    one      run_and_keep with a watcher --> Told --> lines or JSON, picture; failed: --> made small, written down
+    many     sweep --> a line a seed --> kinds of failures; the first made small, its picture drawn
+
+Exit codes: 0 all held, 1 a promise was broken, an expectation failed or a seed was not the same twice, 130 ended by
+Ctrl-C, with what is known so far told all the same. What cannot be read or asked for is raised as `Refused`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from identity.errors import Refused
+from simulations import report
+from simulations.cases import Case, Verdict, every_checker, replay, run_and_keep
+from simulations.failure import FEW_LINES, Found, shrink_case, write_down
+from simulations.progress import Foot, Stop, Stopped, Watcher, pace
+from simulations.scenario import known_of, parse
+from simulations.sweep import sweep
+from simulations.timeline import draw
+from simulations.timeline_page import page
+
+HELD, BROKEN, INTERRUPTED = 0, 1, 130
+MOST_SEEDS_TOLD = 12  # of one kind of failure
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How it is to be told. `timeline`: a file to draw to, None for none; `small`: whether failures are made small."""
+
+    as_json: bool = False
+    timeline: Path | None = None
+    small: bool = True
+    directory: Path = Path()
+
+
+# -- one run
+
+
+def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
+    """Run it, tell it; the exit code. Raises `Refused` for a text that cannot be read, or that asks for what is not."""
+    foot = foot or Foot()
+    told = run(case, foot)
+    files: dict[str, Any] = {}
+    if wishes.timeline is not None:
+        files["timeline"] = str(picture(told, wishes.timeline))
+    if not wishes.as_json:
+        _tell(told, files)
+    code = BROKEN if told.verdict.promise else INTERRUPTED if told.stopped else HELD
+    small = None
+    if told.verdict.promise and wishes.small and not told.stopped:
+        small = _make_small(case, told.verdict, foot)
+        if small is not None:
+            files |= _small_files(small, wishes)
+            if not wishes.as_json:
+                _tell_small(small, files)
+    if wishes.as_json:
+        _print_json({**report.as_json(told), "files": files, "small": _small_as_json(small)})
+    return code
+
+
+def run(case: Case, foot: Foot) -> report.Told:
+    """One run, watched. Ctrl-C ends it; then `stopped` says so."""
+    scenario = parse(case.text, name=case.name)
+    checkers = every_checker()
+    stop = Stop()
+    begun = time.perf_counter()
+    verdict, outcome, stopped = Verdict(seed=case.seed, name=case.name), None, False
+    with stop.heard(foot):
+        watcher = Watcher(foot, stop, planned_s=report.planned_s(scenario))
+        try:
+            verdict, outcome = run_and_keep(case, watching=(watcher,))
+        except Stopped as error:
+            stopped, outcome = True, known_of(error)
+            if outcome is not None:
+                verdict = Verdict(
+                    seed=case.seed, name=case.name, trace=outcome.trace, events=outcome.events, seconds=outcome.seconds
+                )
+        finally:
+            foot.clear()
+    return report.Told(case, verdict, outcome, scenario, checkers, stopped, time.perf_counter() - begun)
+
+
+def picture(told: report.Told, path: Path) -> Path:
+    """Draw the run: an SVG file, or a whole page where the name ends in html."""
+    if path.suffix == ".svg":
+        text = draw(told.picture())
+    else:
+        text = page(
+            told.picture(), promises=report.promises(told), promise_words=report.PROMISES, faults=told.faults(),
+            transcript=told.outcome.transcript if told.outcome else (), text=told.case.text,
+            more="Ended by Ctrl-C: it shows the run until then." if told.stopped else "",
+        )  # fmt: skip
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _tell(told: report.Told, files: dict[str, Any]) -> None:
+    for line in told.case.text.splitlines()[:1]:
+        if line.startswith("# drawn"):
+            print(line.removeprefix("# "))
+    lines = [*report.transcript(told), "", report.title(told), ""]
+    lines += report.columns(report.promises(told), ("promise", "checker", "verdict"))
+    lines += ["", f"trace   {told.verdict.trace}", f"replay  {replay(told.case)}"]
+    if "timeline" in files:
+        lines.append(f"picture {files['timeline']}")
+    _print(lines)
+    if told.verdict.promise:
+        _print(["", *told.verdict.said.rstrip().splitlines()])
+
+
+# -- many
+
+
+def many(
+    cases: Iterable[Case],
+    total: int,
+    wishes: Wishes,
+    *,
+    foot: Foot | None = None,
+    twice: bool = False,
+    processes: int | None = None,
+    dask: str = "",
+    stop_after: int | None = None,
+) -> int:
+    """Run them all, tell each in a line, then what failed; the exit code."""
+    foot = foot or Foot()
+    kept: dict[int, Case] = {}
+    verdicts: list[Verdict] = []
+    begun = time.perf_counter()
+
+    def drawn() -> Iterable[Case]:
+        for case in cases:
+            kept[case.seed] = case
+            yield case
+
+    def hear(verdict: Verdict) -> None:
+        verdicts.append(verdict)
+        if not wishes.as_json:
+            foot.clear()
+            _print([report.line_of(verdict)])
+        failed = sum(not each.passed for each in verdicts)
+        foot.show(pace(len(verdicts), total, failed, time.perf_counter() - begun))
+
+    stopped = False
+    foot.show(pace(0, total, 0, 0.0))
+    try:
+        sweep(drawn(), processes=processes, twice=twice, dask=dask, stop_after=stop_after, told=hear)
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        foot.clear()
+    verdicts.sort(key=lambda verdict: verdict.seed)
+    elapsed_s = time.perf_counter() - begun
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    if not wishes.as_json:
+        _tell_sweep(verdicts, kept, elapsed_s, total, stopped=stopped)
+    small: Found | None = None
+    files: dict[str, Any] = {}
+    first = next((verdict for verdict in failed if verdict.promise), None)
+    if first is not None and not stopped:
+        small, files = _first_failure(kept[first.seed], first, wishes, foot)
+    if wishes.as_json:
+        more = {"stopped": stopped, "real_s": round(elapsed_s, 3), "files": files, "small": _small_as_json(small)}
+        _print_json(report.sweep_as_json(verdicts, **more))
+    return INTERRUPTED if stopped else BROKEN if failed else HELD
+
+
+def _first_failure(case: Case, verdict: Verdict, wishes: Wishes, foot: Foot) -> tuple[Found | None, dict[str, Any]]:
+    """Make it small, write it down, draw it."""
+    files: dict[str, Any] = {}
+    small = _make_small(case, verdict, foot) if wishes.small else None
+    if small is not None:
+        files |= _small_files(small, wishes)
+    elif wishes.timeline is not None:
+        files["timeline"] = str(picture(run(case, foot), wishes.timeline))
+    if not wishes.as_json and small is not None:
+        _tell_small(small, files)
+    return small, files
+
+
+def _tell_sweep(
+    verdicts: Sequence[Verdict], kept: dict[int, Case], elapsed_s: float, total: int, *, stopped: bool
+) -> None:
+    for kind in report.kinds_of(verdicts):
+        seeds = ", ".join(map(str, kind.seeds[:MOST_SEEDS_TOLD]))
+        more = f" and {len(kind.seeds) - MOST_SEEDS_TOLD} more" if len(kind.seeds) > MOST_SEEDS_TOLD else ""
+        lines = [
+            "", f"{kind.promise} ({kind.checker}), {report.counted(len(kind.seeds), 'seed')}: {seeds}{more}",
+            f"  {kind.said}", f"  it replays: {replay(kept[kind.seeds[0]])}",
+        ]  # fmt: skip
+        _print(lines)
+    ended = f", ended by you with {total - len(verdicts)} to go" if stopped else ""
+    _print(["", f"{report.summary_of(verdicts)} in {elapsed_s:.1f} s{ended}", f"trace   {report.trace_of(verdicts)}"])
+
+
+# -- failures made small
+
+
+def _make_small(case: Case, verdict: Verdict, foot: Foot) -> Found | None:
+    """The smallest that breaks the same; what is left when Ctrl-C ended the search; None when nothing was smaller."""
+    lines = [line for line in case.text.splitlines() if line.partition("#")[0].strip()]
+    if len(lines) <= FEW_LINES and not case.drawn:
+        return None
+
+    def told(left: Sequence[str], tries: int) -> None:
+        foot.show(f"making it small: {report.counted(len(left), 'line')} left of {len(lines)}, {tries} tried")
+
+    foot.show(f"making it small: {report.counted(len(lines), 'line')}")
+    try:
+        return shrink_case(case, verdict, told=told)
+    except KeyboardInterrupt:
+        foot.say("not made small: ended by you")
+        return None
+    finally:
+        foot.clear()
+
+
+def _small_files(small: Found, wishes: Wishes) -> dict[str, Any]:
+    files: dict[str, Any] = {}
+    with suppress(OSError):  # a directory that cannot be written to: the text is told all the same
+        files["scenario"] = str(write_down(small, wishes.directory))
+    if wishes.timeline is not None:
+        files["timeline"] = str(picture(run(small.case, Foot(live=False)), wishes.timeline))
+    return files
+
+
+def _tell_small(small: Found, files: dict[str, Any]) -> None:
+    where = f"  ({files['scenario']})" if "scenario" in files else ""
+    search = "" if small.minimal else ", and it may get smaller"
+    lines = ["", f"made small: {report.counted(small.lines, 'line')} after {small.tries} tries{search}{where}", ""]
+    lines += [f"    {line}" for line in small.text.splitlines() if not line.startswith("#")]
+    lines += ["", f"  {report.first_line(small.verdict)}", f"  it replays: {replay(small.case)}"]
+    if "timeline" in files:
+        lines.append(f"  its picture: {files['timeline']}")
+    elif "scenario" in files:
+        lines.append(f"  see it: {replay(small.case)} --timeline {Path(files['scenario']).with_suffix('.html')}")
+    _print(lines)
+
+
+def _small_as_json(small: Found | None) -> dict[str, Any] | None:
+    if small is None:
+        return None
+    return {
+        "text": small.text, "lines": small.lines, "seed": small.case.seed, "tries": small.tries,
+        "minimal": small.minimal, "replay": replay(small.case), "said": small.verdict.said,
+    }  # fmt: skip
+
+
+# -- standard output
+
+
+def _print(lines: Iterable[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    _print([json.dumps(value, indent=2 if sys.stdout.isatty() else None)])
+
+
+def refused_if_unreadable(text: str, name: str) -> None:
+    """Raises `Refused` for a scenario that cannot be read, before anything is prepared."""
+    if not text.strip():
+        raise Refused(f"{name} is empty", next_step="begin with a line such as: servers 4")
+    parse(text, name=name)

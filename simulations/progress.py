@@ -1,0 +1,172 @@
+"""What a person sees while it runs: one line at the foot of the terminal; and Ctrl-C, which ends a run in order.
+
+    12.4 of 60 virtual s  [########------------]  18 203 events  under way: part 1 1.1 | 1.2 1.3; down: 1.4
+
+The line goes to standard error, so that standard output can be kept; where that is no terminal nothing is written but
+whole lines that somebody wanted said. The first Ctrl-C is heard at the next look of the checkers, a quarter of a
+virtual second later: the run ends there, and what is known so far is told. A second one ends the process at once.
+
+A watcher looks on as checkers do and decides nothing: a run takes the same steps with it and without it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any
+
+from simulations.guard import outside
+from simulations.promises import Watching
+from simulations.report import counted, part_of, under_way
+
+if TYPE_CHECKING:
+    from simulations.world import World
+
+REDRAW_S = 0.1
+BAR = 20
+
+
+class Stopped(KeyboardInterrupt):
+    """A person ended the run."""
+
+
+class Foot:
+    """The line at the foot of a terminal; nothing where there is none."""
+
+    def __init__(self, stream: IO[str] | None = None, *, live: bool | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self.live = _is_terminal(self._stream) if live is None else live
+        self._drawn = ""
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def due(self) -> bool:
+        """Whether it is time to draw again: a person reads ten a second at most."""
+        return self.live and time.monotonic() >= self._next
+
+    def show(self, text: str) -> None:
+        """Put this in the place of what stands there."""
+        if not self.live:
+            return
+        with self._lock:
+            self._next = time.monotonic() + REDRAW_S
+            width = shutil.get_terminal_size().columns - 1
+            self._drawn = text[:width]
+            self._write(f"\r{self._drawn}\x1b[K")
+
+    def clear(self) -> None:
+        """Leave an empty line."""
+        with self._lock:
+            if self._drawn:
+                self._drawn = ""
+                self._write("\r\x1b[K")
+
+    def say(self, text: str) -> None:
+        """A whole line, on standard error."""
+        self.clear()
+        self._write(f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            self.live = False
+
+
+class Watcher(Watching):
+    """Looks on at a run, shows how far it is, and hears Ctrl-C."""
+
+    name = "the display"
+    promise = ""
+
+    def __init__(self, foot: Foot, stop: Stop, *, planned_s: float = 0.0, lead: str = "") -> None:
+        self._foot = foot
+        self._stop = stop
+        self._planned_s = planned_s
+        self._lead = lead
+        self._seen = 0
+        self._faults: list[Any] = []
+
+    def begin(self, world: World) -> None:
+        """Not among the checkers of the world: there is nothing to ask."""
+
+    def look(self, world: World) -> None:
+        with outside():
+            if self._stop.wanted:
+                raise Stopped("ended at the next look")
+            if self._foot.due():
+                self._foot.show(self.line(world))
+
+    def line(self, world: World) -> str:
+        """Where the run is."""
+        fresh = world.marks[self._seen :]
+        self._seen += len(fresh)
+        self._faults += [mark for mark in fresh if mark.kind == "fault"]
+        down = [server.name for server in world.servers if server.node is None]
+        lasting = "; ".join(under_way(self._faults, down))
+        if self._planned_s > world.now:
+            share = part_of(world.now, self._planned_s)
+            done = f"{world.now:.1f} of {self._planned_s:g} virtual s  {bar(share)}"
+        else:
+            done = f"{world.now:.1f} virtual s"
+        what = f"{self._lead}{done}  {counted(world.trace.count, 'event')}"
+        return f"{what}  under way: {lasting}" if lasting else what
+
+
+class Stop:
+    """Whether a person pressed Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    @contextmanager
+    def heard(self, foot: Foot) -> Iterator[Stop]:
+        """While it lasts the first Ctrl-C is only noted. Only the main thread hears signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self.wanted:
+                signal.signal(signal.SIGINT, before)
+                raise KeyboardInterrupt
+            self.wanted = True
+            with outside():
+                foot.say("ending at the next quarter of a virtual second; Ctrl-C again ends at once")
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def bar(share: float) -> str:
+    """`[#####---------------]`"""
+    full = round(share * BAR)
+    return f"[{'#' * full}{'-' * (BAR - full)}]"
+
+
+def pace(done: int, total: int, failed: int, elapsed_s: float) -> str:
+    """How far a sweep is: `37 of 100 seeds  [#######-------------]  1 failed  3.2 a second  20 s left`."""
+    told = [f"{done} of {counted(total, 'seed')}", bar(part_of(done, total)), f"{failed} failed"]
+    if done and elapsed_s > 0:
+        a_second = done / elapsed_s
+        rate = f"{a_second:.1f} a second" if a_second >= 1 else f"{a_second * 60:.0f} a minute"
+        told += [rate, f"{(total - done) / a_second:.0f} s left"]
+    return "  ".join(told)
+
+
+def _is_terminal(stream: IO[str]) -> bool:
+    try:
+        return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
+    except ValueError:  # closed
+        return False

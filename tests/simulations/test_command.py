@@ -1,0 +1,286 @@
+"""`bangpath simulate`: what is understood, what is refused, what comes out and with which code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from node.cli.main import COMMANDS
+from simulations.command import simulate_command
+from simulations.faults import kinds
+from simulations.verbs import VERBS
+
+ROOT = Path(__file__).parents[2]
+GOOD = """servers 3
+class Note text:string
+1.2 mirrors 1.1
+1.1 commits 3 Note
+at 1s part 1 1.1 | 1.2 for 2s
+at 1.5s 1.1 commits 2 Note
+run 4s
+expect every promise within 60s
+"""
+BROKEN = """servers 3
+link delay 20ms
+class Note text:string
+class Paper text:string
+1 mirrors 1.1
+1.1 commits 1 Paper
+1.1 commits 1 Note
+1.2 commits 1 Note
+run 1s
+1.1 commits 1 Note
+run 1s
+expect 1.2 has all of 1.1 within 2s
+"""
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of its own, with a scenario that holds and one that does not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.txt").write_text(GOOD)
+    (tmp_path / "broken.txt").write_text(BROKEN)
+    return tmp_path
+
+
+def said(*words: str) -> Result:
+    return CliRunner().invoke(simulate_command, list(words), standalone_mode=False)
+
+
+def code_of(result: Result) -> int:
+    """What the shell sees: click's own refusals are 2."""
+    if isinstance(result.exception, Exception) and hasattr(result.exception, "exit_code"):
+        return int(result.exception.exit_code)
+    assert result.exception is None, result.exception
+    return int(result.return_value or 0)
+
+
+def report_of(*words: str) -> dict[str, Any]:
+    result = said(*words, "--json")
+    assert len(result.stdout.splitlines()) == 1
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+# -- what comes out
+
+
+def test_a_scenario_is_run_judged_and_told(at: Path) -> None:
+    result = said("good.txt", "--seed", "7")
+    assert code_of(result) == 0
+    for wanted in (
+        "1.1 commits 3 Note  -> 3 objects of 1.1", "good.txt, seed 7: 3 servers", "no lost commits", "1 of 1 met",
+        "replay  bangpath simulate good.txt --seed 7",
+    ):  # fmt: skip
+        assert wanted in result.stdout
+    assert re.search(r"^trace   [0-9a-f]{64}$", result.stdout, re.MULTILINE)
+    assert result.stderr == ""
+
+
+def test_the_same_seed_is_the_same_trace_and_another_is_another(at: Path) -> None:
+    first, again, other = (report_of("good.txt", "--seed", seed)["trace"] for seed in ("7", "7", "8"))
+    assert first == again != other
+
+
+def test_json_is_one_object_with_the_hash_as_trace(at: Path) -> None:
+    report = report_of("good.txt", "--seed", "7")
+    assert (report["seed"], report["scenario"], report["passed"]) == (7, "good.txt", True)
+    assert re.fullmatch(r"[0-9a-f]{64}", report["trace"])
+    assert {"events", "seconds", "transcript", "promises", "replay", "faults", "text"} <= set(report)
+    assert [fault["text"] for fault in report["faults"]] == ["part 1 1.1 | 1.2"]
+
+
+def test_without_a_scenario_one_is_drawn_and_what_replays_it_draws_the_same() -> None:
+    words = ("--nodes", "3", "--topology", "ring", "--faults", "Crash,one-way cut", "--minutes", "0.2", "--seed", "5")
+    report = report_of(*words)
+    assert report["text"].startswith("# drawn from seed 5: 3 servers, 0.2 min")
+    assert "servers 3 ring" in report["text"]
+    assert {fault["kind"] for fault in report["faults"]} <= {"crash", "one-way cut"}
+    replay = report["replay"].split()
+    assert replay[:2] == ["bangpath", "simulate"]
+    assert "one-way cut" in report["replay"]
+    again = report_of("--nodes", "3", "--topology", "ring", "--faults", "crash,one-way cut", "--minutes", "0.2",
+                      "--seed", "5")  # fmt: skip
+    assert again["trace"] == report["trace"]
+
+
+def test_print_shows_the_scenario_and_runs_nothing(at: Path) -> None:
+    result = said("--nodes", "4", "--faults", "none", "--seed", "3", "--print")
+    assert code_of(result) == 0
+    assert result.stdout.startswith("# drawn from seed 3: 4 servers, 1 min, faults: none\n")
+    (at / "drawn.txt").write_text(result.stdout)
+    assert said("drawn.txt", "--print").stdout == result.stdout
+
+
+def test_many_seeds_are_a_line_each_and_a_count(at: Path) -> None:
+    result = said("good.txt", "--seeds", "4-6")
+    assert code_of(result) == 0
+    assert sorted(re.findall(r"^seed (\d+): \d+ events", result.stdout, re.MULTILINE)) == ["4", "5", "6"]
+    assert "3 passed, 0 failed" in result.stdout
+    report = report_of("good.txt", "--seed", "4", "--seeds", "3")
+    assert [run["seed"] for run in report["runs"]] == [4, 5, 6]
+    assert report["runs"][0]["trace"] == report_of("good.txt", "--seed", "4")["trace"]
+
+
+def test_each_seed_twice_is_a_sweep_of_fresh_processes(at: Path) -> None:
+    report = report_of("good.txt", "--seed", "7", "--twice")
+    assert (report["seeds"], report["failed"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("name", "begins"), [("run.svg", "<svg"), ("run.html", "<!doctype html>")])
+def test_a_timeline_is_drawn(at: Path, name: str, begins: str) -> None:
+    result = said("good.txt", "--seed", "7", "--timeline", name)
+    assert code_of(result) == 0
+    text = (at / name).read_text()
+    assert text.startswith(begins)
+    assert "part 1 1.1 | 1.2" in text
+    assert "bangpath simulate good.txt --seed 7" in text
+    assert f"picture {name}" in result.stdout
+
+
+# -- what failed
+
+
+def test_a_failure_is_told_made_small_written_down_and_drawn(at: Path) -> None:
+    result = said("broken.txt", "--seed", "7", "--timeline", "why.html")
+    assert code_of(result) == 1
+    assert "broken.txt:12: expect 1.2 has all of 1.1 within 2s: 1.2 differs from 1.1" in result.stdout
+    assert "replay  bangpath simulate broken.txt --seed 7" in result.stdout
+    written = re.search(r"made small: (\d+) lines? after \d+ tries.*\((\S+)\)", result.stdout)
+    assert written is not None, result.stdout
+    assert int(written[1]) <= 6
+    small = (at / written[2]).read_text()
+    assert "1.1 commits 1 " in small
+    assert len([line for line in small.splitlines() if not line.startswith("#")]) == int(written[1])
+    replay = re.search(rf"it replays: bangpath simulate ({re.escape(written[2])} --seed \d+)", result.stdout)
+    assert replay is not None
+    assert code_of(said(*replay[1].split())) == 1
+    page = (at / "why.html").read_text()
+    assert "1.2 differs from 1.1" in page
+    assert written[2] in page
+
+
+def test_the_first_failure_of_a_sweep_is_made_small(at: Path) -> None:
+    report = report_of("broken.txt", "--seeds", "2")
+    assert (report["passed"], report["failed"]) == (0, 2)
+    assert report["kinds"][0]["seeds"] == [1, 2]
+    assert report["small"]["lines"] <= 6
+    assert Path(report["files"]["scenario"]).exists()
+
+
+def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
+    result = said("broken.txt", "--no-shrink")
+    assert code_of(result) == 1
+    assert "made small" not in result.stdout
+    assert sorted(path.name for path in at.iterdir()) == ["broken.txt", "good.txt"]
+
+
+def test_a_line_that_its_server_refuses_is_told_with_file_and_line(at: Path) -> None:
+    (at / "dead.txt").write_text("servers 2\ncrash 1.1\ncrash 1.1\n")
+    result = said("dead.txt")
+    assert code_of(result) == 1
+    assert "dead.txt:3: crash 1.1: 1.1 is down already" in result.stdout
+    assert "Traceback" not in result.output
+
+
+# -- what is refused
+
+REFUSED = [
+    ("typo.txt", "typo.txt:2: '1.1 comits 5 Note' is nothing a scenario can do", "1.1 commits 50 Note"),
+    ("nowhere.txt", "there is no file nowhere.txt", "broken.txt, good.txt, typo.txt"),
+    (".", ". is a directory", "name a scenario's file"),
+    ("binary.txt", "binary.txt cannot be read: it is no text in UTF-8", "name a text file"),
+    ("empty.txt", "empty.txt:1: it is empty", "servers 4"),
+    ("--topology spiral", "'spiral' is no shape of a mesh", "ring"),
+    ("--faults flod", "there is no fault 'flod'", "did you mean"),
+    ("good.txt --timeline run.png", "run.png is neither a page nor a picture", "run.html or run.svg"),
+    ("good.txt --timeline gone/run.svg", "there is no directory gone", "a directory that is there"),
+]
+
+
+@pytest.mark.parametrize(("words", "cause", "right"), REFUSED)
+def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words: str, cause: str, right: str) -> None:
+    (at / "typo.txt").write_text("servers 3\n1.1 comits 5 Note\n")
+    if words.startswith("binary"):
+        (at / "binary.txt").write_bytes(b"\xff\xfe\x00servers")
+    if words.startswith("empty"):
+        (at / "empty.txt").write_text(" \n")
+    result = said(*words.split())
+    assert code_of(result) == 2
+    assert f"bangpath: {cause}" in result.stderr or f"bangpath: --topology: {cause}" in result.stderr
+    assert right in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("good.txt --nodes 3", "--nodes: only for a scenario that is drawn; good.txt says such things itself"),
+        ("--nodes 0", "0 is not in the range"),
+        ("--nodes many", "'many' is not a valid integer"),
+        ("--minutes 0", "0 is no number of virtual minutes above 0"),
+        ("--minutes nan", "nan is no number of virtual minutes"),
+        ("--minutes long", "long is no number of virtual minutes"),
+        ("--seed -1", "-1 is not in the range"),
+        ("--seeds 9-3", "9-3 has no seed in it"),
+        ("--seeds 0", "0 has no seed in it"),
+        ("--seeds some", "'some' is no number of seeds and no range"),
+        ("--seeds 99999999", "is more than 1 000 000 seeds at a time"),
+        ("--seed 3 --seeds 4-9", "say two beginnings"),
+        ("--dask tcp://h:1", "--dask is for many seeds: add --seeds 100"),
+        ("--stop-after 1", "--stop-after is for many seeds"),
+        ("--dask tcp://h:1 --seeds 3 --processes 2", "leave out --processes"),
+        ("--frobnicate", "No such option"),
+    ],
+)
+def test_options_are_looked_at_before_anything_runs(at: Path, words: str, cause: str) -> None:
+    result = said(*words.split())
+    assert code_of(result) == 2
+    assert cause in str(getattr(result.exception, "message", result.exception))
+
+
+def test_an_error_is_json_where_json_was_asked_for(at: Path) -> None:
+    result = said("--faults", "flod", "--json")
+    assert code_of(result) == 2
+    assert json.loads(result.stderr)["error"] == "refused"
+    assert result.stdout == ""
+
+
+# -- in the house
+
+
+def test_it_is_a_command_of_bangpath_and_a_module() -> None:
+    assert COMMANDS["simulate"][0] == "simulations.command"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    outputs = []
+    for words in (["-m", "node.cli.main", "simulate", "--help"], ["-m", "simulations", "--help"]):
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, check=True)
+        outputs.append(done.stdout.partition("\n")[2])
+    assert outputs[0] == outputs[1]
+    assert "--timeline FILE" in outputs[0]
+
+
+def test_help_loads_nothing_that_takes_its_time() -> None:
+    look = "import sys, simulations.command; print(*sorted(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, env=environment, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"trio", "networkx", "msgspec", "hypothesis", "node", "store", "simulations.world", "asyncio"}
+
+
+def test_words_lists_every_verb_and_every_kind_of_fault() -> None:
+    told = said("--words").stdout
+    for verb in VERBS:
+        assert verb.says in told
+    for kind in kinds():
+        assert re.search(rf"^  {re.escape(kind.name)} ", told, re.MULTILINE)
+    assert "expect converged within 60s" in told
