@@ -130,6 +130,16 @@ class FaultyDisk:
         """Let the `write`-th write or the `sync`-th sync from now fail: an input/output error of this run only."""
         self._fail_at = {"write": write and self.writes + write, "sync": sync and self.syncs + sync}
 
+    @property
+    def will_fail(self) -> bool:
+        """The same for a step that fails."""
+        return self._fail_at["write"] > self.writes or self._fail_at["sync"] > self.syncs
+
+    @property
+    def rotten(self) -> int:
+        """Bytes that `rot` changed and nothing overwrote."""
+        return sum(contents.rotten for contents in self._medium.files.values())
+
     def crash(self, *, keep: bool = False, torn_write: bool = False) -> None:
         """End this run: its handles are dead, and without `keep` what was not synced is lost, torn or kept by chance.
 

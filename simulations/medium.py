@@ -162,6 +162,11 @@ class Contents:
         return healed
 
     @property
+    def rotten(self) -> int:
+        """Bytes that would be put right."""
+        return len(self._rotten)
+
+    @property
     def used(self) -> int:
         """Where the bytes that anybody wrote end."""
         return len(self._data)
