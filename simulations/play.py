@@ -86,7 +86,9 @@ def run(case: Case, foot: Foot) -> report.Told:
                 )
         finally:
             foot.clear()
-    return report.Told(case, verdict, outcome, scenario, checkers, stopped, time.perf_counter() - begun)
+    elapsed_s = time.perf_counter() - begun
+    asked = report.asked_of(watcher.world.history.words if watcher.world else ())
+    return report.Told(case, verdict, outcome, scenario, checkers, stopped, elapsed_s, asked)
 
 
 def picture(told: report.Told, path: Path) -> Path:

@@ -94,9 +94,11 @@ class Watcher(Watching):
         self._lead = lead
         self._seen = 0
         self._faults: list[Any] = []
+        self.world: World | None = None
 
     def begin(self, world: World) -> None:
         """Not among the checkers of the world: there is nothing to ask."""
+        self.world = world
 
     def look(self, world: World) -> None:
         with outside():

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulations.cases import Case, Verdict, replay
+from simulations.marks import Mark
 from simulations.promises import Checker, Watching
 from simulations.timeline_layout import OWN, Picture, Span, lanes, spans
 
 if TYPE_CHECKING:
+    from simulations.history import Word
     from simulations.scenario import Outcome
     from simulations.steps import Scenario
 
@@ -36,6 +38,7 @@ PROMISES = {  # DESIGN section 1, in a line each
 }
 HEAD_LINES, TAIL_LINES = 24, 24  # of a transcript, for people
 SHORT_TRACE = 16
+MOST_ASKED = 160  # letters of what somebody asked
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Told:
     checkers: tuple[Checker, ...] = ()
     stopped: bool = False
     real_s: float = 0.0
+    asked: tuple[Mark, ...] = ()  # marks of the kind `operation`: `asked_of` makes them
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -67,13 +71,25 @@ class Told:
             seed=self.case.seed,
             servers=self.servers,
             seconds=outcome.seconds if outcome else 0.0,
-            marks=outcome.marks if outcome else (),
+            marks=(*(outcome.marks if outcome else ()), *self.asked),
             trace=self.verdict.trace,
             replay=replay(self.case),
             events=self.verdict.events,
             broken=first_line(self.verdict) if self.verdict.promise else "",
             broken_at=broken_at if self.verdict.promise else None,
         )
+
+
+def asked_of(words: Iterable[Word]) -> tuple[Mark, ...]:
+    """What people asked, as marks for the timeline: done, refused, or of unknown outcome."""
+    found = []
+    for word in words:
+        outcome = word.outcome.value if word.outcome.value in ("done", "refused") else "unknown"
+        end = word.end_s if math.isfinite(word.end_s) else word.begin_s
+        what = str(word).partition(" s: ")[2][:MOST_ASKED]
+        details = {"begin": word.begin_s, "end": end, "outcome": outcome, "what": what}
+        found.append(Mark(word.begin_s, "operation", (word.server,), "", details))
+    return tuple(found)
 
 
 def first_line(verdict: Verdict) -> str:
@@ -147,6 +163,7 @@ def title(told: Told) -> str:
         counted(outcome.events, "event"),
         counted(len(faults), "fault"),
         counted(sum(mark.kind == "commit" for mark in outcome.marks), "update"),
+        *([f"{len(told.asked)} times asked"] if told.asked else []),
     ]
     return f"{told.case.name}, seed {told.case.seed}: {', '.join(figures)}{ended}"
 
@@ -169,6 +186,7 @@ def as_json(told: Told) -> dict[str, Any]:
         "broken": _broken(verdict) if verdict.promise else None,
         "differs": verdict.differs or None,
         "faults": [_fault(span) for span in told.faults()],
+        "asked": dict(sorted(Counter(mark.details["outcome"] for mark in told.asked).items())),
         "updates": sum(mark.kind == "commit" for mark in (outcome.marks if outcome else ())),
         "transcript": list(outcome.transcript) if outcome else [],
         "text": told.case.text,

@@ -117,17 +117,20 @@ def spread_lines(marks: Sequence[Mark], ys: dict[str, float], sheet: Sheet) -> t
 
 def asked(marks: Sequence[Mark], ys: dict[str, float], sheet: Sheet) -> Iterable[str]:
     """What was asked for, under the life of the server that was asked."""
-    pieces = defaultdict(list)
+    pieces: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    alone: dict[tuple[str, str, float], str] = {}
     for each in operations(marks):
         if each.server in ys:
             pieces[each.server, each.outcome].append((each.begin, each.end))
-    order = {"done": 0, "unknown": 1, "failed": 2}
+            alone[each.server, each.outcome, each.begin] = each.what
+    order = {"done": 0, "unknown": 1, "refused": 2}
     for (name, outcome), times in sorted(pieces.items(), key=lambda item: order.get(item[0][1], 2)):
-        look = outcome if outcome in order else "failed"
+        look = outcome if outcome in order else "refused"
         y = ys[name] + sheet.line + min(8.0, sheet.lane * 0.28)
         for begin, end, count in merged(times, gap=sheet.seconds(2)):
             x1, wide = sheet.x(begin), sheet.wide(begin, end, least_px=2)
-            words = f"{counted(count, 'operation')} of {name} {outcome}, {begin:.2f} to {end:.2f} s"
+            what = f": {alone[name, outcome, begin]}" if count == 1 else ""
+            words = f"{counted(count, 'operation')} of {name} {outcome}, {begin:.2f} to {end:.2f} s{what}"
             tall = 2.0 if look == "done" else 4.0
             yield (
                 f'<rect class="asked {look}" x="{x1}" y="{y - tall / 2:.1f}" width="{wide}" height="{tall:.1f}">'

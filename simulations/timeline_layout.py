@@ -70,7 +70,7 @@ class Spread(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """Something a person asked for: `outcome` is done, failed or unknown."""
+    """Something a person asked for: `outcome` is done, refused or unknown."""
 
     server: str
     begin: float

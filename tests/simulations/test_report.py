@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from identity.errors import Refused
 from simulations.cases import Case, Verdict, every_checker
+from simulations.history import History
 from simulations.marks import Mark
 from simulations.promises import Watching
 from simulations.report import (
@@ -15,6 +17,7 @@ from simulations.report import (
     TAIL_LINES,
     Told,
     as_json,
+    asked_of,
     columns,
     first_line,
     kinds_of,
@@ -29,6 +32,7 @@ from simulations.report import (
     under_way,
 )
 from simulations.scenario import Outcome, parse
+from simulations.timeline import halves
 
 TEXT = "servers 2\nclass Note text:string\n1.1 commits 2 Note\nrun 60s\nheal\nexpect every promise within 30s\n"
 LINES = (
@@ -205,6 +209,22 @@ def test_what_lasts_is_under_way_until_it_ends() -> None:
     ended = Mark(3.0, "fault", ("1", "1.1"), "part 1 | 1.1", {"fault": "partition", "ended": True})
     assert under_way([begun, crash, once], ["1.1"]) == ["part 1 | 1.1", "down: 1.1"]
     assert under_way([begun, crash, once, ended], []) == []
+
+
+def test_what_people_asked_is_marked_with_its_outcome() -> None:
+    history = History(clock=lambda: 3.5)
+    with history.word("1.2", "1.1", "get", target="1.1/4") as word:
+        word.result = {}
+    with pytest.raises(Refused), history.word("1.2", "1.1", "get", target="1.1/5"):
+        raise Refused("not yours")
+    marks = asked_of(history.words)
+    assert [(mark.servers, mark.details["outcome"]) for mark in marks] == [(("1.2",), "done"), (("1.2",), "refused")]
+    assert marks[0].details["what"] == "get 1.1/4 (done)"
+    assert marks[1].details["what"].startswith("get 1.1/5 (refused: not yours")
+    run = Told(told().case, told().verdict, told().outcome, told().scenario, asked=marks)
+    assert as_json(run)["asked"] == {"done": 1, "refused": 1}
+    assert "2 times asked" in title(run)
+    assert "operation refused" in halves(run.picture(), plot_px=900.0).kinds
 
 
 def test_how_long_a_scenario_takes_by_its_own_words() -> None:

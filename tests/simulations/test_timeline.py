@@ -37,7 +37,7 @@ def bad_weather(number: int, count: int, *, seed: int = 7, broken: bool = False)
         at, (one, other) = random.uniform(2, 70), random.sample(names, 2)
         kind = random.choice(("crash", "cut", "pause", "disk", "hostile", "operation", "weather"))
         if kind == "operation":
-            told = {"begin": at, "end": at + 1, "outcome": random.choice(("done", "failed", "unknown"))}
+            told = {"begin": at, "end": at + 1, "outcome": random.choice(("done", "refused", "unknown"))}
             later.append(Mark(at, kind, (one,), "", told))
         elif ends := {"crash": "start", "cut": "mend", "pause": "resume"}.get(kind):
             servers = (one, other) if kind == "cut" else (one,)

@@ -145,9 +145,12 @@ def test_an_update_spreads_from_where_it_was_made_to_where_it_arrived() -> None:
 
 
 def test_operations_have_a_begin_an_end_and_an_outcome() -> None:
-    marks = [mark(4, "operation", "1.2", what="get", begin=1.0, end=4.0, outcome="failed"), mark(5, "operation", "1.1")]
+    marks = [
+        mark(4, "operation", "1.2", what="get", begin=1.0, end=4.0, outcome="refused"),
+        mark(5, "operation", "1.1"),
+    ]
     assert operations(marks) == [
-        Operation("1.2", 1.0, 4.0, "get", "failed"),
+        Operation("1.2", 1.0, 4.0, "get", "refused"),
         Operation("1.1", 5, 5, "operation", "done"),
     ]
 
