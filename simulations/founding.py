@@ -20,6 +20,7 @@ from identity.trust import Certificate, fingerprint, issue
 from simulations.topologies import as_ids
 
 BIRTH_MS = 1_767_225_600_000  # 2026-01-01: when every simulated world begins, by the wall
+INCARNATION = Incarnation(BIRTH_MS - 1000)  # of every server, as long as nobody makes it anew
 YEAR_MS = 365 * 24 * 3600 * 1000
 
 
@@ -57,7 +58,7 @@ def found(graph: networkx.Graph, generator: Callable[[str], random.Random]) -> F
     issuers = {server: next((each for each in server.ancestors() if each in keys), server) for server in ids}
     delegating = set(issuers.values())
     common: dict[str, Any] = {
-        "incarnation": Incarnation(BIRTH_MS - 1000),
+        "incarnation": INCARNATION,
         "not_before_ms": BIRTH_MS - YEAR_MS,
         "not_after_ms": BIRTH_MS + 10 * YEAR_MS,
     }

@@ -74,9 +74,9 @@ def run_scenario(
         worlds.append(world)
         run = Run(world, checkers)
         try:
-            await _tell(run, scenario, seed, transcript)
+            await tell(run, scenario, seed, transcript)
         except BaseExceptionGroup as group:
-            error = _first(group)
+            error = first_error(group)
             if isinstance(error, PromiseBroken) and checkers:
                 broken.append(error)
                 world.mark("broken", text=str(error), promise=error.promise, checker=error.checker)
@@ -104,7 +104,8 @@ def known_of(error: BaseException) -> Outcome | None:
     return known if isinstance(known, Outcome) else None
 
 
-async def _tell(run: Run, scenario: Scenario, seed: int, transcript: list[str]) -> None:
+async def tell(run: Run, scenario: Scenario, seed: int, transcript: list[str]) -> None:
+    """Every step on the stage of `run`, with its checkers looking on."""
     for checker in run.checkers:
         checker.begin(run.world)
     async with trio.open_nursery() as nursery:
@@ -182,11 +183,11 @@ async def _undo_later(run: Run, undo: Callable[[], Awaitable[None]], after_s: fl
         await undo()
 
 
-def _first(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
     """The error a person wants to read of a group: a broken promise before anything else."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    alone = [_first(each) for each in error.exceptions]
+    alone = [first_error(each) for each in error.exceptions]
     for kind in (PromiseBroken, AssertionError):
         for each in alone:
             if isinstance(each, kind):

@@ -40,6 +40,9 @@ class StageServer(Protocol):
     async def crash(self) -> None:
         """The power fails, or `kill -9`: nothing is closed."""
 
+    async def kill(self) -> None:
+        """The process dies; the machine goes on."""
+
     async def stop(self) -> None: ...
 
     async def restart(self) -> None:
@@ -87,6 +90,12 @@ class Stage(Protocol):
 
     async def cut_ways(self, ways: Iterable[Way]) -> Undo:
         """Cut these directions. The undo mends those that were not cut before, and no others."""
+
+    async def lay_ways(
+        self, ways: Iterable[Way] | None, fields: Mapping[str, Any], *, kind: str = "link", text: str = ""
+    ) -> Undo:
+        """Change these fields (`links.Link`) of the links of these directions, or of all (None); the undo ends this
+        and no other. On real servers without namespaces `Refused`."""
 
     async def mend_ways(self, ways: Iterable[Way]) -> None:
         """Mend these directions, whoever cut them."""

@@ -57,7 +57,7 @@ def _link(of: str | None, source: str | None, arrow: str | None, target: str | N
     chosen = None if source is None or target is None else _ways(source, arrow or ">", target)
 
     async def act(run: Run) -> Lasting:
-        world = run.simulated("a link with rules")
+        world = run.world
         ways = chosen
         if of is not None:
             names = of.split()
