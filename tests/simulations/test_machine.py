@@ -594,3 +594,44 @@ async def test_rot_in_what_nobody_needs_to_start_parts_nobody(mesh: World) -> No
     await owner.update(note, text="after the rot")
     await mesh.eventually(lambda: mirror.read(note) == other.read(note) == {"text": "after the rot"}, within=60)
     assert (owner.died, [event for event in heard if event in ("mistake", "misbehaved")]) == (None, [])
+
+
+@simulate(nodes=3, seeds=6)
+async def test_a_rollback_is_refused_and_told_and_stops_nobody(mesh: World) -> None:
+    """What holds before DESIGN D4 is built: no lie is seen where there is none (docs/decisions/0030)."""
+    note = await begin(mesh)
+    other, owner, mirror = mesh.servers
+    await owner.mirror(mirror)
+    backup = owner.back_up()
+    for number in range(5):
+        await owner.update(note, text=f"signed, and not in the backup {number}")
+    await mesh.eventually(lambda: mirror.read(note) == owner.read(note), within=30)
+    signed = mirror.read(note)
+    await owner.restore(backup)
+    heard: list[tuple[str, str]] = []
+    for server in mesh.servers:
+        listen(server, heard)
+    for number in range(9):
+        await owner.update(note, text=f"after the restore {number}")
+    await mirror.create("Note", text="of the mirror")
+    mine = await mirror.create("Note", text="of the mirror")
+    await mesh.eventually(lambda: owner.read(mine) is not None, within=60)
+    await mesh.sleep(30)
+    told = {event for _, event in heard}
+    assert ("1.2", "rolled_back") in heard
+    assert not told & {"forked", "misbehaved", "mistake"}, told
+    assert mirror.read(note) == signed, "what it signed first stays"
+    assert all(server.died is None for server in mesh.servers)
+    await other.update(mine, text="and everything else goes on")
+    await mesh.eventually(lambda: owner.read(mine) == {"text": "and everything else goes on"}, within=60)
+
+
+def listen(server: SimulatedServer, heard: list[tuple[str, str]]) -> None:
+    """Hear what a node notes."""
+    note = server.node._log
+
+    def hear(event: dict[str, Any]) -> None:
+        heard.append((server.name, event["event"]))
+        note(event)
+
+    server.node._log = hear
