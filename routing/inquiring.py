@@ -2,8 +2,13 @@
 
     PROBE 1.2 --> reached directly, and not in doubt? --> Verify 1.2 --> answered --> CONFIRM [own, 1.2]
                   |                                          |---> silent, or doubted meanwhile --> NOWAY
-                  '-> hops left? --> Ask three of ours, one hop less --> their CONFIRM, own name before it
-                                  '--> NOWAY
+                  '-> hops left? --> searched from here too? --> wait for that: Found --> CONFIRM [own, .., 1.2]
+                       |        '--> Ask three of ours, one hop less --> their CONFIRM, own name before it
+                       '--> NOWAY
+
+Where a mesh falls in two, everybody searches everybody: a server that searches 1.2 itself asks nobody a second time
+for the others who do, it lets them share in what it finds (two halves of 25 servers with one bridge sent 150 000
+packets in the first two seconds without this).
 
 Bounds (ATTACKS 15): MAX_OPEN inquiries of one peer at a time, each OPEN_S long at most; one search, named by its
 origin and number, is answered once here, whoever brings it, so a search over a whole mesh costs each server three
@@ -31,6 +36,15 @@ VERIFY_S = 1.0
 GRACE_S = 0.02  # after the target is doubted: an answer on its way may still come
 
 
+class _Asked(msgspec.Struct):
+    """One question to one server, and all who wait for its answer, the first of them first."""
+
+    server: ServerId
+    target: ServerId
+    hops: int
+    waiting: list[_Inquiry]
+
+
 class _Inquiry(msgspec.Struct):
     token: int
     peer: ServerId
@@ -47,7 +61,7 @@ class Inquiring:
     """The probes that others asked of one server.
 
     `knows(server)`: it is a server of this mesh; `direct(server)`: it is reached directly and not in doubt;
-    `candidates(target)`: whom to ask, in order.
+    `candidates(target)`: whom to ask, in order; `searches(target)`: a search of our own for it is under way.
     """
 
     def __init__(
@@ -58,14 +72,19 @@ class Inquiring:
         direct: Callable[[ServerId], bool],
         candidates: Callable[[ServerId], Sequence[ServerId]],
         new_number: Callable[[], int],
+        searches: Callable[[ServerId], bool] = lambda target: False,
     ) -> None:
+        self._searches = searches
+        self._sharing: dict[ServerId, list[_Inquiry]] = {}  # those who wait for our own search
         self._own = own
         self._knows = knows
         self._direct = direct
         self._candidates = candidates
         self._new_number = new_number
         self._open: dict[ServerId, int] = {}
-        self._by_ask: dict[int, _Inquiry] = {}
+        self._verifying: dict[int, _Inquiry] = {}
+        self._by_ask: dict[int, _Asked] = {}
+        self._asking: dict[tuple[ServerId, ServerId], int] = {}  # target and whom: the ask that is open
         self._seen: dict[tuple[ServerId, int, int, bool], None] = {}
         self._timers: list[tuple[float, int, _Inquiry]] = []  # the number in the middle breaks ties
         self._outputs: list[Ask | Verify | AnswerProbe] = []
@@ -107,7 +126,7 @@ class Inquiring:
                 number = self._new_number()
                 inquiry.open[number] = target
                 inquiry.verifying = True
-                self._by_ask[number] = inquiry
+                self._verifying[number] = inquiry
                 self._outputs.append(Verify(number, target, VERIFY_S))
             else:
                 self._ask_on(inquiry)
@@ -115,7 +134,7 @@ class Inquiring:
 
     def handle_verified(self, ask: int, answered: bool, now: float) -> bool:
         """The target answered, or did not. False: not an ask of this part."""
-        inquiry = self._by_ask.pop(ask, None)
+        inquiry = self._verifying.pop(ask, None)
         if inquiry is None:
             return False
         target = inquiry.open.pop(ask, None)
@@ -132,34 +151,56 @@ class Inquiring:
 
     def handle_answer_untrusted(self, ask: int, answer: object, now: float) -> tuple[bool, str | None]:
         """A server that was asked on answered. (whether that was an ask of this part, what is wrong with it)."""
-        inquiry = self._by_ask.pop(ask, None)
-        if inquiry is None:
+        asked = self._by_ask.get(ask)
+        if asked is None:
             return False, None
-        peer = inquiry.open.pop(ask, None)
-        if inquiry.done or peer is None:
-            return True, None
-        if isinstance(answer, Confirm):
-            wrong = self._wrong_with(answer.path, peer, inquiry.probe)
-            if wrong is None:
-                self._answer(inquiry, Confirm((self._own, *answer.path), _microseconds(now - inquiry.begun)))
-                return True, None
+        self._forget(ask, asked)
+        wrong = None
+        for inquiry in asked.waiting:
+            if inquiry.open.pop(ask, None) is None or inquiry.done:
+                continue
+            if isinstance(answer, Confirm):
+                no = self._wrong_with(answer.path, asked.server, inquiry.probe)
+                if no is None:
+                    self._answer(inquiry, Confirm((self._own, *answer.path), _microseconds(now - inquiry.begun)))
+                    continue
+                if inquiry is asked.waiting[0]:  # it was asked with this one's path; the others only share
+                    wrong = no
             if not inquiry.open:
                 self._answer(inquiry, NoWay("nobody asked knows a way"))
-            return True, wrong
-        if not inquiry.open:
-            self._answer(inquiry, NoWay("nobody asked knows a way"))
-        return True, None
+        return True, wrong
 
     def handle_doubted(self, target: ServerId, now: float) -> None:
         """Our own way to it is in doubt: who waits for its answer is not kept waiting for the whole time."""
-        for inquiry in list({id(each): each for each in self._by_ask.values()}.values()):
-            if not inquiry.verifying or inquiry.probe.target != target or inquiry.asked_on:
+        for inquiry in list(self._verifying.values()):
+            if inquiry.probe.target != target or inquiry.asked_on:
                 continue
             if inquiry.probe.hops > 1:
                 self._ask_on(inquiry)
             elif inquiry.ends > now + GRACE_S:
                 inquiry.ends = now + GRACE_S
                 heapq.heappush(self._timers, (inquiry.ends, self._new_number(), inquiry))
+
+    def handle_found(self, path: Path, rtt_s: float, now: float) -> None:
+        """Our own search found a way (`path` begins with this server): those who share in it are told."""
+        left = []
+        for inquiry in self._sharing.pop(path[-1], ()):
+            if inquiry.done:
+                continue
+            if any(each in inquiry.probe.path for each in path) or len(inquiry.probe.path) + len(path) > MAX_PATH:
+                left.append(
+                    inquiry
+                )  # a way that comes back to who asked, or too long with theirs: another may be found
+            else:
+                self._answer(inquiry, Confirm(path, _microseconds(rtt_s)))
+        if left:
+            self._sharing[path[-1]] = left
+
+    def handle_failed(self, target: ServerId) -> None:
+        """Our own search found nothing, or is not needed any more."""
+        for inquiry in self._sharing.pop(target, ()):
+            if not inquiry.done:
+                self._answer(inquiry, NoWay("searched from here in vain"))
 
     # -- steps
 
@@ -170,11 +211,22 @@ class Inquiring:
         if probe.hops <= 1 or len(path) > MAX_HOPS:
             self._answer(inquiry, NoWay("not reached from here"))
             return
+        if self._searches(probe.target):
+            sharing = self._sharing.setdefault(probe.target, [])
+            sharing[:] = [each for each in sharing if not each.done]
+            sharing.append(inquiry)
+            return
         whom = [each for each in self._candidates(probe.target) if each not in path][:WIDTH]
         for server in whom:
+            open_ask = self._asking.get((probe.target, server))
+            if open_ask is not None and self._by_ask[open_ask].hops >= probe.hops - 1:
+                inquiry.open[open_ask] = server
+                self._by_ask[open_ask].waiting.append(inquiry)
+                continue
             number = self._new_number()
             inquiry.open[number] = server
-            self._by_ask[number] = inquiry
+            self._by_ask[number] = _Asked(server, probe.target, probe.hops - 1, [inquiry])
+            self._asking[probe.target, server] = number
             onward = Probe(probe.target, probe.number, path, probe.hops - 1)
             self._outputs.append(Ask(number, server, onward, OPEN_S))
         if not inquiry.open:
@@ -190,11 +242,20 @@ class Inquiring:
     def _answer(self, inquiry: _Inquiry, answer: Confirm | NoWay) -> None:
         inquiry.done = True
         for ask in inquiry.open:
-            self._by_ask.pop(ask, None)
+            self._verifying.pop(ask, None)
+            asked = self._by_ask.get(ask)
+            if asked is not None and all(each.done for each in asked.waiting):
+                self._forget(ask, asked)
+        inquiry.open.clear()
         self._open[inquiry.peer] -= 1
         if not self._open[inquiry.peer]:
             del self._open[inquiry.peer]
         self._outputs.append(AnswerProbe(inquiry.token, inquiry.peer, answer))
+
+    def _forget(self, ask: int, asked: _Asked) -> None:
+        self._by_ask.pop(ask, None)
+        if self._asking.get((asked.target, asked.server)) == ask:
+            del self._asking[asked.target, asked.server]
 
     def _remember(self, search: tuple[ServerId, int, int, bool]) -> None:
         if len(self._seen) >= MAX_SEEN:

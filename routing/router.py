@@ -74,8 +74,9 @@ class Router:
             own, candidates=using.candidates, rtt_of=using.rtt_of, new_number=new_number, random=random
         )
         self._inquiring = Inquiring(
-            own, knows=knows, direct=using.is_direct, candidates=using.candidates, new_number=new_number
-        )
+            own, knows=knows, direct=using.is_direct, candidates=using.candidates, new_number=new_number,
+            searches=self._probing.searches,
+        )  # fmt: skip
         self._forwarding = Forwarding(
             own, reached=using.is_reached, doubted=lambda server: not using.is_direct(server),
             may_forward=lambda source, target: gateways and may_forward(source, target),
@@ -282,6 +283,7 @@ class Router:
         server, now = outcome.target, self._now
         way = self._using.ways.get(server)
         if isinstance(outcome, Found):
+            self._inquiring.handle_found(outcome.path, outcome.rtt_s, now)
             route = self._using.table.confirm(Route(outcome.path, outcome.rtt_s, now))
             if way is not None:
                 self._mending.handle_found(route, way, now)
@@ -289,6 +291,7 @@ class Router:
                 self.dialling.dial_by_gateway(server, routed_address(str(server)), now)
                 self._timers.set(server, now + max(FIRST_ANSWER_S, 8 * route.rtt_s))
             return
+        self._inquiring.handle_failed(server)
         held = self._held.pop(server, None)
         if held is not None:
             self._outputs.append(held)

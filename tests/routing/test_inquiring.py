@@ -16,7 +16,13 @@ ME, ASKER, TARGET, ONE, TWO, STRANGER = (ServerId.parse(each) for each in ("1.5"
 
 
 class World:
-    def __init__(self, *, direct: tuple[ServerId, ...] = (), others: tuple[ServerId, ...] = (ONE, TWO)) -> None:
+    def __init__(
+        self,
+        *,
+        direct: tuple[ServerId, ...] = (),
+        others: tuple[ServerId, ...] = (ONE, TWO),
+        searching: tuple[ServerId, ...] = (),
+    ) -> None:
         self.direct = set(direct)
         self.others = list(others)
         self.machine = Inquiring(
@@ -25,6 +31,7 @@ class World:
             direct=lambda server: server in self.direct,
             candidates=lambda target: [each for each in self.others if each != target],
             new_number=count(1).__next__,
+            searches=lambda target: target in searching,
         )
 
     def probe(self, number: int = 7, *, hops: int = 1, path: tuple[ServerId, ...] = (ASKER,), target=TARGET, now=0.0):
@@ -154,8 +161,57 @@ def test_one_search_is_answered_once_whoever_brings_it() -> None:
     assert len(world.probe(hops=3, path=path)[1]) == 2
     _, (said,) = world.probe(hops=3, path=(names(1)[0], TWO))
     assert said.answer == NoWay("asked here already")
-    assert len(world.probe(hops=2, path=path)[1]) == 2  # farther, or another search: anew
-    assert len(world.probe(8, hops=3, path=path)[1]) == 2
+    assert len(world.probe(hops=4, path=path)[1]) == 2  # farther: anew
+
+
+def test_who_asks_what_others_ask_already_shares_their_questions() -> None:
+    world = World(others=(ONE, TWO, ASKER))
+    _, asks = world.probe(hops=3)
+    assert [each.server for each in asks] == [ONE, TWO]
+    _, more = world.probe(8, hops=3, path=(STRANGER,))  # another search: only who was not asked is asked
+    assert [each.server for each in more] == [ASKER]
+    assert world.probe(9, hops=2, path=(STRANGER,)) == (None, [])
+    (farther,) = world.probe(10, hops=4, path=(STRANGER, ONE))[1][:1]
+    assert (farther.server, farther.probe.hops) == (TWO, 3)  # farther than is asked already
+    assert world.machine.handle_answer_untrusted(asks[1].number, NoWay(""), 0.1) == (True, None)
+    assert world.machine.take_outputs() == []
+    assert world.machine.handle_answer_untrusted(asks[0].number, Confirm((ONE, TARGET), 9), 0.2) == (True, None)
+    said = {each.token: each.answer for each in world.machine.take_outputs()}
+    assert said == {107: Confirm((ME, ONE, TARGET), 200_000), 108: said[107], 109: said[107]}
+
+
+def test_a_shared_answer_that_leads_back_to_who_asked_is_none_for_him() -> None:
+    world = World(others=(ONE,))
+    _, (ask,) = world.probe(hops=3)
+    assert world.probe(8, hops=3, path=(TWO, STRANGER)) == (None, [])
+    assert world.machine.handle_answer_untrusted(ask.number, Confirm((ONE, TWO, TARGET), 9), 0.2) == (True, None)
+    said = {each.token: each.answer for each in world.machine.take_outputs()}
+    assert said[107] == Confirm((ME, ONE, TWO, TARGET), 200_000)
+    assert isinstance(said[108], NoWay)
+
+
+def test_a_server_that_searches_itself_lets_others_share_in_what_it_finds() -> None:
+    world = World(searching=(TARGET,))
+    assert world.probe(hops=2) == (None, [])
+    assert world.probe(8, hops=2, path=(TWO, STRANGER)) == (None, [])
+    _, (said,) = world.probe(9, hops=1, path=(TWO,))
+    assert said.answer == NoWay("not reached from here")  # a question of one hop is about what is known now
+    world.machine.handle_found((ME, TWO, TARGET), 0.5, 0.6)
+    (said,) = world.machine.take_outputs()
+    assert said == AnswerProbe(107, ASKER, Confirm((ME, TWO, TARGET), 500_000))
+    world.machine.handle_found((ME, ONE, TARGET), 0.5, 0.6)  # the next way found is one for the other
+    (said,) = world.machine.take_outputs()
+    assert said == AnswerProbe(108, STRANGER, Confirm((ME, ONE, TARGET), 500_000))
+
+
+def test_a_search_of_our_own_in_vain_is_told_to_those_who_share_in_it() -> None:
+    world = World(searching=(TARGET,))
+    world.probe(hops=2)
+    world.machine.handle_failed(TARGET)
+    (said,) = world.machine.take_outputs()
+    assert isinstance(said.answer, NoWay)
+    world.machine.handle_found((ME, ONE, TARGET), 0.5, 0.6)
+    assert world.machine.take_outputs() == []
 
 
 def test_nobody_spoils_a_search_by_asking_in_its_origins_name() -> None:
@@ -200,12 +256,13 @@ def test_a_flood_of_probes_costs_a_bounded_number_of_questions() -> None:
         _, said = world.probe(number, hops=8)
         asks += sum(isinstance(each, Ask) for each in said)
         answers += sum(isinstance(each, AnswerProbe) for each in said)
-    assert asks == 2 * MAX_OPEN
+    assert asks == 2  # of all the searches for one server: they share the questions that are open
     assert answers == 3 * MAX_SEEN - MAX_OPEN  # the others are told at once
-    _, said = world.probe(5, path=(STRANGER, TWO), hops=8)
+    assert world.probe(5, path=(STRANGER, TWO), hops=8) == (None, [])  # waits for the same answers: not refused
+    _, said = world.probe(6, path=(STRANGER, TWO), hops=8, target=names(1)[0])
     assert any(isinstance(each, Ask) for each in said)  # another peer's are not touched by it
     world.machine.handle_deadline(OPEN_S)
-    assert len(world.machine.take_outputs()) == MAX_OPEN + 1
+    assert len(world.machine.take_outputs()) == MAX_OPEN + 2
     assert world.machine._open == {}
     assert world.machine._by_ask == {}
     assert len(world.machine._timers) == 0
