@@ -182,6 +182,19 @@ def test_what_belongs_to_nobody_cannot_be_paused() -> None:
         engine.run(main, seed=1)
 
 
+def test_what_comes_from_a_signal_or_a_finalizer_is_seen_at_once() -> None:
+    """It comes by a real socket, at which the simulator looks only when trio's queue of such calls has some."""
+    seen: list[float] = []
+
+    async def main(agenda: engine.Agenda) -> None:
+        await trio.sleep(1)
+        trio.lowlevel.current_trio_token().run_sync_soon(lambda: seen.append(agenda.now))
+        await trio.sleep(5)
+
+    engine.run(main, seed=1)
+    assert seen == [1.0]
+
+
 # -- the contract with trio: which of its private names the engine uses, and what it believes about each
 
 
@@ -198,7 +211,8 @@ def test_trio_still_has_every_private_name() -> None:
     for name in ("_ALLOW_DETERMINISTIC_SCHEDULING", "_r", "TheIOManager", "Deadlines", "GLOBAL_RUN_CONTEXT", "Runner"):
         assert hasattr(_run, name), moved(f"trio._core._run.{name}")
     assert isinstance(_run._ALLOW_DETERMINISTIC_SCHEDULING, bool), moved("_ALLOW_DETERMINISTIC_SCHEDULING")
-    assert "runq" in {field.name for field in _run.Runner.__attrs_attrs__}, moved("Runner.runq")
+    runner = {field.name for field in _run.Runner.__attrs_attrs__}
+    assert {"runq", "entry_queue"} <= runner, moved("Runner.runq, Runner.entry_queue")
     fields = {field.name for field in _run.Deadlines.__attrs_attrs__}
     assert {"_heap", "_active"} <= fields, moved("Deadlines._heap, Deadlines._active")
     assert hasattr(_run.TheIOManager, "get_events"), moved("TheIOManager.get_events")
