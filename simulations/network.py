@@ -21,28 +21,23 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import trio
-
 from identity.errors import Refused
-from identity.machine import Batch
 from simulations.engine import Agenda
 from simulations.links import Link
-from simulations.nat import UDP, Wall
+from simulations.nat import TCP, UDP, Wall
+from simulations.ports import Address, HostNetwork, SimulatedPort
 from simulations.rules import Direction
 from simulations.stage import Way, parted
+from simulations.stream_ends import Streams
 from simulations.trace import Trace
 
 __all__ = ["Address", "HostNetwork", "Layer", "Link", "SimulatedNetwork", "SimulatedPort"]
 
-Address = tuple[str, int]
-
-MAX_WAITING = 4096  # datagrams a port holds before it drops, about what a kernel's 4 MiB receive buffer holds
 _FIRST_PORT = 40_000  # where ports that were asked for as 0 begin
 
 
@@ -92,6 +87,7 @@ class SimulatedNetwork:
         self._walls: dict[str, Wall] = {}
         self._ports: dict[Address, SimulatedPort] = {}
         self._next_port = _FIRST_PORT
+        self.streams = Streams(self)
         self.delivered = 0
         self.dropped = 0
 
@@ -263,22 +259,27 @@ class SimulatedNetwork:
     def close(self, port: SimulatedPort) -> None:
         self._ports.pop(port.address, None)
 
-    def send(self, source: Address, target: Address, datagram: bytes) -> None:
+    def send(self, source: Address, target: Address, datagram: bytes, protocol: str = UDP) -> None:
+        """A datagram, or a segment of a stream, begins its way."""
         way = source[0], target[0]
         link = self._links.get(way) or self._look_up(way)
         if self._walls:
-            seen = self.leave(source, target, UDP)
+            seen = self.leave(source, target, protocol)
             if seen is None:
                 self._drop(way, datagram, "wall")
                 return
             source = seen
         now = self.agenda.now
+        deliver = self._deliver if protocol == UDP else self._deliver_segment
         if not link.plain:
             lost, arrivals = self._directions[way].judge(datagram, now)
             if lost:
                 self._drop(way, datagram, lost)
             for after, arriving in arrivals:
-                self.agenda.at(now + after, partial(self._deliver, source, target, arriving))
+                if protocol == TCP and arriving is not datagram:  # its own sum tells turned bits
+                    self._drop(way, datagram, "corrupt")
+                else:
+                    self.agenda.at(now + after, partial(deliver, source, target, arriving))
             return
         chance = self._random.random
         if link.cut or (link.loss and chance() < link.loss):
@@ -286,7 +287,15 @@ class SimulatedNetwork:
             return
         for _ in range(2 if link.duplicate and chance() < link.duplicate else 1):
             after = link.delay + (link.jitter * chance() if link.jitter else 0.0)  # type: ignore[operator]  # plain: a number
-            self.agenda.at(now + after, partial(self._deliver, source, target, datagram))
+            self.agenda.at(now + after, partial(deliver, source, target, datagram))
+
+    def _deliver_segment(self, source: Address, target: Address, segment: bytes) -> None:
+        inside = self.enter(source, target, TCP)
+        if inside is None:
+            self._drop((source[0], target[0]), segment, "wall")
+            return
+        self.trace.record_bytes(self.agenda.now, "segment", segment, source[0], target[0])
+        self.streams.handle_segment(source, inside, segment)
 
     def _drop(self, way: Way, datagram: bytes, why: str) -> None:
         self.dropped += 1
@@ -305,88 +314,6 @@ class SimulatedNetwork:
             self.dropped += 1
             return
         self.delivered += 1
-
-
-class HostNetwork:
-    """`transport.ports.Network` of one host."""
-
-    def __init__(self, network: SimulatedNetwork, name: str) -> None:
-        self._network = network
-        self.name = name
-
-    async def open_datagram_port(self, host: str, port: int) -> SimulatedPort:
-        """A port on this host; the address asked for is this host's whatever it says, as behind 0.0.0.0."""
-        await trio.lowlevel.checkpoint()
-        return self._network.open(self.name, port)
-
-
-class SimulatedPort:
-    """`transport.ports.DatagramPort` on the virtual network."""
-
-    def __init__(self, network: SimulatedNetwork, address: Address) -> None:
-        self._network = network
-        self.address = address
-        self._waiting: deque[tuple[Address, bytes]] = deque()
-        self._readers = trio.lowlevel.ParkingLot()
-        self._closed = False
-
-    def accept(self, source: Address, datagram: bytes) -> bool:
-        """A datagram arrives; False when the port's buffer is full."""
-        if self._closed or len(self._waiting) >= MAX_WAITING:
-            return False
-        self._waiting.append((source, datagram))
-        self._readers.unpark_all()
-        return True
-
-    def receive_into(self, buffer: memoryview) -> tuple[int, int, Address] | None:
-        """Datagrams of one sender and one size, one after another in `buffer`, as UDP_GRO gives them."""
-        if self._closed:
-            raise trio.ClosedResourceError("this port is closed")
-        if not self._waiting:
-            return None
-        source, first = self._waiting.popleft()
-        size = len(first)
-        buffer[:size] = first
-        length = size
-        while self._waiting and size:
-            other, datagram = self._waiting[0]
-            if other != source or len(datagram) > size or length + len(datagram) > len(buffer):
-                break
-            self._waiting.popleft()
-            buffer[length : length + len(datagram)] = datagram
-            length += len(datagram)
-            if len(datagram) < size:  # only the last of a batch may be shorter
-                break
-        return length, size, source
-
-    def send_batch(self, batch: Batch) -> bool:
-        """Always has room: a simulated sender is held back by its congestion window, not by a socket's buffer."""
-        if self._closed:
-            raise trio.ClosedResourceError("this port is closed")
-        data = bytes(batch.buffer)
-        for start in range(0, len(data), batch.segment_size):
-            self._network.send(self.address, batch.address, data[start : start + batch.segment_size])
-        return True
-
-    async def wait_readable(self) -> None:
-        """Until a datagram waits. Raises `trio.ClosedResourceError` when the port is closed, also meanwhile."""
-        if self._waiting:
-            await trio.lowlevel.checkpoint()
-        elif not self._closed:
-            await self._readers.park()
-        if self._closed:
-            raise trio.ClosedResourceError("this port is closed")
-
-    async def wait_writable(self) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._closed:
-            raise trio.ClosedResourceError("this port is closed")
-
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._network.close(self)
-            self._readers.unpark_all()
 
 
 def sides_of(ways: Iterable[Way]) -> list[list[str]]:
