@@ -112,6 +112,10 @@ class Chain:
         """Take nothing more; what was not yet at the store is forgotten and returned."""
         self.standing = standing
         self.reason = reason
+        return self.let_go()
+
+    def let_go(self) -> list[Arrival]:
+        """Forget what waits for one before it; it is returned. What is at the store goes on."""
         dropped = list(self.waiting.values())
         self.waiting.clear()
         return dropped

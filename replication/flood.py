@@ -134,6 +134,7 @@ class Flood:
     def unsubscribe(self, kind: int, pattern: Pattern, now: float) -> None:
         """Keep what is held, take nothing more."""
         if self._spool.unwish(kind, pattern):
+            self._intake.handle_unsubscribed()
             for session in self._spool.sessions.values():
                 self._catch_up.open(session, window=0)
 

@@ -321,6 +321,12 @@ class Intake:
             chain.stand(standing, reason)
         return True
 
+    def handle_unsubscribed(self) -> None:
+        """Some feeds are not taken any more: what waits in them for one before it would wait for ever."""
+        for chain in self._spool.chains.values():
+            if chain.waiting and not self._spool.carries(chain.feed):
+                self._release(chain.let_go())
+
     def handle_registry_advanced(self, now: float) -> None:
         """The directory knows more owners, keys or classes than before."""
         self._registry_generation += 1

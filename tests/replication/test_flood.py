@@ -235,6 +235,31 @@ def test_a_late_subscription_brings_what_was_before_it():
     assert len(b.numbers(a)) == 10  # kept, and nothing more
 
 
+def test_what_waits_for_a_lost_update_is_forgotten_with_the_subscription():
+    from identity.names import Pattern
+
+    lab = Lab(9)
+    a, b = lab.servers("1.1", "1.2")
+    lab.subscribe(b, "1.1")
+    lab.connect(a, b)
+    lab.run(1)
+    lab.tamper = lambda sender, to, message: [] if isinstance(message, UpdateMessage) else [message]
+    a.commit()
+    lab.run(0.01)
+    lab.tamper = None
+    a.commit()
+    a.commit()
+    lab.run(0.03)
+    assert b.flood.statistics()["held_bytes"] > 0
+    assert b.numbers(a) == []
+    b.flood.unsubscribe(DATA, Pattern("1.1"), lab.now)
+    lab.pump(b)
+    assert b.flood.statistics()["held_bytes"] == 0
+    lab.subscribe(b, "1.1")
+    lab.run(5)
+    assert b.numbers(a) == [1, 2, 3]
+
+
 def test_an_unknown_class_is_deferred_then_asked_for_again():
     lab = Lab(10, jitter=0.02)
     a, b = lab.servers("1.1", "1.2")
