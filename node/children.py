@@ -70,10 +70,11 @@ class Child:
             self._life = -1
 
 
-async def start(server: str, directory: Path, *words: str) -> Child:
+async def start(server: str, directory: Path, *words: str, inside: Sequence[str] = ()) -> Child:
     """Start the server of a directory and wait until it serves; `words` are more of `run`'s options.
 
-    Raises `Refused` with its last words.
+    `inside`: the words before the command that put it somewhere else, as into a network namespace; they must become
+    the process itself (exec). Raises `Refused` with its last words.
     """
     life_end, life = os.pipe()
     ready, ready_end = os.pipe()
@@ -81,7 +82,7 @@ async def start(server: str, directory: Path, *words: str) -> Child:
     log_size = log.tell()
     try:
         process = await trio.lowlevel.open_process(
-            command(directory, "run", "--ready-fd", str(ready_end), "--life-fd", str(life_end), *words),
+            [*inside, *command(directory, "run", "--ready-fd", str(ready_end), "--life-fd", str(life_end), *words)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -168,6 +168,16 @@ def _config_of(
     )
 
 
+def found_already(directory: Path, config: Config, keys: Keys, chain: tuple[bytes, ...]) -> None:
+    """Make the directory of a server whose keys and certificates exist: of a mesh that was founded elsewhere.
+
+    Raises `Refused` when it holds a server already.
+    """
+    _prepare(directory)
+    write_keys(directory / KEYS, keys)
+    _finish(directory, config, chain)
+
+
 def _prepare(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

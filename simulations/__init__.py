@@ -70,6 +70,10 @@ Reading order:
     timeline_layout.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
     progress.py      what a person sees while it runs, and Ctrl-C
     command.py       `bangpath simulate`; play.py: what it does; words.py: what a scenario can say
+    real.py          a scenario on real processes, in real time: the same text and verbs
+    real_server.py   one of them: its process, and the simulator's words said to it as a client
+    real_ground.py   where they stand: network namespaces, or loopback
+    real_network.py  the simulator's rules of links under real packets
     client.py        the words of `bangpath.connect` to a simulated server, for applications
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
     plugin_seeds.py, plugin_story.py, plugin_twin.py

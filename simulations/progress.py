@@ -112,7 +112,7 @@ class Watcher(Watching):
         fresh = world.marks[self._seen :]
         self._seen += len(fresh)
         self._faults += [mark for mark in fresh if mark.kind == "fault"]
-        down = [server.name for server in world.servers if server.node is None]
+        down = [server.name for server in world.servers if not server.running]
         lasting = "; ".join(under_way(self._faults, down))
         if self._planned_s > world.now:
             share = part_of(world.now, self._planned_s)

@@ -242,7 +242,7 @@ VERBS: tuple[Verb, ...] = (
         rf"crash {ID} at {_STEP} {NUMBER}", (1,), _crash_at, "crash 1.2 at write 40",
         lasting=True, fault="crash in a write",
     ),
-    Verb(rf"kill {ID}", (1,), _down("kill", "a process that dies alone"), "kill 1.2", lasting=True, fault="kill"),
+    Verb(rf"kill {ID}", (1,), _down("kill"), "kill 1.2", lasting=True, fault="kill"),
     Verb(rf"stop {ID}", (1,), _down("stop"), "stop 1.2", lasting=True, fault="stop"),
     Verb(rf"restart {ID}", (1,), _restart, "restart 1.2"),
     Verb(rf"pause {ID}", (1,), _pause, "pause 1.2", lasting=True, fault="pause"),
