@@ -7,6 +7,7 @@ from pathlib import Path
 
 import networkx
 import pytest
+import trio
 
 from identity.errors import Refused
 from identity.names import Pattern
@@ -35,7 +36,7 @@ async def test_a_child_runs_where_it_is_put(tmp_path: Path) -> None:
     found_already(home, Config(server=member.server, roots=(root,), local=Pattern("*")), member.keys, member.chain)
     child = await children.start("1", home, inside=("env", "PLACE=elsewhere"))
     try:
-        assert b"PLACE=elsewhere" in Path(f"/proc/{child.pid}/environ").read_bytes()
+        assert b"PLACE=elsewhere" in await trio.Path(f"/proc/{child.pid}/environ").read_bytes()
         async with Client(home) as client:
             assert (await client.status())["server"] == "1"
     finally:
