@@ -52,8 +52,7 @@ def sweep(
 ) -> list[Verdict]:
     """The verdicts of all cases, in their order. `stop_after` so many failures no further case is begun.
 
-    `dask`: the address of a scheduler, whose workers must have Bangpath installed in this version. Raises `Refused`
-    for a case that cannot be read.
+    `dask`: the address of a scheduler, whose workers must have Bangpath installed in this version.
     """
     if dask:
         from simulations.sweep_dask import sweep_on_dask

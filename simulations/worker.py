@@ -5,7 +5,8 @@
 
 A worker runs one case after another. One that dies, or that does not answer within the real time allowed, is killed
 and gives a verdict all the same: "code", with what it wrote to standard error last. What a case prints cannot spoil
-the lines: standard output is the worker's alone, and the case's goes to standard error.
+the lines: standard output is the worker's alone, and the case's goes to standard error. A case that cannot be read is
+told as "refused": whoever makes cases reads them first.
 
 A simulated second takes no real one, so the bound on real time is for code that loops without the clock moving.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from identity.errors import Refused
 from simulations.cases import Case, Verdict, run_case
 
 REAL_LIMIT_S = 600.0  # a case of 5 servers and a minute takes 1 s, of 200 servers some minutes
@@ -108,7 +110,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
-        answers.write(msgspec.json.encode(run_case(_READ_CASE.decode(line))) + b"\n")
+        case = _READ_CASE.decode(line)
+        try:
+            verdict = run_case(case)
+        except Refused as refused:
+            verdict = Verdict(seed=case.seed, name=case.name, promise="code", checker="refused", said=str(refused))
+        answers.write(msgspec.json.encode(verdict) + b"\n")
         answers.flush()
 
 

@@ -47,3 +47,11 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
     with Worker(hash_seed=5, limit_s=3.0) as worker:
         verdict = worker.judge(Case(seed=1, text=TEXT, planted=bug))
         assert verdict.broken == ("code", "the process: no end within 3 real seconds")
+
+
+def test_what_cannot_be_read_is_told_and_the_process_goes_on() -> None:
+    with Worker(hash_seed=5) as worker:
+        verdict = worker.judge(Case(seed=1, text="dance"))
+        assert verdict.broken == ("code", "refused")
+        assert "'dance'" in verdict.said
+        assert worker.judge(Case(seed=1, text=TEXT)).passed
