@@ -135,7 +135,8 @@ def every_checker() -> tuple[Any, ...]:
 def replay(case: Case) -> str:
     """The one line that runs this case again: by its options when it was drawn, else by its file."""
     options = case.drawn or (case.name,)
-    return shlex.join(["bangpath", "simulate", *options, "--seed", str(case.seed)])
+    bug = ("--plant", case.planted) if case.planted else ()
+    return shlex.join(["bangpath", "simulate", *options, "--seed", str(case.seed), *bug])
 
 
 @contextlib.contextmanager

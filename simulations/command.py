@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,7 @@ class Minutes(click.ParamType[float]):
 @click.option("--stop-after", type=click.IntRange(1), metavar="N", help="Begin no further seed after N failures.")
 @click.option("--timeline", metavar="FILE", help="Draw it: FILE.html, a whole page, or FILE.svg. Of many: a failure.")
 @click.option("--no-shrink", is_flag=True, help="Leave a failing scenario as long as it is.")
+@click.option("--plant", metavar="FILE", help="With a bug on purpose: a Python file whose plant() patches the product.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; `trace` is the hash over all events.")
 @click.option("--print", "only_print", is_flag=True, help="Print the scenario and run nothing.")
 @click.option("--words", is_flag=True, help="List what a scenario can say, and the kinds of faults.")
@@ -156,30 +158,39 @@ def _simulate(scenario: str | None, options: dict[str, Any]) -> int:
 class _Cases:
     """The cases of a range of seeds, each made when it is its turn; as often as it is asked for."""
 
-    def __init__(self, seeds: range, make: Any) -> None:
-        self._seeds, self._make = seeds, make
+    def __init__(self, seeds: range, planted: str, make: Callable[[range], Iterable[Case]]) -> None:
+        self._seeds, self._planted, self._make = seeds, planted, make
 
-    def __iter__(self) -> Any:
-        return iter(self._make(self._seeds))
+    def __iter__(self) -> Iterator[Case]:
+        return self._of(self._seeds)
 
     def __getitem__(self, at: int) -> Case:
-        case: Case = next(iter(self._make(self._seeds[at : at + 1])))
-        return case
+        return next(self._of(self._seeds[at : at + 1]))
+
+    def _of(self, seeds: range) -> Iterator[Case]:
+        from msgspec.structs import replace
+
+        for case in self._make(seeds):
+            yield replace(case, planted=self._planted) if self._planted else case
 
 
 def _cases(scenario: str | None, options: dict[str, Any]) -> tuple[_Cases, int]:
     """What is to be run, and how many. Raises `Refused` for what cannot be read or drawn, before anything runs."""
+    from identity.errors import Refused
     from simulations.sweep import drawn_cases, text_cases
 
     first, number = options["seeds"] or (None, 1)
     begin = first if first is not None else options["seed"] if options["seed"] is not None else 1
     seeds = range(begin, begin + number)
+    planted = options["plant"] or ""
+    if planted and not Path(planted).is_file():
+        raise Refused(f"there is no file {planted} to plant", next_step="name a Python file that has plant()")
     if scenario is not None:
         text = _read(scenario)
-        cases = _Cases(seeds, lambda some: text_cases(some, text, name=scenario))
+        cases = _Cases(seeds, planted, lambda some: text_cases(some, text, name=scenario))
     else:
         drawing = _drawing(options)
-        cases = _Cases(seeds, lambda some: drawn_cases(some, **drawing))
+        cases = _Cases(seeds, planted, lambda some: drawn_cases(some, **drawing))
     cases[0]  # the first is read or drawn now
     return cases, number
 

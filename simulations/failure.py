@@ -92,7 +92,8 @@ class _Shrinking:
     """The predicate: runs candidates in a process, and remembers the last case that broke."""
 
     def __init__(self, case: Case, verdict: Verdict) -> None:
-        name = f"failure-{case.seed}.txt" if case.drawn or not case.name.endswith(".txt") else f"small-{case.name}"
+        file = Path(case.name).name
+        name = f"failure-{case.seed}.txt" if case.drawn or not file.endswith(".txt") else f"small-{file}"
         self.case = msgspec.structs.replace(case, name=name, drawn=())
         self.verdict = verdict
         self.tries = 0

@@ -164,6 +164,7 @@ def title(told: Told) -> str:
         counted(len(faults), "fault"),
         counted(sum(mark.kind == "commit" for mark in outcome.marks), "update"),
         *([f"{len(told.asked)} times asked"] if told.asked else []),
+        *([f"planted: {told.case.planted}"] if told.case.planted else []),
     ]
     return f"{told.case.name}, seed {told.case.seed}: {', '.join(figures)}{ended}"
 
@@ -181,6 +182,7 @@ def as_json(told: Told) -> dict[str, Any]:
         "seconds": outcome.seconds if outcome else 0.0,
         "real_s": round(told.real_s, 3),
         "replay": replay(told.case),
+        "planted": told.case.planted or None,
         "servers": list(told.servers),
         "promises": promises(told),
         "broken": _broken(verdict) if verdict.promise else None,

@@ -16,6 +16,7 @@ Left to others: what the marks mean (`timeline_layout.py`), the page around the 
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -197,7 +198,7 @@ def _flag(picture: Picture, sheet: Sheet, bottom: float) -> Iterable[str]:
     if not picture.broken:
         return
     at = picture.end if picture.broken_at is None else picture.broken_at
-    words = short(f"{at:.3f} s  {picture.broken}", 48)
+    words = short(f"{at:.3f} s  {re.split(r' at [0-9.]+ s: ', picture.broken)[0]}", 48)
     right = sheet.px(at) > sheet.width - text_px(words, LABEL) - 12
     yield f'<line class="flagpole" x1="{sheet.x(at)}" x2="{sheet.x(at)}" y1="{AXIS + 2:.0f}" y2="{bottom:.0f}"/>'
     yield f'<use href="#g-broken" x="{sheet.x(at)}" y="{AXIS + 8:.0f}"><title>{escape(picture.broken)}</title></use>'

@@ -177,6 +177,21 @@ def test_the_first_failure_of_a_sweep_is_made_small(at: Path) -> None:
     assert Path(report["files"]["scenario"]).exists()
 
 
+def test_a_bug_can_be_planted_and_what_replays_its_failure_plants_it_again(at: Path) -> None:
+    (at / "bug.py").write_text(
+        "import contextlib\nfrom unittest import mock\nfrom simulations.server import SimulatedServer\n\n"
+        "@contextlib.contextmanager\ndef plant():\n"
+        "    with mock.patch.object(SimulatedServer, 'read', lambda self, reference: None):\n        yield\n"
+    )
+    (at / "mirror.txt").write_text(BROKEN.replace("1.2 has all", "1 has all"))
+    assert code_of(said("mirror.txt", "--seed", "3")) == 0
+    report = report_of("mirror.txt", "--seed", "3", "--plant", "bug.py")
+    assert report["broken"]["promise"] == "expectation"
+    assert report["replay"] == "bangpath simulate mirror.txt --seed 3 --plant bug.py"
+    assert report["small"]["replay"].endswith("--plant bug.py")
+    assert code_of(said(*report["small"]["replay"].split()[2:], "--no-shrink")) == 1
+
+
 def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
     result = said("broken.txt", "--no-shrink")
     assert code_of(result) == 1
@@ -203,6 +218,7 @@ REFUSED = [
     ("--topology spiral", "'spiral' is no shape of a mesh", "ring"),
     ("--faults flod", "there is no fault 'flod'", "did you mean"),
     ("good.txt --timeline run.png", "run.png is neither a page nor a picture", "run.html or run.svg"),
+    ("good.txt --plant gone.py", "there is no file gone.py to plant", "plant()"),
     ("good.txt --timeline gone/run.svg", "there is no directory gone", "a directory that is there"),
 ]
 
