@@ -60,6 +60,7 @@ Reading order:
     scenario.py      text scripts: read, run, print a transcript
     faults.py        the table of fault kinds, and how a line of each is drawn
     schedule.py      a scenario drawn from a seed
+    strategies.py    the same drawn by hypothesis
     cases.py         a scenario and a seed, judged by every checker
     worker.py        a process that runs cases
     sweep.py         many cases on all cores, each twice if wished; sweep_dask.py: on several machines
@@ -73,6 +74,7 @@ Reading order:
     real.py          a scenario on real processes, in real time: the same text and verbs
     real_server.py   one of them: its process, and the simulator's words said to it as a client
     real_ground.py   where they stand: network namespaces, or loopback
+    real_promises.py two promises, as seen from outside
     real_network.py  the simulator's rules of links under real packets
     client.py        the words of `bangpath.connect` to a simulated server, for applications
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:

@@ -36,6 +36,7 @@ from simulations.founding import INCARNATION, Founded, found
 from simulations.links import Link
 from simulations.marks import Mark
 from simulations.real_network import NoTrace
+from simulations.real_promises import expect_seen, seen
 from simulations.real_server import RealServer
 from simulations.stage import Undo, Way
 
@@ -149,6 +150,9 @@ class RealStage:
             found_already(home, config, member.keys, member.chain)
             self.servers.append(RealServer(self, member.server, home, INCARNATION))
 
+    async def expect_named(self, run: Any, name: str, *, within: float) -> float:
+        return await expect_seen(run, name, within=within)
+
     # -- faults
 
     async def cut_ways(self, ways: Iterable[Way]) -> Undo:
@@ -216,6 +220,10 @@ class _Paper:
 
     def simulated(self, what: str) -> Any:
         raise Refused(f"{what} can be made only in the simulator", next_step="run this scenario without --real")
+
+    async def expect_named(self, run: Any, name: str, **_: Any) -> Any:
+        seen(name)
+        raise _Enough
 
     async def lay_ways(self, ways: Any, fields: Mapping[str, Any], *, text: str = "", **_: Any) -> Any:
         if self._no_namespaces:

@@ -7,7 +7,8 @@
       '--------------------------'
 
 A process that ends without being told to fails the run with its last words. Every word has a connection of its own, so
-that one that waits for an owner holds up no other. Left to others: where it runs (`real_ground.py`).
+that one that waits for an owner holds up no other. What is said while it starts waits until it serves: a start takes a
+second here, and none in the simulator. Left to others: where it runs (`real_ground.py`).
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class RealServer:
         self._incarnation = incarnation
         self._child: children.Child | None = None
         self._scope = trio.CancelScope()
+        self._starting = trio.Event()  # set while nobody starts it
+        self._starting.set()
 
     def __repr__(self) -> str:
         return f"<real server {self.name}>"
@@ -63,8 +66,12 @@ class RealServer:
         self.lives += 1
         self.stage.mark("start", self.name, life=self.lives)
         ground = self.stage.ground
-        child = await children.start(self.name, self.home, *ground.words(self.name), inside=ground.inside(self.name))
-        self._child = child
+        self._starting = trio.Event()
+        words, inside = ground.words(self.name), ground.inside(self.name)
+        try:
+            child = self._child = await children.start(self.name, self.home, *words, inside=inside)
+        finally:
+            self._starting.set()
         self._scope = trio.CancelScope()
         self.stage.nursery.start_soon(self._guard, child, self._scope)
 
@@ -135,39 +142,44 @@ class RealServer:
         """A connection to it, kept, which lives through its deaths."""
         return Client(self.home)
 
+    async def _door(self) -> Client:
+        """A connection; to one that is being started, when it serves."""
+        await self._starting.wait()
+        return self.connect()
+
     async def define(self, what: Any) -> None:
         said = what.as_json() if hasattr(what, "as_json") else what
-        async with self.connect() as client:
+        async with await self._door() as client:
             await client.define(said)
 
     async def create(self, what: Any, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Reference:
         if not isinstance(what, str):
             await self.define(what)
         given, options = (more, {}) if fields is None else (fields, more)
-        async with self.connect() as client:
+        async with await self._door() as client:
             return self._reference((await client.create(what, given, **options))["reference"])
 
     async def update(self, reference: Reference, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
         given, options = (more, {}) if fields is None else (fields, more)
-        async with self.connect() as client:
+        async with await self._door() as client:
             return self._changed(await client.update(str(reference), given, **options))
 
     async def delete(self, reference: Reference, **options: Any) -> Any:
-        async with self.connect() as client:
+        async with await self._door() as client:
             return self._changed(await client.delete(str(reference), **options))
 
     async def transact(self, operations: Sequence[Any], *, owner: str | None = None, **options: Any) -> Any:
         said = [_as_json(each, owner or self.name) for each in operations]
-        async with self.connect() as client:
+        async with await self._door() as client:
             answer = await client.transact(said, **options)
         return self._changed(answer) if "request" in answer else [self._changed(each) for each in answer["results"]]
 
     async def get(self, reference: Reference, **options: Any) -> Any:
-        async with self.connect() as client:
+        async with await self._door() as client:
             return self._found(await client.get(str(reference), **options))
 
     async def query(self, text: str, **options: Any) -> Any:
-        async with self.connect() as client:
+        async with await self._door() as client:
             answer = await client.query(text, **options)
         rows = [self._found(each) for each in answer["rows"]]
         return SimpleNamespace(rows=rows, completeness=answer["completeness"])
@@ -175,11 +187,11 @@ class RealServer:
     async def mirror(self, what: Any, kind: str = "mirrored") -> None:
         if isinstance(what, RealServer):
             what = what.name
-        async with self.connect() as client:
+        async with await self._door() as client:
             await client.mirror(str(what.server) if isinstance(what, Reference) else what, kind)
 
     async def unmirror(self, what: str) -> None:
-        async with self.connect() as client:
+        async with await self._door() as client:
             await client.unmirror(what)
 
     def read(self, reference: Reference) -> Mapping[str, Any] | None:

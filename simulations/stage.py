@@ -88,6 +88,10 @@ class Stage(Protocol):
     def mark(self, kind: str, *servers: str, text: str = "", **details: Any) -> None:
         """Note what happened, for the timeline."""
 
+    async def expect_named(self, run: Any, name: str, *, within: float) -> float:
+        """That a promise, or `every promise`, comes to hold; after how many seconds. Raises `PromiseBroken`, and on
+        real processes `Refused` for what can be seen only inside a node."""
+
     async def cut_ways(self, ways: Iterable[Way]) -> Undo:
         """Cut these directions. The undo mends those that were not cut before, and no others."""
 

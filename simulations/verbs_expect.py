@@ -8,7 +8,7 @@ expect 1.2 lacks some of 1.1
 
 from __future__ import annotations
 
-from simulations.checkers import BY_NAME, expect
+from simulations.checkers import BY_NAME
 from simulations.steps import ID, SECONDS, Act, Run, Verb, seconds
 
 
@@ -45,9 +45,7 @@ def _expect_lacks(name: str, other: str) -> Act:
 
 def _expect_promise(name: str, number: str | None, unit: str | None) -> Act:
     async def act(run: Run) -> str:
-        world = run.simulated("an expectation of a promise")
-        kinds = () if name == "every promise" else (BY_NAME[name],)
-        taken = await expect(world, kinds, within=seconds(number, unit) if number and unit else 0.0)
+        taken = await run.world.expect_named(run, name, within=seconds(number, unit) if number and unit else 0.0)
         return f"after {taken:.2f} s"
 
     return act

@@ -120,6 +120,7 @@ class World:
             wall_ms=lambda: BIRTH_MS + int(self.agenda.now * 1000) + server.clock_offset_ms,
             log=lambda event: self.trace.record(self.now, "log", server.name, event.get("event", "")),
             bounds=server.bounds,
+            restored=server.restored,
             observe=self.ledger.observer(server.name),
         )
 
@@ -178,6 +179,12 @@ class World:
         from simulations.checkers import expect
 
         await expect(self, promises, within=within)
+
+    async def expect_named(self, run: object, name: str, *, within: float) -> float:
+        """The same of one by its name, or of `every promise`; after how many seconds (`stage.Stage`)."""
+        from simulations.checkers import BY_NAME, expect
+
+        return await expect(self, () if name == "every promise" else (BY_NAME[name],), within=within)
 
     # -- faults
 
