@@ -61,6 +61,7 @@ Reading order:
     faults.py        the table of fault kinds, and how a line of each is drawn
     schedule.py      a scenario drawn from a seed
     strategies.py    the same drawn by hypothesis
+    strategies.py    the same drawn by hypothesis
     cases.py         a scenario and a seed, judged by every checker
     worker.py        a process that runs cases
     sweep.py         many cases on all cores, each twice if wished; sweep_dask.py: on several machines
