@@ -33,6 +33,7 @@ In reading order:
     inviting.py     tickets given out, newcomers certified
     admitting.py    the task that admits one
     newcomer.py     the newcomer's side of it
+    adopting.py     a server that came back from a backup learns what it had signed since
     announcing.py   what this server tells the mesh of itself in its registry feed
     mirroring.py    which owners are mirrored or backed up, durably
     farther.py      farther servers kept for a feed that no neighbour carries

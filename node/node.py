@@ -27,7 +27,7 @@ import trio
 from identity.errors import Exhausted, LocalMistake
 from identity.keys import Keys
 from identity.names import Pattern, ServerId
-from node import announcing
+from node import adopting, announcing
 from node.altering import Altering
 from node.answering import Answering
 from node.config import Config
@@ -47,6 +47,7 @@ from transport.ports import Network
 from transport.settings import Settings
 
 DEADLINE_S = 30.0  # of a word that names none
+_ADOPTING = "{} came back from a backup, and first learns what it had signed since"
 GRACE_S = 3.0  # for requests under way when the node stops; with closing everything, less than 5 s (DESIGN U5)
 
 Log = Callable[[dict[str, Any]], None]
@@ -55,7 +56,7 @@ Log = Callable[[dict[str, Any]], None]
 class Node(Answering, Altering, Saying, Links, Tracing):
     """A server. `log` takes one event as a dictionary; `settings` are the transport's, `bounds` the store's.
 
-    `observe`: `node.observing`.
+    `restored`: disk and tables are those of a backup (`node.adopting`). `observe`: `node.observing`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
         log: Log | None = None,
         settings: Settings | None = None,
         bounds: StoreSettings | None = None,
+        restored: bool = False,
         observe: Observe | None = None,
     ) -> None:
         self.config = config
@@ -88,6 +90,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
         self._log = log
         self._settings = settings
         self._bounds = bounds
+        self._restored = restored
         self._observe = observe
         self._parts: Parts | None = None
         self._started = 0.0
@@ -112,6 +115,7 @@ class Node(Answering, Altering, Saying, Links, Tracing):
                 random=self._random,
                 wall_ms=self.wall_ms,
                 settings=self._bounds,
+                restored=self._restored,
             ) as database:
                 port = await self._network.open_datagram_port(*self.config.listen)
                 try:
@@ -150,7 +154,12 @@ class Node(Answering, Altering, Saying, Links, Tracing):
             nursery.start_soon(parts.standpoint.keep)
             nursery.start_soon(parts.delivering.run)
             nursery.start_soon(parts.watch.run)
-            await announcing.announce(parts, self._certificate, self._chain, wall_ms=self._started_ms)
+            if database.adopting:
+                parts.flood.adopt(True)
+                parts.serving.wait(_ADOPTING.format(self.server))
+                nursery.start_soon(self._adopt, parts)
+            else:
+                await announcing.announce(parts, self._certificate, self._chain, wall_ms=self._started_ms)
             self._parts = parts
             announcing.note_validity(self._certificate, wall_ms=self._started_ms, note=self.note)
             self.note("ready", epoch=database.epoch, address=list(port.address))
@@ -158,6 +167,11 @@ class Node(Answering, Altering, Saying, Links, Tracing):
             await self._stop_asked.wait()
             await self._close(parts)
             nursery.cancel_scope.cancel()
+
+    async def _adopt(self, parts: Parts) -> None:
+        await adopting.adopt(parts, note=self.note)
+        await announcing.announce(parts, self._certificate, self._chain, wall_ms=self.wall_ms())
+        parts.touch()
 
     async def stop(self) -> None:
         """Refuse what is new, let end what is under way, tell the peers, close. Returns when all is closed."""
@@ -201,6 +215,8 @@ class Node(Answering, Altering, Saying, Links, Tracing):
         parts = self.parts
         if self._stop_asked.is_set():
             raise Exhausted(f"{self.server} is stopping", next_step=f"bangpath @{self.server} run")
+        if parts.database.adopting:
+            raise Exhausted(_ADOPTING.format(self.server), next_step="try again in a minute")
         self._saying += 1
         try:
             yield parts, trio.current_time() + (DEADLINE_S if deadline is None else deadline)

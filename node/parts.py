@@ -88,7 +88,7 @@ class Parts:
         self._chain = tuple(chain)
         self._wall_ms = wall_ms
         self._note = note
-        self._kept: dict[ServerId, None] = {}
+        self.kept: dict[ServerId, None] = {}  # those whom it wants a session with, reached or not
         self._nursery: Any = None
         self._observe = observe
         carry_out = watched(self._carry_out, observe)
@@ -155,7 +155,7 @@ class Parts:
             self.outstanding,
             self.router,
             silent=self.sessions.silent.get,
-            is_kept=self._kept.__contains__,
+            is_kept=self.kept.__contains__,
             misbehaved=self.misbehaved,
             touch=self.touch,
         )
@@ -204,7 +204,7 @@ class Parts:
             router=self.router,
             requesting=self.requesting,
             silent=self.sessions.silent.get,
-            is_kept=self._kept.__contains__,
+            is_kept=self.kept.__contains__,
             is_known=self.is_known,
             incarnation_of=self.standpoint.incarnation_of,
             wall_ms=wall_ms,
@@ -223,7 +223,7 @@ class Parts:
             idle=idle,
             touch=self.touch,
         )
-        self.farther = Farther(self, is_kept=self._kept.__contains__, note=note, random=random)
+        self.farther = Farther(self, is_kept=self.kept.__contains__, note=note, random=random)
         self.watch = Watch(self)
         self._carry: dict[type, Callable[[Any, float], None]] = {
             **self.sessions.outputs,
@@ -262,7 +262,7 @@ class Parts:
             if self.directory.entry(server) is None:  # its key is not known yet: whoever proves to be it, is it
                 self.router.know(server, b"", addresses, now)
                 if self.config.connect.matches(server) and server != self.server:
-                    self._kept[server] = None
+                    self.kept[server] = None
                     self.router.want(server, now)
         self.tell_router(now)
 
@@ -315,8 +315,8 @@ class Parts:
             if entry.server == self.server:
                 continue
             self._know(entry, now)
-            if self.config.connect.matches(entry.server) and entry.server not in self._kept:
-                self._kept[entry.server] = None
+            if self.config.connect.matches(entry.server) and entry.server not in self.kept:
+                self.kept[entry.server] = None
                 self.router.want(entry.server, now)
 
     def _know(self, entry: Entry, now: float) -> None:
@@ -376,7 +376,7 @@ class Parts:
 
     def _call(self, server: ServerId, now: float) -> None:
         """Look for a server that something waits for; neighbours are looked for anyway."""
-        if server not in self._kept:
+        if server not in self.kept:
             self.router.want(server, now, keep=False)
             self.touch()
 

@@ -111,6 +111,7 @@ class Serving:
         self._works: dict[tuple[ServerId, bytes], _Work] = {}
         self._count: dict[ServerId, int] = {}
         self._refusing = ""
+        self._waiting = ""
         self.outputs: dict[type, Callable[[Any, float], None]] = {
             Asked: self._asked,
             Cancelled: self._cancelled,
@@ -124,6 +125,10 @@ class Serving:
     def refuse(self, reason: str) -> None:
         """Begin nothing new: this server goes."""
         self._refusing = reason
+
+    def wait(self, reason: str) -> None:
+        """Answer nothing about objects for now; empty: from now on as ever."""
+        self._waiting = reason
 
     # -- outputs of the machine
 
@@ -148,6 +153,8 @@ class Serving:
             if isinstance(question, Ping):
                 self._answer(asked, Pong(self._wall_ms()))
                 return
+            if self._waiting:
+                raise Exhausted(self._waiting, next_step="ask again in a minute")
             self._check_right(asked.peer, question)
             if isinstance(question, Get):
                 self._answer(asked, self._get(question))

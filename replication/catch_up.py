@@ -156,7 +156,7 @@ class CatchUp:
                 session.note_known(feed, held.first, held.last)
                 top = max(top, held.last)
         chain = spool.chains.get(feed)
-        if spool.is_own(feed):
+        if spool.is_own(feed) and not spool.adopting:
             if top > (chain.taken.number if chain else 0):
                 spool.report("own_feed_ahead", feed, peer=str(session.peer), number=top)
             return

@@ -125,6 +125,10 @@ class Flood:
         """After `load`: of owners that lied in an earlier run; their feeds stand still."""
         self._intake.forks.load(proofs)
 
+    def adopt(self, adopting: bool) -> None:
+        """Whether own updates are taken from others, which this server had signed before it came back in time."""
+        self._spool.adopting = adopting
+
     def subscribe(self, kind: int, pattern: Pattern, now: float) -> None:
         """Mirror these feeds from now on."""
         if self._spool.wish(kind, pattern):

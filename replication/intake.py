@@ -86,7 +86,7 @@ class Intake:
         if wrong is not None or number < 1:
             raise PeerMisbehaved(f"{session.peer} sent update {number} of {feed} with {wrong or 'no number'}")
         chain = spool.chains.get(feed)
-        if spool.is_own(feed):
+        if spool.is_own(feed) and not spool.adopting:
             if chain is None or number > chain.taken.number:
                 spool.report("own_feed_ahead", feed, peer=str(session.peer), number=number)
             return False

@@ -46,6 +46,7 @@ class Spool:
         # All registry feeds; and the own data feed, to see when others hold more of it than this store (DESIGN D4).
         self.wishes: dict[tuple[int, str], Pattern] = {(REGISTRY, "*"): EVERYBODY, (DATA, str(own)): Pattern(str(own))}
         self.outputs: list[SendTo | Apply | Report] = []
+        self.adopting = False  # own updates of before a restore are taken from others (DESIGN D4)
         self.counts: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._read_update = read_update
         self._carried: dict[tuple[int, ServerId], bool] = {}

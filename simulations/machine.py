@@ -69,6 +69,7 @@ class Machine(ABC):
         self.lives = 0
         self.died: BangpathError | None = None  # why the node gave up by itself, since the last start
         self.backup: Backup | None = None  # the last that was taken
+        self.restored = False  # from a backup, and no start since has become ready
         self._disk_speed = world.generator(f"disk-speed/{name}")
         self._slow_syncs = 0
         self._syncing: dict[trio.CancelScope, None] = {}
@@ -126,6 +127,7 @@ class Machine(ABC):
 
         def serve() -> None:
             self.node = node
+            self.restored = False
             self.begin(node)
 
         status = Started(task_status, serve)
@@ -313,8 +315,11 @@ class Machine(ABC):
         self.world.mark("backup", self.name)
         return self.backup
 
-    async def restore(self, backup: Backup | None = None) -> None:
-        """Its directory becomes that of a backup, by default the last, and it starts; killed first, if it is up."""
+    async def restore(self, backup: Backup | None = None, *, told: bool = True) -> None:
+        """Its directory becomes that of a backup, by default the last, and it starts; killed first, if it is up.
+
+        `told`: its node knows that it was restored; else it is a virtual machine that was set back behind its back.
+        """
         backup = backup or self.backup
         if backup is None or backup.server != self.name:
             raise Refused(f"there is no backup of {self.name}", next_step=f"back up {self.name} first")
@@ -325,6 +330,7 @@ class Machine(ABC):
         self.world.mark("restore", self.name, backup_at=f"{backup.at:.3f}")
         self.disk.load(backup.disk)
         self.tables.load(backup.tables)
+        self.restored = told
         await self.start()
 
     # -- ground

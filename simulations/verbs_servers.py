@@ -275,5 +275,6 @@ VERBS: tuple[Verb, ...] = (
     Verb(rf"restore {ID}", (1,), _restore, "restore 1.2"),
     Verb(
         rf"back up {ID} and restore it after {SECONDS}", (1,), _set_back, "back up 1.2 and restore it after 5s",
+        fault="old backup",
     ),
 )  # fmt: skip

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from identity.encoding import decode_integer_untrusted, encode_integer
-from identity.errors import Damaged
+from identity.errors import Damaged, Exhausted
 from identity.names import END, Incarnation, Position, ServerId
 from store.definitions import ClassDefinition
 from store.frame_parts import CopyChange, LocalChange
@@ -81,6 +81,7 @@ class Applier:
         self.number = 0  # of the last transaction, store-wide
         self.feeds: dict[tuple[bytes, int], FeedState] = {}
         self.gained: dict[int, int] = {OWNED: 0, MIRRORED: 0, CACHED: 0}  # objects of users' classes since opening
+        self.adopting = False  # whether own updates are taken from others: this store came back in time
         self._source = source
 
     def allocate(self) -> int:
@@ -106,6 +107,11 @@ class Applier:
             if entry.feed is None:
                 local.append(LocalChange(PUT if stored else DELETE, change.number, entry.number, stored))
             else:
+                if self.adopting:
+                    raise Exhausted(
+                        f"{self.servers.server} came back from a backup, and first learns what it had signed since",
+                        next_step="try again when its neighbours have been reached",
+                    )
                 update = self.next_update(entry.feed)
                 leaves[entry.feed].append(
                     pack_leaf_fields(
@@ -191,6 +197,10 @@ class Applier:
             raise Damaged(f"update {head.number} of {head.server}, which no frame before names")
         puts = understand() if callable(understand) else understand
         for leaf, entry, values in puts:
+            if server_key == END:  # adopted: this server signed it, and had forgotten it
+                own = entry.codec.store(leaf.body) if values is not None else b""
+                self._put_again(objects, index, leaf.object, entry, leaf.sequence, head.number, own)
+                continue
             object_key = server_key + encode_integer(leaf.object)
             after: list[bytes] = []
             stored = b""

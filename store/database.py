@@ -61,6 +61,8 @@ __all__ = [
 
 Result = TypeVar("Result")
 
+ADOPTING = "store/adopting"  # the setting that is there from a restore to the end of its adoption
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that a test or a small machine may want smaller.
@@ -151,6 +153,30 @@ class Database:
         """Let go of cached copies; others are left alone."""
         wanted = list(references)
         self._writer.note(TakeCopies(lambda writer: list(self._evictions(writer, wanted))))
+
+    # After a restore
+
+    @property
+    def adopting(self) -> bool:
+        """Whether this store came back in time, and has not yet learned what it had signed meanwhile."""
+        return self._writer.applier.adopting
+
+    async def begin_adoption(self, *, restored: bool) -> None:
+        """Remember that the store was restored, or find that it was and that its adoption has not ended."""
+        if restored:
+
+            def remember(transaction: Transaction) -> None:
+                transaction.put_setting(ADOPTING, True)
+                transaction.put_setting(f"store/restored/{self.epoch}", self._wall_ms())  # new: so are the numbers
+
+            await self.transact(remember)
+        with self.view() as view:
+            self._writer.applier.adopting = bool(view.get_setting(ADOPTING))
+
+    async def end_adoption(self) -> None:
+        """Own updates of before are here, as far as anybody has them: go on from there."""
+        await self.transact(lambda transaction: transaction.put_setting(ADOPTING, None))
+        self._writer.applier.adopting = False
 
     # Reading
 
@@ -285,8 +311,12 @@ async def open_database(
     random: Any,
     wall_ms: Callable[[], int],
     settings: Settings | None = None,
+    restored: bool = False,
 ) -> AsyncIterator[Database]:
     """Recover, begin a new epoch, and serve until the block is left; `disk` and `tables` are closed with it.
+
+    `restored`: `disk` and `tables` are those of a backup. No number is given twice, and until `end_adoption`, over
+    restarts too, nothing is committed that leaves this server, and own updates are taken from others (DESIGN D4).
 
     Raises `Refused` when the log is another server's, `Damaged` when it cannot be recovered.
     """
@@ -299,14 +329,16 @@ async def open_database(
             generation_bytes=settings.generation_bytes, segment_bytes=settings.segment_bytes,
             step_bytes=settings.step_bytes,
         ))  # fmt: skip
-        epoch = begin_run(opened, sealer)
+        epoch = begin_run(opened, sealer, restored=restored)
         fold = Fold(opened.generations, tables)
         writer = Writer(opened.log, opened.generations, opened.applier, fold, sealer, random)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
             nursery.start_soon(writer.run_fold)
             try:
-                yield Database(writer, epoch, wall_ms)
+                database = Database(writer, epoch, wall_ms)
+                await database.begin_adoption(restored=restored)
+                yield database
             except Exception as error:  # raised again outside the nursery, which would wrap it in a group
                 left_by = error
                 writer.abandon()

@@ -71,7 +71,7 @@ def read_foreign_untrusted(applier: Applier, update: Update) -> Foreign | Outcom
     """What can be done with an update. Never raises for what it says."""
     head = update.head
     servers = applier.servers
-    if (head.server, head.incarnation) == (servers.server, servers.incarnation):
+    if (head.server, head.incarnation) == (servers.server, servers.incarnation) and not applier.adopting:
         return Rejected(update, "it is of this very server")
     server_key = servers.key(head.server, head.incarnation)
     state = None if server_key is None else applier.feeds.get((server_key, head.kind))

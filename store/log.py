@@ -146,8 +146,10 @@ class Log:
             self._ended = self.durable = mark
             self._found_end = True
 
-    def start(self) -> int:
+    def start(self, *, skip: int = 0) -> int:
         """Cut the torn tail, make what was found durable, begin a new epoch and return it.
+
+        `skip` epochs are left out: those of runs that this log has forgotten, for it came back in time (DESIGN D4).
 
         Raises `LocalMistake` unless a `replay` came to its end before, `Exhausted` when the disk is full.
         """
@@ -157,7 +159,7 @@ class Log:
             self._disk.remove(self._stillborn)
             self._stillborn = None
         self._disk.sync_directory()
-        self.epoch = self._ended.epoch + 1
+        self.epoch = self._ended.epoch + 1 + skip
         self._reserve(0)
         self._end(OPENING, b"")
         self.sync()

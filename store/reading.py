@@ -59,6 +59,11 @@ class Servers:
         if server != self.server:
             self._newest[server] = max(incarnation, self._newest.get(server, 0))
 
+    @property
+    def own(self) -> tuple[ServerId, int]:
+        """This server and its incarnation."""
+        return self.server, self.incarnation
+
     def key(self, server: ServerId, incarnation: int) -> bytes | None:
         """What the object keys of this owner begin with; None: no object of it was ever here."""
         return self._keys.get((server, incarnation))

@@ -28,6 +28,8 @@ from store.segments import Frame, Group, Location
 from store.tables import Tables
 
 STEP_GROUPS = 16  # some milliseconds of single commits
+RESTORED_STEP = 1 << 32  # DESIGN D4: by so much object ids and transaction numbers advance over what was forgotten
+RESTORED_EPOCHS = 1 << 10  # and runs; request numbers hold 2^23 of them (`transport.requests`)
 
 
 class Opened(NamedTuple):
@@ -68,9 +70,16 @@ def recover(
     return Opened(log, generations, applier)
 
 
-def begin_run(opened: Opened, sealer: Sealer | None) -> int:
-    """Take a new epoch, durably; return it."""
-    epoch = opened.log.start()
+def begin_run(opened: Opened, sealer: Sealer | None, *, restored: bool = False) -> int:
+    """Take a new epoch, durably; return it.
+
+    `restored`: the store came back in time. No number that it may have given meanwhile is given again: not that of a
+    run, of a transaction or of an object. The latter become durable with the first private change (`store.database`).
+    """
+    epoch = opened.log.start(skip=RESTORED_EPOCHS if restored else 0)
+    if restored:
+        opened.applier.number += RESTORED_STEP
+        opened.applier.next_object += RESTORED_STEP
     if sealer is not None:
         for kind in (REGISTRY, DATA):
             state = opened.applier.feeds.get((END, kind))

@@ -113,6 +113,9 @@ class TakeUpdates:
             if isinstance(found, Foreign):
                 changed = True
                 writer.group.applied.append(update)
+                head = update.head
+                if (head.server, head.incarnation) == writer.applier.servers.own and writer.sealer is not None:
+                    writer.sealer.resume(head.kind, head.to_bytes())  # it was forgotten: the next own one follows it
                 found = Applied(update)
             outcomes.append(found)
         return _answer(writer, self, outcomes, changed=changed)

@@ -77,7 +77,7 @@ class Writer:
         self.failure: BangpathError | None = None
         self.syncs = 0
         self._fold = fold
-        self._sealer = sealer
+        self.sealer = sealer
         self._random = random
         self._salts = b""
         self._salt_at = 0
@@ -250,7 +250,7 @@ class Writer:
 
     def _seal(self, group: Group) -> list[Seal]:
         """Each feed's leaves become an own update; where they lie is part of the same group."""
-        sealer = self._sealer
+        sealer = self.sealer
         seals, feeds = group.seal(sealer, self.applier, self.recent) if sealer is not None else ([], {})
         self.take({FEEDS: feeds, STATE: self.applier.ends()})
         return seals

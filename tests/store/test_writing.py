@@ -123,7 +123,7 @@ async def test_a_sealer_that_counts_otherwise_stops_the_store(server: Any, shoe:
         await database.define(shoe)
         sealer = FakeSealer(server.server, 5)
         sealer.last = {0: (7, bytes(32)), 1: (7, bytes(32))}
-        database._writer._sealer = sealer
+        database._writer.sealer = sealer
         with pytest.raises(BangpathError, match="sealer"):
             await database.transact(lambda t: t.create("Shoe", {"name": "x"}))
         assert database.failure is not None
@@ -201,7 +201,7 @@ async def test_whoever_waits_is_told_when_the_sealer_fails_before_the_sync(
     monkeypatch.setattr(writing, "_never_abort", lambda _: trio.lowlevel.Abort.SUCCEEDED)  # so that this test can fail
     async with server.open() as database:
         await database.define(shoe)
-        monkeypatch.setattr(database._writer._sealer, "seal", fail)
+        monkeypatch.setattr(database._writer.sealer, "seal", fail)
         with trio.fail_after(5), pytest.raises(OutcomeUnknown, match="no key to sign with"):
             await database.transact(lambda t: t.create("Shoe", {"name": "a"}))
         assert database.failure is not None
