@@ -45,6 +45,7 @@ SHELLS = {
     "store.work": "its callers wait for events",
     "store.writing": "the loop of the task that owns the log",
     "store.database": "the task that owns the log",
+    "node.adopting": "a task of the node",
     "node.announcing": "a task of the node",
     "node.applying": "the task that hands updates to the store",
     "node.children": "the mesh's processes",
