@@ -38,6 +38,10 @@ def test_through_a_full_cone_anybody_gets_in_who_knows_the_address() -> None:
     wall = Wall(["1.3"], anybody=True)
     public = wall.outward(HOME, A, 0.0)
     assert wall.inward(B, public, 1.0) == HOME
+    assert wall.inward(B, public, 61.0) is None  # it is forgotten
+    again = wall.outward(HOME, A, 62.0)
+    assert wall.inward(B, again, 63.0) == HOME
+    assert wall.inward(B, public, 63.0) is None
 
 
 def test_a_symmetric_nat_shows_everybody_another_address() -> None:
@@ -89,6 +93,11 @@ def test_a_firewall_keeps_addresses_and_lets_in_the_answers_only() -> None:
     assert wall.inward(A, HOME, 62.0) is None
     with pytest.raises(Refused, match="no addresses to bind anew"):
         wall.rebind()
+
+
+def test_a_firewall_for_a_protocol_alone_lets_anybody_in() -> None:
+    wall = Wall(["1.3"], mapping="none", anybody=True, passes=(UDP,))
+    assert wall.inward(A, HOME, 0.0) == HOME
 
 
 def test_impossible_walls_are_refused() -> None:

@@ -156,7 +156,9 @@ def test_the_newest_fault_wins_and_the_one_below_comes_back() -> None:
 def test_mending_ends_cuts_only_and_healing_ends_all_faults() -> None:
     async def story(network: SimulatedNetwork) -> None:
         network.set_link("1.1", "1.2", Link(delay=0.5, cut=True))
+        assert network.link("1.2", "1.1") == Link()
         network.default = Link(delay=0.3)
+        assert network.link("1.2", "1.1") == Link(delay=0.3)
         slow = network.lay(None, {"loss": 0.5})
         parted = network.part(["1.1"], ["1.2"])
         network.mend("1.1", "1.2")

@@ -103,6 +103,44 @@ def test_a_reader_may_take_its_time_as_long_as_it_is_there() -> None:
     run(story)
 
 
+def test_who_reads_again_is_sent_to_at_once() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        left, right = await pair(network)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(left.send_all, bytes(140_000))
+            await trio.sleep(500)
+            begun, received = network.agenda.now, 0
+            while received < 140_000:
+                received += len(await right.receive_some())
+            assert network.agenda.now - begun < 2  # not when the sender next asks
+
+    run(story)
+
+
+def test_whoever_closes_with_something_unread_says_that_it_was_not_read() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        left, right = await pair(network)
+        await left.send_all(b"unread")
+        await trio.sleep(1)
+        await right.aclose()
+        with pytest.raises(trio.BrokenResourceError, match="reset"):
+            await left.receive_some()
+
+    run(story)
+
+
+def test_what_comes_again_is_not_kept() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        left, right = await pair(network)
+        for _ in range(20):
+            await left.send_all(b"once")
+            assert await right.receive_some() == b"once"
+        await trio.sleep(10)
+        assert right._end._early == {}
+
+    run(story, link=Link(duplicate=1.0))
+
+
 def test_a_call_that_nobody_hears_times_out() -> None:
     async def story(network: SimulatedNetwork) -> None:
         network.cut("1.1", "1.2")

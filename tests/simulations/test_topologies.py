@@ -34,6 +34,11 @@ def test_every_shape_is_in_one_piece_and_has_as_many_servers_as_were_asked_for()
         assert read_topology(f"{number} {kind}").graph.number_of_nodes() == number
 
 
+def test_a_draw_that_falls_to_pieces_is_drawn_again() -> None:
+    for draw in range(1, 30):  # two cycles are likely
+        assert networkx.is_connected(shape("random of degree 2", 20, draw=draw).graph)
+
+
 def test_each_shape_is_what_its_name_says() -> None:
     assert degrees("5") == degrees("5 full") == [4] * 5
     assert degrees("5 line") == [1, 1, 2, 2, 2]
