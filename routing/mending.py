@@ -10,6 +10,7 @@ Rules:
 
 - A way is ours to the peer; the peer's to us is the peer's business. A packet that comes by gateways makes us answer
   the same way only until its sender's word says whether it hears us directly (`CameAside`).
+- Of two gateways the one by which the peer's packets come is believed, until ours has brought an answer.
 - A route is *provisional* while nobody has confirmed it: a guess, the way back of a packet that came, or one that no
   longer works and has no standby. It is better than a link that is dead, and a search for a better one runs.
 - While a route is used, it and two others are asked for again every REFRESH_S: that keeps the standby verified, finds
@@ -100,7 +101,7 @@ class Mending:
             self._using.table.fail(server, way.route.gateway, now)
             self._switch(server, way, "no answer that way", now)
             return
-        if way.route is None and tries > 1:
+        if tries > 1:  # by a guess or not: nobody's packets wait for what becomes of it
             self.leave_gateway(server, f"{server} is in doubt", now)
         self._seek(server, now)
         self._guess(server, way, tries, now)
@@ -125,9 +126,18 @@ class Mending:
 
     def handle_came_aside(self, server: ServerId, way: Way, now: float) -> None:
         """The peer's packets come by gateways, and it may not hear us either: answer the same way until it says."""
-        back = self._using.way_back(server, self._forwarding(), now) if way.route is None else None
-        if back is not None:
+        back = self._using.way_back(server, self._forwarding(), now)
+        if back is None:
+            return
+        if way.route is None:
             self._use(server, way, back, "", now)
+        elif back.gateway != way.route.gateway and not self._using.table.failed(server, back.gateway, now):
+            # Ours has brought no answer yet, and by this gateway packets do get through. Else two ends that chose a
+            # good gateway and one that swallows would not hear each other, and swap, and swap again.
+            known = [each for each in self._using.table.routes(server, now) if each.gateway == back.gateway]
+            since = way.doubted_at
+            self._use(server, way, (known or [back])[0], "way changed" if way.told else "", now)
+            way.doubted_at = since
 
     def handle_lost(self, path: Path, reason: str, now: float) -> None:
         """A packet of ours did not get through."""

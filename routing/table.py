@@ -120,6 +120,10 @@ class Table:
         """It is used directly again; who bridged is remembered."""
         self._routes.pop(target, None)
 
+    def failed(self, target: ServerId, gateway: ServerId, now: float) -> bool:
+        """Whether it had no answer that way a moment ago."""
+        return now - self._failed.get((target, gateway), -math.inf) < DISTRUST_S
+
     def trust(self, target: ServerId, gateway: ServerId) -> None:
         """The target did answer that way."""
         self._failed.pop((target, gateway), None)

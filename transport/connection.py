@@ -207,7 +207,7 @@ class Connection:
                 if self._flights.handle_ack_untrusted(frame.ranges, frame.delay_us / 1e6, now):
                     self._tries = 0
                     self._probe_from = now
-                    self.ways.handle_news(now)
+                    self.ways.handle_news(frame.highest, now)
                 self.ways.handle_arrived(self._flights.largest_arrived, now)
                 self.ways.handle_told(frame.direct_age_us, frame.direct_number, now)
                 return False

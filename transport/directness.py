@@ -44,6 +44,8 @@ class Directness:
         self._ack_delay_s = ack_delay_s
         self._base = now  # no doubt reaches back further: the newest news or telling, or the start of a route
         self._untried = not direct  # nothing was acknowledged since the way changed
+        self._proof = 0  # the first packet that went by the present route; its acknowledgement proves the route
+        self._proven = False
         self._fresh_s = 0.0  # what a way that was just taken is given beside the usual
         self._lag_s = 0.0  # how late our own timers were lately
         self._patience = 1.0
@@ -93,6 +95,10 @@ class Directness:
         self.doubts = 0
         return ended
 
+    def handle_acknowledged(self, highest: int) -> None:
+        """The peer has our packet of this number."""
+        self._proven = self._proven or highest >= self._proof
+
     # -- ways
 
     def take_route(self, next_number: int, now: float) -> None:
@@ -102,6 +108,7 @@ class Directness:
             self._routed_at = now
             self._expected = next_number
             self._seen_once = False
+        self._proof, self._proven = next_number, False
         self._base = self._since = now
         self._fresh_s = FRESH_S
         self._untried = True
@@ -137,10 +144,15 @@ class Directness:
         return True, False
 
     def answers_aside(self, smoothed_s: float, now: float) -> bool:
-        """A packet of the peer came by gateways: whether we take the same way, for all we know of the direct one."""
+        """A packet of the peer came by gateways: whether we take the same way, for all we know of the direct one.
+
+        Also while ours is a route that has brought no answer yet: by that way, packets do get through.
+        """
         first = now - self.forwarded_at > ASIDE_S
         self.forwarded_at = now
-        if self.routed or not first:
+        if self.routed:
+            return not self._proven
+        if not first:
             return False
         return self.heard_us_at is None or now - self.heard_us_at > 2 * smoothed_s
 

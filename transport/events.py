@@ -83,7 +83,8 @@ class DirectAgain(msgspec.Struct, frozen=True, gc=False):
 
 
 class CameAside(msgspec.Struct, frozen=True, gc=False):
-    """The peer's packets begin to come by gateways, and nothing says that it hears us directly."""
+    """The peer's packets come by gateways: they begin to, and nothing says that it hears us directly; or ours go by a
+    route that has brought no answer yet."""
 
     connection: int
 

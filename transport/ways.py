@@ -137,8 +137,9 @@ class Ways:
         if works:
             self._tell(DirectAgain(self._number))
 
-    def handle_news(self, now: float) -> None:
-        """Something of ours was acknowledged."""
+    def handle_news(self, highest: int, now: float) -> None:
+        """Something of ours was acknowledged, up to the packet of this number."""
+        self.directness.handle_acknowledged(highest)
         if self.directness.handle_news(now):
             self._tell(Trusted(self._number))
 

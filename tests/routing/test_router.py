@@ -79,6 +79,43 @@ def test_a_doubt_a_gateway_and_back() -> None:
     assert router.route(T, 2.0) == Direct(1)
 
 
+def test_of_two_gateways_the_one_by_which_packets_come_is_used_until_ours_has_brought_an_answer() -> None:
+    router, gateway = routed()
+    other = G if gateway == H else H
+    router.take_outputs()
+    router.handle_forward_untrusted(gateway, Forward((T, gateway, ME), 2, b"sealed"), 1.07)
+    router.handle_came_aside(1, 1.07)
+    assert of(UseGateway, router.take_outputs()) == []  # it is ours already
+    router.handle_forward_untrusted(other, Forward((T, other, ME), 2, b"sealed"), 1.08)
+    router.handle_came_aside(1, 1.08)
+    assert len(of(UseGateway, router.take_outputs())) == 1
+    assert router.path_to(T, 1.08) == (ME, other, T)
+
+
+def test_a_gateway_by_which_there_was_no_answer_is_not_used_because_packets_come_by_it() -> None:
+    """It hands on to us, and swallows what is ours."""
+    router = made(T, G, H)
+    router.handle_doubted(1, 1.0, 1, 1.04)
+    first, second, *_ = of(Ask, router.take_outputs())
+    assert {first.server, second.server} == {G, H}
+    for ask, at in ((first, 1.05), (second, 1.06)):
+        router.handle_answer_untrusted(ask.number, Confirm((ask.server, T), 5000), at)
+    assert router.path_to(T, 1.1) == (ME, first.server, T)
+    router.handle_doubted(1, 1.06, 1, 1.2)
+    assert router.path_to(T, 1.2) == (ME, second.server, T)
+    router.handle_forward_untrusted(first.server, Forward((T, first.server, ME), 2, b"sealed"), 1.23)
+    router.handle_came_aside(1, 1.23)
+    assert router.path_to(T, 1.23) == (ME, second.server, T)
+
+
+def test_who_is_doubted_twice_is_no_gateway_though_a_guess_leads_to_it() -> None:
+    router, gateway = routed()
+    (number,) = [each.connection for each in router.neighbours(1.1) if each.server == gateway]
+    router.handle_doubted(number, 1.1, 1, 1.14)
+    router.handle_doubted(number, 1.1, 2, 1.3)
+    assert router.path_to(T, 1.3)[1:2] != (gateway,)
+
+
 def test_lost_of_the_way_in_use_moves_to_the_standby_at_once() -> None:
     router = made(T, G, H)
     router.handle_doubted(1, 1.0, 1, 1.04)

@@ -153,6 +153,34 @@ async def test_among_honest_servers_every_promise_holds_whatever_one_of_the_othe
     assert ever_hostile(mesh) == [liar.name]
 
 
+@pytest.mark.parametrize(("tricks", "liars"), [(("swallows",), 1), (("swallows",), 2), (("lies", "swallows"), 2)])
+@simulate(nodes=5, seeds=4, link=NEAR)
+async def test_black_holes_are_left_for_the_one_gateway_that_hands_on(
+    mesh: World, tricks: tuple[str, ...], liars: int
+) -> None:
+    """Of three gateways one, then two, swallow; each end finds the third by itself (ATTACKS 16)."""
+    asker, other, *gateways = mesh.servers
+    await mesh.sleep(3)
+    for gateway in gateways[:liars]:
+        turn(gateway, *tricks)
+    delays: list[float] = []
+
+    async def ask() -> None:
+        begun = mesh.now
+        await asker.up.ping(other.name, deadline=20)
+        delays.append(mesh.now - begun)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(150):
+            if number == 25:
+                mesh.cut(asker >> other)
+                mesh.cut(other >> asker)
+            nursery.start_soon(ask)
+            await mesh.sleep(0.02)
+    assert len(delays) == 150
+    assert max(delays) < 0.3  # of a round trip of 0.024 by a gateway; it was 0.5 while both ends could swap gateways
+
+
 # -- what cannot be kept with such a peer is told
 
 

@@ -121,8 +121,19 @@ def test_a_peer_whose_packets_begin_to_come_aside_is_answered_aside_unless_it_he
     heard = made()
     heard.handle_told(0.01, 5, 9, 1.0)
     assert not heard.answers_aside(0.02, 1.01)  # it heard us within two round trips
-    routed = made(direct=False)
-    assert not routed.answers_aside(0.02, 1.0)  # it goes aside already
+
+
+def test_while_a_route_has_brought_no_answer_each_packet_that_comes_by_gateways_is_told() -> None:
+    routed = made()
+    routed.take_route(100, 1.0)
+    routed.handle_acknowledged(99)  # one that was sent before
+    assert routed.answers_aside(0.02, 1.1)
+    assert routed.answers_aside(0.02, 1.2)
+    routed.handle_acknowledged(100)
+    assert not routed.answers_aside(0.02, 1.3)
+    routed.take_route(120, 1.4)
+    routed.handle_acknowledged(110)
+    assert routed.answers_aside(0.02, 1.5)
 
 
 def test_copies_are_all_at_first_then_the_last_of_a_batch_now_and_then() -> None:
