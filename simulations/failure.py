@@ -10,8 +10,9 @@
 What is smaller takes other steps, so a candidate may need another seed to show the same failure. So it is made small
 twice: with the seed as found, then, if it is still longer than a person likes to read, with some seeds more.
 
-A failure of liveness keeps its `heal` and what is expected after it, and every fault begins before that `heal`: else
-the smallest failure would be a mesh that nobody mended.
+A failure of liveness (it is none when the lines before the last `heal` break as well) keeps its `heal` and what it
+expected after it, and every fault begins before that `heal`: else the smallest failure would be a mesh that nobody
+mended.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import msgspec
 
 from identity.errors import LocalMistake, Refused
 from simulations.cases import Case, Verdict, replay
-from simulations.shrink import TRIES, Lines, shrink
+from simulations.shrink import TRIES, Lines, anonymous, shrink
 from simulations.steps import SECONDS, seconds
 from simulations.sweep import FIRST_HASH_SEED
 from simulations.worker import Worker
@@ -75,7 +76,7 @@ def shrink_case(
         raise LocalMistake(f"seed {case.seed} of {case.name} passed: there is nothing to make small")
     small = _Shrinking(case, verdict)
     try:
-        lines = tuple(case.text.splitlines())
+        lines = small.without_end(tuple(case.text.splitlines()))
         shrunk = shrink(lines, small.breaks, keep=small.keep, tries=tries, told=lambda each: told(each, small.tries))
         if len(shrunk.lines) > few and small.tries < tries:
             small.seeds = MORE_SEEDS
@@ -99,16 +100,26 @@ class _Shrinking:
         self.tries = 0
         self.seeds = 1
         self._target = verdict.broken
-        self._mended = any(line.endswith("  heal") for line in verdict.transcript)
+        mended = any(line.endswith("  heal") for line in verdict.transcript)
+        self._kept = kept_of(case, verdict) if mended else frozenset()
         self._worker: Worker | None = None
 
     def keep(self, line: str) -> bool:
         """What a failure of liveness must go on saying."""
-        return self._mended and (line == "heal" or line.startswith("expect "))
+        return anonymous(line) in self._kept
+
+    def without_end(self, lines: Lines) -> Lines:
+        """The lines before the last `heal`, if they break without it: then it is safety that failed, not liveness."""
+        end = max((number for number, line in enumerate(lines) if line.strip() == "heal"), default=0)
+        kept, self._kept = self._kept, frozenset()
+        if kept and end and self.breaks(lines[:end]):
+            return lines[:end]
+        self._kept = kept
+        return lines
 
     def breaks(self, lines: Lines) -> bool:
         text = "\n".join(lines) + "\n"
-        if not reads(text) or (self._mended and not mended_after_all(lines)):
+        if not reads(text) or (self._kept and not mended_after_all(lines)):
             return False
         self.tries += 1
         seeds = dict.fromkeys([self.case.seed, *range(1, self.seeds)])
@@ -129,6 +140,14 @@ class _Shrinking:
             self.close()
             self._worker = Worker(hash_seed=FIRST_HASH_SEED, limit_s=LIMIT_S)
         return self._worker.judge(case)
+
+
+def kept_of(case: Case, verdict: Verdict) -> frozenset[str]:
+    """The lines, without names, that a failure must keep which came after a `heal`."""
+    failed = re.match(r"\S+:\d+: (expect .+?): ", verdict.said) if verdict.promise == "expectation" else None
+    promised = ("expect every promise", f"expect {verdict.checker}")
+    expected = [failed[1]] if failed else [line for line in case.text.splitlines() if line.startswith(promised)]
+    return frozenset(anonymous(line) for line in ("heal", *expected))
 
 
 def reads(text: str) -> bool:

@@ -9,8 +9,8 @@ Promise: what comes out breaks as what went in did (the caller's predicate said 
 step of the four makes it smaller still (unless the tries ran out, which `Shrunk.minimal` tells), and the same lines
 and predicate give the same answer. A candidate that cannot be read is one that does not break: the predicate says so.
 
-Lines that `keep` names stay as they are: a liveness that failed must go on being looked at after the same `heal` and
-within the same time, or the smallest failure would be one in which nothing was ever mended.
+Lines that `keep` names stay as they are, but for the names of servers: a liveness that failed must go on being looked
+at after the same `heal` and within the same time, or the smallest failure would be one in which nothing was mended.
 
 Delta debugging is Zeller's and Hildebrandt's ddmin ("Simplifying and Isolating Failure-Inducing Input", 2002), in the
 form that only tries complements. Pure: it knows lines of text and a predicate; running them is `simulations.failure`.
@@ -72,6 +72,11 @@ def shrink(
         return Shrunk(search.lines, search.tries, False)
 
 
+def anonymous(line: str) -> str:
+    """A line without the names of servers: what is left of it when they are renamed."""
+    return _CHILD.sub("1.?", line)
+
+
 def _bare(line: str) -> str:
     """A line without comment and needless spaces."""
     return " ".join(line.partition("#")[0].split())
@@ -89,7 +94,7 @@ class _Search:
         told: Callable[[Lines], None] | None,
     ) -> None:
         self.lines = lines
-        self._kept = tuple(line for line in lines if keep(line))
+        self._kept = tuple(anonymous(line) for line in lines if keep(line))
         self._keep = keep
         self.tries = 0
         self._breaks = breaks
@@ -101,7 +106,7 @@ class _Search:
         """Whether a candidate breaks as before; it is then the new smallest."""
         if not candidate or candidate == self.lines or candidate in self._held:
             return False
-        if tuple(line for line in candidate if self._keep(line)) != self._kept:
+        if tuple(anonymous(line) for line in candidate if self._keep(line)) != self._kept:
             return False
         if self.tries >= self._limit:
             raise _OutOfTries

@@ -72,9 +72,30 @@ def test_a_failure_becomes_the_lines_that_show_it(broken: tuple[Case, Verdict], 
     head, command, *_ = path.read_text().splitlines()
     assert head == f"# {verdict.checker}"
     assert head.startswith("# ZeroDivisionError in ")
-    assert command == "# bangpath simulate small-long.txt --seed 5"
+    assert command.startswith("# bangpath simulate small-long.txt --seed 5")
     again = run_case(msgspec.structs.replace(found.case, text=path.read_text()))
     assert again.broken == verdict.broken
+
+
+def test_what_fails_after_the_mesh_was_mended_stays_mended_and_expected() -> None:
+    text = LONG.replace("run 12s\n", "run 12s\nheal\nrun 5s\nexpect 1.3 lacks some of 1\n")
+    case = Case(seed=5, text=text, name="long.txt", checked=False)
+    verdict = run_case(case)
+    assert verdict.promise == "expectation"
+    found = shrink_case(case, verdict, tries=150)
+    lines = found.case.text.splitlines()
+    assert "heal" in lines
+    assert lines[-1] == "expect 1.1 lacks some of 1"  # renamed, and otherwise as it was
+    assert found.lines <= 4
+
+
+def test_what_fails_before_the_end_needs_no_end(broken: tuple[Case, Verdict]) -> None:
+    case, verdict = broken
+    case = msgspec.structs.replace(case, text=case.text + "heal\nrun 30s\n")
+    mended = msgspec.structs.replace(verdict, transcript=(*verdict.transcript, "   12.000  heal"))
+    found = shrink_case(case, mended)
+    assert "heal" not in found.case.text
+    assert found.lines <= 4
 
 
 def test_what_passed_cannot_be_made_small() -> None:
