@@ -41,6 +41,7 @@ from simulations import engine
 from simulations.founding import BIRTH_MS, found
 from simulations.history import History
 from simulations.ledger import Ledger
+from simulations.link_text import read_rules
 from simulations.marks import Mark
 from simulations.network import Link, SimulatedNetwork
 from simulations.promises import Checker, Wanted
@@ -199,6 +200,19 @@ class World:
     def partition(self, *groups: Iterable[SimulatedServer]) -> Iterator[None]:
         """Cut the groups from one another while the block runs; what was cut before stays cut."""
         layer = self.network.part(*[[server.name for server in group] for group in groups])
+        try:
+            yield
+        finally:
+            self.network.lift(layer)
+
+    @contextlib.contextmanager
+    def link(self, direction: Direction | None, rules: str) -> Iterator[None]:
+        """Lay rules over one direction, or over all (None), while the block runs: `mesh.link(a >> b, "loss 30%")`.
+
+        `rules` as in a scenario (`link_text.py`). Raises `Refused` for what makes no sense.
+        """
+        ways = None if direction is None else [(direction.source.name, direction.target.name)]
+        layer = self.network.lay(ways, read_rules(rules), text=rules)
         try:
             yield
         finally:

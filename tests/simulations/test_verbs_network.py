@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -198,6 +199,27 @@ def test_every_line_is_one_verb_s_and_every_example_can_be_read() -> None:
         parse(f"servers 5\nrun 1s\n{verb.says}\n")
         if verb.lasting:
             assert parse(f"servers 5\nat 1s {verb.says} for 3s\n").steps[0].for_s == 3
+
+
+def test_every_line_of_the_guide_s_section_on_links_can_be_read() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guide-simulation.md").read_text(encoding="utf-8")
+    section = guide.partition("## Links that break\n")[2].partition("\n## ")[0]
+    rules, cuts, walls = re.split(r"\n\n\| line \|", section)
+    said = {
+        **{said: f"link 1.1 > 1.2 {said}" for said in first_cells(rules)},
+        **{said: said.replace("...", "part into halves") for said in first_cells(cuts) + first_cells(walls)},
+    }
+    assert len(said) > 25
+    for line in said.values():
+        line = line.replace("> 1.2 queue", "> 1.2 rate 1Mbit/s queue").replace("\\|", "|")
+        parse(f"servers 5\nrun 1s\n{line}\n")
+    for mesh in re.findall(r"`(?:servers )?((?:\d+|linked) [^`]*)`", walls.partition("Shapes of meshes")[2]):
+        parse(f"servers {mesh}\n")
+
+
+def first_cells(table: str) -> list[str]:
+    cells = re.findall(r"^\| (`.*?)(?<!\\) \| ", table, re.MULTILINE)
+    return [said for cell in cells for said in re.findall(r"`([^`]+)`", cell)]
 
 
 def test_a_fault_ends_after_its_time_and_others_stay() -> None:

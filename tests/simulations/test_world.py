@@ -264,3 +264,15 @@ async def test_a_server_that_was_named_and_is_not_known_makes_an_answer_not_whol
         ("9.9", "unreachable"),
     ]
     assert answer.completeness["whole"] is False
+
+
+@simulate(nodes=3)
+async def test_rules_of_a_link_hold_while_a_block_runs(mesh: World) -> None:
+    a, b, _ = mesh.nodes
+    before = mesh.network.link("1", "1.1")
+    with mesh.link(a >> b, "loss 30% in bursts of 5"), mesh.link(None, "delay 300ms"):
+        assert mesh.network.link("1", "1.1") == before.changed({"loss": 0.3, "burst": 5.0, "delay": 0.3})
+        assert mesh.network.link("1.1", "1") == before.changed({"delay": 0.3})
+    assert mesh.network.link("1", "1.1") == mesh.network.link("1.1", "1") == before
+    with pytest.raises(Refused, match="did you mean: loss 2%"), mesh.link(a >> b, "los 30%"):
+        pass
