@@ -18,6 +18,7 @@ mended.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from simulations.worker import Worker
 
 FEW_LINES = 10  # what a person reads at a glance
 MORE_SEEDS = 4
+PATIENCE_S = 900.0  # real seconds of the whole search; a drawn minute takes one or two hundred
 LIMIT_S = 120.0  # real seconds of one candidate: shrinking must not make a hang of it
 
 _RUN = re.compile(rf"run {SECONDS}")
@@ -66,15 +68,17 @@ def shrink_case(
     *,
     tries: int = TRIES,
     few: int = FEW_LINES,
+    patience_s: float = PATIENCE_S,
     told: Callable[[Lines, int], None] = lambda lines, tries: None,
 ) -> Found:
     """The smallest case found that breaks what this one broke. `told` hears of each smaller one and the tries so far.
 
+    `patience_s`: real seconds after which it ends with what it has.
     Raises `LocalMistake` for a case that passed.
     """
     if not verdict.promise:
         raise LocalMistake(f"seed {case.seed} of {case.name} passed: there is nothing to make small")
-    small = _Shrinking(case, verdict)
+    small = _Shrinking(case, verdict, patience_s)
     try:
         lines = small.without_end(tuple(case.text.splitlines()))
         shrunk = shrink(lines, small.breaks, keep=small.keep, tries=tries, told=lambda each: told(each, small.tries))
@@ -86,19 +90,20 @@ def shrink_case(
             )
     finally:
         small.close()
-    return Found(small.case, small.verdict, small.tries, shrunk.minimal)
+    return Found(small.case, small.verdict, small.tries, shrunk.minimal and not small.impatient)
 
 
 class _Shrinking:
     """The predicate: runs candidates in a process, and remembers the last case that broke."""
 
-    def __init__(self, case: Case, verdict: Verdict) -> None:
+    def __init__(self, case: Case, verdict: Verdict, patience_s: float) -> None:
         file = Path(case.name).name
         name = f"failure-{case.seed}.txt" if case.drawn or not file.endswith(".txt") else f"small-{file}"
         self.case = msgspec.structs.replace(case, name=name, drawn=())
         self.verdict = verdict
         self.tries = 0
         self.seeds = 1
+        self.until = time.monotonic() + patience_s
         self._target = verdict.broken
         mended = any(line.endswith("  heal") for line in verdict.transcript)
         self._kept = kept_of(case, verdict) if mended else frozenset()
@@ -119,7 +124,7 @@ class _Shrinking:
 
     def breaks(self, lines: Lines) -> bool:
         text = "\n".join(lines) + "\n"
-        if not reads(text) or (self._kept and not mended_after_all(lines)):
+        if self.impatient or not reads(text) or (self._kept and not mended_after_all(lines)):
             return False
         self.tries += 1
         seeds = dict.fromkeys([self.case.seed, *range(1, self.seeds)])
@@ -130,6 +135,10 @@ class _Shrinking:
                 self.case, self.verdict = case, verdict
                 return True
         return False
+
+    @property
+    def impatient(self) -> bool:
+        return time.monotonic() > self.until
 
     def close(self) -> None:
         if self._worker is not None:

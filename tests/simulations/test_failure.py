@@ -98,6 +98,14 @@ def test_what_fails_before_the_end_needs_no_end(broken: tuple[Case, Verdict]) ->
     assert found.lines <= 4
 
 
+def test_patience_ends_and_the_smallest_so_far_is_kept(broken: tuple[Case, Verdict]) -> None:
+    case, verdict = broken
+    found = shrink_case(case, verdict, patience_s=0.0)
+    assert not found.minimal
+    assert found.tries == 0
+    assert found.verdict.broken == verdict.broken
+
+
 def test_what_passed_cannot_be_made_small() -> None:
     with pytest.raises(LocalMistake, match="nothing to make small"):
         shrink_case(Case(seed=1, text=LONG), Verdict(seed=1))
