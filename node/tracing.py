@@ -1,11 +1,13 @@
 """By which ways other servers are reached, as words of `node.node.Node` (`route`, `trace`, `ping`).
 
     routes()        each server: our way to it and its way to us, standby, round trip
-    trace(1.2)      there 1.1!1.5!1.2  38 ms      back 1.2!1.1      asked of 1.2, and of each server on the path
+    trace(1.2)      there 1.1!1.5!1.2  38 ms      back 1.2!1.1      each as its sender says, asked of 1.2
+                    came  1.1!1.9!1.5!1.2                           where its receiver was told another one
     ping(1.2)       how long it takes to answer, whichever way
 
-The path there is what 1.2 says of the packets that came; the path back is what came here. The times are those of
-requests, so they hold what the servers need to think of the answer.
+Each end says which path it writes on its packets; the answer is sealed between the two, so no gateway can change that.
+What stands on a packet when it comes is the word of the gateways: where it differs, a way has just changed, or one of
+them lies. The times are those of requests, so they hold what the servers need to think of the answer.
 """
 
 from __future__ import annotations
@@ -59,9 +61,12 @@ class Tracing(Running):
             traced: Traced = await parts.requesting.ask_one(peer, Trace(), Traced, deadline=until)
             now = trio.current_time()
             seconds = now - begun
-            back = parts.detours.path_from(peer, now) or traced.back
+            came_back = parts.detours.path_from(peer, now)
+            there = parts.router.path_to(peer, now) or traced.there
+            back = traced.back or came_back
+            came = {"there": (traced.there, there), "back": (came_back, back)}
             hops = []
-            for each in dict.fromkeys((*traced.there[1:-1], *back[1:-1])):
+            for each in dict.fromkeys((*there[1:-1], *back[1:-1])):
                 try:
                     hop_s, _ = await _asked(parts, each, min(until, trio.current_time() + HOP_S))
                     hops.append({"server": str(each), "rtt_ms": round(1000 * hop_s, 3)})
@@ -69,8 +74,9 @@ class Tracing(Running):
                     hops.append({"server": str(each), "rtt_ms": None, "cause": error.cause})
             return {
                 "server": str(peer),
-                "there": [str(each) for each in traced.there],
+                "there": [str(each) for each in there],
                 "back": [str(each) for each in back],
+                "came": {way: [str(each) for each in it] for way, (it, sent) in came.items() if it and it != sent},
                 "rtt_ms": round(1000 * seconds, 3),
                 "hops": hops,
             }

@@ -52,7 +52,7 @@ def route_command(meant: dict[str, str | None], server: str | None, as_json: boo
 @json_option
 @click.pass_obj
 def trace_command(meant: dict[str, str | None], server: str, deadline: float | None, as_json: bool) -> None:
-    """The path to another server and the path back, as packets really went."""
+    """The path to another server and the path back, as each end says that it sends."""
     with node_of(meant) as node:
         said = node.trace(server, deadline=deadline)
     if as_json:
@@ -60,6 +60,8 @@ def trace_command(meant: dict[str, str | None], server: str, deadline: float | N
         return
     click.echo(f"there  {path_text(said['there'])}")
     click.echo(f"back   {path_text(said['back'])}")
+    for way, path in said.get("came", {}).items():
+        click.echo(f"{way:6} it came marked {path_text(path)}: the way has just changed, or a gateway on it lies")
     click.echo(f"{said['server']} answers in {milliseconds(said['rtt_ms'])}")
     for hop in said["hops"]:
         took = milliseconds(hop["rtt_ms"]) if hop["rtt_ms"] is not None else f"no answer: {hop['cause']}"

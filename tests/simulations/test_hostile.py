@@ -241,6 +241,26 @@ async def test_a_mirror_whose_only_source_withholds_says_that_it_is_behind(mesh:
     await mesh.eventually(lambda: other.read(note).n == 7, within=60)
 
 
+@simulate(nodes=4, link=NEAR)
+async def test_a_gateway_that_falsifies_paths_changes_nothing_in_what_the_two_ends_say(mesh: World) -> None:
+    asker, other, liar, slandered = mesh.servers
+    await mesh.sleep(3)
+    for one, two in ((asker, other), (asker, slandered), (other, slandered)):
+        mesh.cut(one >> two)
+        mesh.cut(two >> one)
+    await asker.up.ping(other.name, deadline=10)
+    hostility = turn(liar, "lies")
+    await mesh.sleep(2)
+    said = await asker.up.trace(other.name, deadline=10)
+    assert said["there"] == [asker.name, liar.name, other.name]
+    assert said["back"] == [other.name, liar.name, asker.name]
+    assert hostility.counts["paths falsified"] > 0
+    assert any(slandered.name in path for path in said["came"].values())  # what it wrote on them is told as well
+    turn_honest(liar)
+    await mesh.sleep(25)
+    assert (await asker.up.trace(other.name, deadline=10))["came"] == {}
+
+
 @simulate(nodes=4, seeds=2, link=NEAR)
 async def test_who_tells_two_stories_is_proven_to_and_what_it_said_before_stays(mesh: World) -> None:
     liar, *honest = mesh.servers
