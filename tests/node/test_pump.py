@@ -135,6 +135,24 @@ async def test_the_timer_follows_the_earliest_deadline(autojump_clock: trio.test
         nursery.cancel_scope.cancel()
 
 
+async def test_no_turn_is_taken_for_a_deadline_that_moved_later(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        world = World(nursery)
+        await trio.testing.wait_all_tasks_blocked()
+        world.echo.due = 10.0
+        world.pump.touch()
+        await trio.sleep(1)
+        world.echo.due = 30.0
+        world.pump.touch()
+        await trio.sleep(1)
+        turns = world.pump.turns
+        await trio.sleep(20)
+        assert world.pump.turns == turns
+        await trio.sleep(20)
+        assert world.echo.seen == ["deadline at 30"]
+        nursery.cancel_scope.cancel()
+
+
 async def test_many_touches_in_one_tick_are_one_turn(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         world = World(nursery)

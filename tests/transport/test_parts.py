@@ -140,7 +140,7 @@ def test_turns_come_when_they_are_due_and_once() -> None:
     assert turns.earliest() == math.inf
     turns.arm(1, 5.0)
     turns.arm(2, 4.0)
-    turns.arm(1, 9.0)  # later: found out at 5
+    turns.arm(1, 9.0)
     turns.arm(1, 4.5)
     turns.arm(3, 4.1)
     turns.disarm(3)
@@ -151,17 +151,37 @@ def test_turns_come_when_they_are_due_and_once() -> None:
     assert turns.earliest() == math.inf
 
 
-@given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 100)), max_size=60))
-def test_nobody_is_looked_at_later_than_armed(armed: list[tuple[int, float]]) -> None:
+def test_who_wants_to_be_looked_at_later_is_not_woken_for_nothing() -> None:
     turns = Turns()
-    earliest: dict[int, float] = {}
-    for number, due in armed:
+    turns.arm(1, 5.0)
+    turns.arm(1, 9.0)
+    assert turns.earliest() == 9.0
+    assert turns.take_due(5.0) == []
+    turns.arm(1, 8.0)  # earlier than the later one: two entries now
+    assert turns.take_due(8.0) == [1]
+    assert turns.earliest() == math.inf
+    turns.arm(1, 5.0)
+    turns.arm(1, math.inf)
+    assert turns.earliest() == math.inf
+    turns.arm(1, 7.0)
+    assert turns.take_due(7.0) == [1]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 100) | st.just(math.inf), st.booleans()), max_size=60))
+def test_everybody_is_looked_at_when_he_asked_for_it_last(asked: list[tuple[int, float, bool]]) -> None:
+    turns = Turns()
+    wanted: dict[int, float] = {}
+    for number, due, look in asked:
         turns.arm(number, due)
-        earliest[number] = min(due, earliest.get(number, math.inf))
+        wanted[number] = due
+        if look:
+            assert turns.earliest() == min(wanted.values())
     for now in range(0, 101, 10):
-        for number in turns.take_due(float(now)):
-            assert earliest.pop(number) <= now
-        assert all(due > now for due in earliest.values())
+        due = [number for number, at in wanted.items() if at <= now]
+        times = [wanted.pop(number) for number in turns.take_due(float(now))]
+        assert times == sorted(times)
+        assert len(times) == len(due)
+        assert turns.earliest() == min(wanted.values(), default=math.inf)
 
 
 def test_farewells_are_said_a_few_times_to_whom_they_are_for_and_not_for_ever() -> None:

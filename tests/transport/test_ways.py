@@ -25,6 +25,7 @@ class Mesh(Pair):
     def _flush(self) -> None:
         super()._flush()
         for address, side in self.sides.items():
+            side.events += side.endpoint.take_outputs()  # detours are told while datagrams leave
             for event in [each for each in side.events if isinstance(each, Detour)]:
                 side.events.remove(event)
                 self.detoured[address] += 1
