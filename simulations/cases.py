@@ -36,6 +36,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `planted`: a Python file whose `plant()` is entered round the run: a bug put in on purpose, for the tests of sweeps.
     `trace_to`: a file that gets every event of the trace, one a line. `checked`: with the checkers of all promises.
+    `real`: on real processes, where there are neither (`simulations.real`).
     """
 
     seed: int
@@ -45,6 +46,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     planted: str = ""
     trace_to: str = ""
     checked: bool = True
+    real: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,6 +91,10 @@ def run_and_keep(case: Case, *, watching: Sequence[Checker] = ()) -> tuple[Verdi
     from simulations.scenario import parse
 
     scenario = parse(case.text, name=case.name)
+    if case.real:
+        from simulations.real import check
+
+        check(scenario)
     begun = time.process_time()
     with planted(case.planted):
         told, outcome = _judged(scenario, case, watching)
@@ -103,13 +109,22 @@ def run_and_keep(case: Case, *, watching: Sequence[Checker] = ()) -> tuple[Verdi
 
 def _judged(scenario: Scenario, case: Case, watching: Sequence[Checker]) -> tuple[dict[str, Any], Outcome | None]:
     """What was broken, as fields of a verdict, and what is known of the run, where it began at all."""
+    from simulations.promises import PromiseBroken
     from simulations.scenario import known_of, run_scenario
 
-    checkers = (*(every_checker() if case.checked else ()), *watching)
+    checkers = (*(every_checker() if case.checked and not case.real else ()), *watching)
     try:
-        outcome = run_scenario(scenario, seed=case.seed, checkers=checkers, keep=None if case.trace_to else 0)
+        if case.real:
+            from simulations.real import run_real
+
+            outcome: Outcome = run_real(scenario, seed=case.seed, checkers=watching)
+        else:
+            outcome = run_scenario(scenario, seed=case.seed, checkers=checkers, keep=None if case.trace_to else 0)
+    except PromiseBroken as error:
+        told = {"promise": error.promise, "checker": error.checker, "at": error.at}
+        return {**told, "said": "\n".join((str(error), *getattr(error, "__notes__", ())))}, known_of(error)
     except AssertionError as error:
-        said = str(error)
+        said = "\n".join((str(error), *(getattr(error, "__notes__", ()) if case.real else ())))
         return {"promise": "expectation", "checker": _expectation(said), "said": said}, known_of(error)
     except Exception as error:  # whatever the code under test raises is a finding
         if isinstance(error, BangpathError) and "step" in error.details:  # a line that nobody expected to fail
@@ -136,7 +151,8 @@ def replay(case: Case) -> str:
     """The one line that runs this case again: by its options when it was drawn, else by its file."""
     options = case.drawn or (case.name,)
     bug = ("--plant", case.planted) if case.planted else ()
-    return shlex.join(["bangpath", "simulate", *options, "--seed", str(case.seed), *bug])
+    ground = ("--real",) if case.real else ()
+    return shlex.join(["bangpath", "simulate", *options, "--seed", str(case.seed), *bug, *ground])
 
 
 @contextlib.contextmanager

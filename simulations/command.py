@@ -87,6 +87,7 @@ class Minutes(click.ParamType[float]):
 @click.option("--stop-after", type=click.IntRange(1), metavar="N", help="Begin no further seed after N failures.")
 @click.option("--timeline", metavar="FILE", help="Draw it: FILE.html, a whole page, or FILE.svg. Of many: a failure.")
 @click.option("--no-shrink", is_flag=True, help="Leave a failing scenario as long as it is.")
+@click.option("--real", is_flag=True, help="On real processes, in real time; as root on real networks.")
 @click.option("--plant", metavar="FILE", help="With a bug on purpose: a Python file whose plant() patches the product.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; `trace` is the hash over all events.")
 @click.option("--print", "only_print", is_flag=True, help="Print the scenario and run nothing.")
@@ -123,6 +124,9 @@ def _check_together(scenario: str | None, options: dict[str, Any]) -> None:
                 raise click.UsageError(f"--{name.replace('_', '-')} is for many seeds: add --seeds 100.")
     elif options["seeds"][0] is not None and options["seed"] is not None:
         raise click.UsageError("--seed and a range of --seeds say two beginnings: leave one out.")
+    for name in ("seeds", "twice", "plant"):
+        if options["real"] and options[name]:
+            raise click.UsageError(f"--real runs once, in real time, and replays from no seed: leave out --{name}.")
     if options["dask"] and options["processes"]:
         raise click.UsageError("--dask decides itself how many run at a time: leave out --processes.")
 
@@ -158,8 +162,8 @@ def _simulate(scenario: str | None, options: dict[str, Any]) -> int:
 class _Cases:
     """The cases of a range of seeds, each made when it is its turn; as often as it is asked for."""
 
-    def __init__(self, seeds: range, planted: str, make: Callable[[range], Iterable[Case]]) -> None:
-        self._seeds, self._planted, self._make = seeds, planted, make
+    def __init__(self, seeds: range, wanted: dict[str, Any], make: Callable[[range], Iterable[Case]]) -> None:
+        self._seeds, self._wanted, self._make = seeds, wanted, make
 
     def __iter__(self) -> Iterator[Case]:
         return self._of(self._seeds)
@@ -171,7 +175,7 @@ class _Cases:
         from msgspec.structs import replace
 
         for case in self._make(seeds):
-            yield replace(case, planted=self._planted) if self._planted else case
+            yield replace(case, **self._wanted)
 
 
 def _cases(scenario: str | None, options: dict[str, Any]) -> tuple[_Cases, int]:
@@ -185,12 +189,13 @@ def _cases(scenario: str | None, options: dict[str, Any]) -> tuple[_Cases, int]:
     planted = options["plant"] or ""
     if planted and not Path(planted).is_file():
         raise Refused(f"there is no file {planted} to plant", next_step="name a Python file that has plant()")
+    wanted = {"planted": planted, "real": options["real"]}
     if scenario is not None:
         text = _read(scenario)
-        cases = _Cases(seeds, planted, lambda some: text_cases(some, text, name=scenario))
+        cases = _Cases(seeds, wanted, lambda some: text_cases(some, text, name=scenario))
     else:
         drawing = _drawing(options)
-        cases = _Cases(seeds, planted, lambda some: drawn_cases(some, **drawing))
+        cases = _Cases(seeds, wanted, lambda some: drawn_cases(some, **drawing))
     cases[0]  # the first is read or drawn now
     return cases, number
 

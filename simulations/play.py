@@ -56,7 +56,7 @@ def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
         _tell(told, files)
     code = BROKEN if told.verdict.promise else INTERRUPTED if told.stopped else HELD
     small = None
-    if told.verdict.promise and wishes.small and not told.stopped:
+    if told.verdict.promise and wishes.small and not told.stopped and not case.real:
         small = _make_small(case, told.verdict, foot)
         if small is not None:
             files |= _small_files(small, wishes)
@@ -70,7 +70,7 @@ def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
 def run(case: Case, foot: Foot) -> report.Told:
     """One run, watched. Ctrl-C ends it; then `stopped` says so."""
     scenario = parse(case.text, name=case.name)
-    checkers = every_checker()
+    checkers = () if case.real else every_checker()
     stop = Stop()
     begun = time.perf_counter()
     verdict, outcome, stopped = Verdict(seed=case.seed, name=case.name), None, False
@@ -87,7 +87,7 @@ def run(case: Case, foot: Foot) -> report.Told:
         finally:
             foot.clear()
     elapsed_s = time.perf_counter() - begun
-    asked = report.asked_of(watcher.world.history.words if watcher.world else ())
+    asked = report.asked_of(watcher.world.history.words if watcher.world and not case.real else ())
     return report.Told(case, verdict, outcome, scenario, checkers, stopped, elapsed_s, asked)
 
 
@@ -111,7 +111,7 @@ def _tell(told: report.Told, files: dict[str, Any]) -> None:
             print(line.removeprefix("# "))
     lines = [*report.transcript(told), "", report.title(told), ""]
     lines += report.columns(report.promises(told), ("promise", "checker", "verdict"))
-    lines += ["", f"trace   {told.verdict.trace}", f"replay  {replay(told.case)}"]
+    lines += ["", *([] if told.case.real else [f"trace   {told.verdict.trace}"]), f"replay  {replay(told.case)}"]
     if "timeline" in files:
         lines.append(f"picture {files['timeline']}")
     _print(lines)

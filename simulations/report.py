@@ -159,10 +159,10 @@ def title(told: Told) -> str:
     ended = ", ended by you" if told.stopped else ""
     figures = [
         counted(len(told.servers), "server"),
-        f"{outcome.seconds:.1f} virtual s{speed}",
-        counted(outcome.events, "event"),
+        *([f"{outcome.seconds:.1f} real s, real processes"] if told.case.real else []),
+        *([] if told.case.real else [f"{outcome.seconds:.1f} virtual s{speed}", counted(outcome.events, "event")]),
         counted(len(faults), "fault"),
-        counted(sum(mark.kind == "commit" for mark in outcome.marks), "update"),
+        *([] if told.case.real else [counted(sum(mark.kind == "commit" for mark in outcome.marks), "update")]),
         *([f"{len(told.asked)} times asked"] if told.asked else []),
         *([f"planted: {told.case.planted}"] if told.case.planted else []),
     ]
@@ -183,6 +183,7 @@ def as_json(told: Told) -> dict[str, Any]:
         "real_s": round(told.real_s, 3),
         "replay": replay(told.case),
         "planted": told.case.planted or None,
+        "real": told.case.real,
         "servers": list(told.servers),
         "promises": promises(told),
         "broken": _broken(verdict) if verdict.promise else None,
