@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import networkx
 import pytest
 import trio
@@ -402,6 +404,12 @@ def test_one_seed_makes_one_attack() -> None:
 
     assert trace(1) == trace(1)
     assert trace(1) != trace(2)
+
+
+def test_the_guide_tells_every_trick() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guide-simulation.md").read_text(encoding="utf-8")
+    for name, trick in TRICKS.items():
+        assert f"| `{name}` | {trick.says} |" in guide
 
 
 SCENARIO = """
