@@ -22,11 +22,13 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from identity.errors import Damaged
 from node.observing import Durable
 from simulations.promises import Breach
 from store.records import DATA, FEED_NAMES, Leaf, Update, read_leaves_untrusted
 
 if TYPE_CHECKING:
+    from identity.names import ServerId
     from simulations.history import History
     from simulations.server import SimulatedServer
     from simulations.world import World
@@ -168,11 +170,13 @@ class Ledger:
         first = (owner, head.kind) not in firsts
         if first:
             firsts[owner, head.kind] = (held, head.number)
-        if head.number != held + 1 and not (first and head.number > held) and not self._is_excused(holder):
-            self._breach(
-                "P3", f"{holder} applied update {head.number} of {owner}'s {FEED_NAMES[head.kind]} feed after update "
-                f"{held}"
-            )  # fmt: skip
+        said = f"{owner}'s {FEED_NAMES[head.kind]} feed"
+        if head.number == held + 1 or (first and head.number > held) or self._is_excused(holder):
+            pass
+        elif first:
+            self._breach("P1", f"{holder} had update {held} of {said} durably, and after its start took {head.number}")
+        else:
+            self._breach("P3", f"{holder} applied update {head.number} of {said} after update {held}")
         self.held[key] = head.number
         self._note_taken(holder, update)
 
@@ -228,8 +232,10 @@ class Ledger:
         held = self.held.get((holder, owner, kind), 0)
         before, first = self._firsts[holder].get((owner, kind), (held, last + 1))
         for number in range(before + 1, first):  # durable when it crashed, and nobody was told
+            if feed is None and self._is_excused(holder):  # it came back in time, to before it had any of it
+                break
             assert feed is not None
-            data = server.node.parts.database.read_update(feed.server, feed.incarnation, kind, number)
+            data = self._read_update(server, feed.server, feed.incarnation, kind, number)
             if data is not None:
                 self._note_taken(holder, Update.from_bytes_untrusted(data))
             elif not self._is_excused(holder):
@@ -253,9 +259,21 @@ class Ledger:
         for number in range(1, last + 1):
             if number in made and number < newest - _LOOK_BACK:
                 continue
-            data = database.read_update(database.server, database.incarnation, kind, number)
+            data = self._read_update(server, database.server, database.incarnation, kind, number)
             if data is not None:
                 self._make(server.name, Update.from_bytes_untrusted(data), found=True)
+
+    def _read_update(
+        self, server: SimulatedServer, owner: ServerId, incarnation: int, kind: int, number: int
+    ) -> bytes | None:
+        """As the server's log has it; None where that rotted."""
+        try:
+            data: bytes | None = server.node.parts.database.read_update(owner, incarnation, kind, number)
+        except Damaged as error:
+            if not self._is_excused(server.name):
+                self._breach("P1", f"{server.name} cannot read update {number} of {owner} any more: {error.cause}")
+            return None
+        return data
 
     # -- who is excused
 
