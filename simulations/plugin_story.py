@@ -139,7 +139,7 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
     except BaseException as error:
         told = own[0] if own else _first(error)  # what broke while the world ended is not the news
         _say_seed(item, seed, told)
-        raise told.with_traceback(_without_ours(told, item)) from told.__cause__
+        raise told.with_traceback(_without_ours(told, item)) from _cause(told)
     finally:
         if twin is not None:
             twin.end()
@@ -209,6 +209,18 @@ def _first(error: BaseException) -> BaseException:
             if isinstance(each, kind):
                 return each
     return told[0] if len(told) == 1 else error
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What the error was raised from, unless that is a group around the very error: nurseries make such."""
+    inside: BaseException | None = error.__cause__
+    while isinstance(inside, BaseExceptionGroup) and len(inside.exceptions) == 1:
+        inside = inside.exceptions[0]
+    return None if inside is error or _shown(inside) == _shown(error) else error.__cause__
+
+
+def _shown(error: BaseException | None) -> tuple[type, str]:
+    return type(error), str(error)
 
 
 def _say_seed(item: pytest.Function, seed: int, error: BaseException) -> None:

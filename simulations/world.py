@@ -248,13 +248,23 @@ class World:
         await trio.sleep(seconds)
 
     async def eventually(self, happens: Callable[[], Any], *, within: float, every: float = 0.05) -> None:
-        """Wait until `happens()` is true, at most `within` virtual seconds; else an AssertionError with the seed."""
+        """Wait until `happens()` is true, at most `within` virtual seconds; else an AssertionError with the seed.
+
+        What cannot be asked yet, as `c.read(note).text` of a note that is not there, has not happened yet.
+        """
         end = self.now + within
+        missing: Exception | None = None
         while True:
-            if happens():
-                return
+            try:
+                if happens():
+                    return
+                missing = None
+            except (AttributeError, LookupError, TypeError) as error:
+                missing = error
             if self.now >= end:
-                raise AssertionError(f"not within {within} virtual seconds, at {self.now:.3f} (seed {self.seed})")
+                why = f": {missing}" if missing else ""
+                told = f"not within {within} virtual seconds, at {self.now:.3f}{why} (seed {self.seed})"
+                raise AssertionError(told) from missing
             await trio.sleep(every)
 
 

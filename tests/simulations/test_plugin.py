@@ -8,6 +8,10 @@ import sys
 
 import pytest
 
+import bangpath
+from simulations.checkers import converged, no_loops, no_lost_commits
+from simulations.world import World
+
 pytest_plugins = ["pytester"]
 
 INI = "[pytest]\nsimulation_twice = 0\n"
@@ -19,6 +23,26 @@ def users(pytester: pytest.Pytester) -> pytest.Pytester:
     """A user's directory: no settings of ours."""
     pytester.makefile(".ini", pytest=INI)
     return pytester
+
+
+@bangpath.stored
+class Note:
+    text: str
+
+
+@bangpath.simulate(nodes=5, seeds=5)
+async def test_mirror_catches_up(mesh: World) -> None:
+    """The form of DESIGN V4, word by word."""
+    a, b, c, *_ = mesh.nodes
+    note = await a.create(Note, text="hi")
+    await c.mirror(note)
+    mesh.cut(a >> c)  # one way only
+    with mesh.partition({a, b}, {c}):
+        await a.update(note, text="bye")
+        b.crash(torn_write=True)
+        await b.restart()
+    await mesh.eventually(lambda: c.read(note).text == "bye", within=30)  # type: ignore[union-attr]  # None: not yet
+    mesh.check(no_loops, no_lost_commits, converged)
 
 
 def test_a_seed_is_a_test_in_either_form(users: pytest.Pytester) -> None:
@@ -97,15 +121,21 @@ async def test_cause(mesh):
         ready(None)
     except AttributeError as error:
         raise AssertionError("what I say") from error
+
+@simulate(nodes=1)
+async def test_clock(mesh):
+    import time
+    time.sleep(1)
 """
     )
     result = users.runpytest("--tb=short")
-    result.assert_outcomes(failed=3)
+    result.assert_outcomes(failed=4)
     text = result.stdout.str()
     places = re.findall(r"^(\S+\.py):\d+: in (\w+)", text, re.MULTILINE)
     assert places == [
         ("test_it.py", "test_refused"), ("test_it.py", "ward"), ("test_it.py", "test_never"),
         ("test_it.py", "test_cause"), ("test_it.py", "ready"), ("test_it.py", "test_cause"),
+        ("test_it.py", "test_clock"),
     ]  # fmt: skip
     assert "ExceptionGroup" not in text
     assert text.count("direct cause") == 1  # the user's own

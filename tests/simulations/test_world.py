@@ -129,6 +129,27 @@ def test_a_failure_names_its_seed() -> None:
     assert any("seed=42" in note for note in failed.value.__notes__)
 
 
+def test_what_cannot_be_asked_yet_has_not_happened_yet() -> None:
+    async def story(mesh: World) -> None:
+        told: dict[str, Any] = {}
+        mesh.nursery.start_soon(tell, mesh, told)
+        await mesh.eventually(lambda: told["note"].startswith("h"), within=10)
+        assert 2 <= mesh.now < 3
+        with pytest.raises(AssertionError, match=r"not within 1 virtual seconds, at .*: 'other'") as failed:
+            await mesh.eventually(lambda: told["other"], within=1)
+        assert isinstance(failed.value.__cause__, KeyError)
+        with pytest.raises(ZeroDivisionError):
+            await mesh.eventually(lambda: 1 / 0, within=1)
+
+    async def tell(mesh: World, told: dict[str, Any]) -> None:
+        await mesh.sleep(1)
+        told["note"] = None
+        await mesh.sleep(1)
+        told["note"] = "hi"
+
+    run_world(story, servers=1, seed=1)
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     async def story(mesh: World) -> None:
         (only,) = mesh.servers
