@@ -61,7 +61,6 @@ Reading order:
     faults.py        the table of fault kinds, and how a line of each is drawn
     schedule.py      a scenario drawn from a seed
     strategies.py    the same drawn by hypothesis
-    strategies.py    the same drawn by hypothesis
     cases.py         a scenario and a seed, judged by every checker
     worker.py        a process that runs cases
     sweep.py         many cases on all cores, each twice if wished; sweep_dask.py: on several machines
@@ -79,7 +78,7 @@ Reading order:
     real_network.py  the simulator's rules of links under real packets
     client.py        the words of `bangpath.connect` to a simulated server, for applications
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
-    plugin_seeds.py, plugin_story.py, plugin_twin.py
+    plugin_seeds.py, plugin_story.py, plugin_twin.py, plugin_picture.py
 
 It reaches into the product only through the seams (`transport.ports`, `store.disk`, `store.tables`) and `node.node`.
 Checkers of the promises, workloads, shrinking and sweeps over machines come with the simulator's own issue.

@@ -99,6 +99,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--simulation-enough", type=int, default=ENOUGH, metavar="COUNT",
         help=f"skip the seeds left of a test of which so many failed (default {ENOUGH}; 0: never)",
     )  # fmt: skip
+    group.addoption(
+        "--simulation-timeline", metavar="DIRECTORY", help="draw every seed that fails, and that of --simulation-seed"
+    )
     group.addoption("--simulation-trace", metavar="FILE", help="write the trace of the last world into this file")
     parser.addini("simulation_seeds", "seeds of a simulated test that names no number", default="1")
     parser.addini("simulation_twice", "seeds of each test that run again in a fresh process", default="1")

@@ -139,12 +139,14 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
     except BaseException as error:
         told = own[0] if own else _first(error)  # what broke while the world ended is not the news
         _say_seed(item, seed, told)
+        _draw(item, worlds, told)
         raise told.with_traceback(_without_ours(told, item)) from _cause(told)
     finally:
         if twin is not None:
             twin.end()
         if path and worlds:
             write_trace(path, worlds[-1].trace)
+    _draw(item, worlds, None)
     if differs:
         pytest.fail(differs, pytrace=False)
 
@@ -194,6 +196,20 @@ def _options(item: pytest.Function) -> dict[str, Any]:
     if "nodes" in options:
         options["servers"] = options.pop("nodes")
     return options
+
+
+def _draw(item: pytest.Function, worlds: list[Any], error: BaseException | None) -> None:
+    """A picture, where it was asked for: of a failure, or of the one seed that somebody looks at."""
+    directory = item.config.getoption("simulation_timeline")
+    one = item.config.getoption("simulation_seed") is not None and not item.config.getoption("simulation_trace")
+    if directory and worlds and (one or isinstance(error, Exception)):
+        from simulations.plugin_picture import draw
+
+        drawn = draw(directory, item, worlds[-1], error)
+        if error is not None:
+            error.add_note(f"picture: {drawn}")
+        else:
+            item.add_report_section("call", "picture", str(drawn))
 
 
 # -- failures
