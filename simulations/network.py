@@ -117,6 +117,10 @@ class SimulatedNetwork:
         self._set[source, target] = link
         self._links.pop((source, target), None)
 
+    def change_link(self, source: str, target: str, fields: Mapping[str, Any]) -> None:
+        """Change some rules of what is set for one direction, from now on."""
+        self.set_link(source, target, self._set.get((source, target), self._default).changed(fields))
+
     def _look_up(self, way: Way) -> Link:
         link = self._set.get(way, self._default)
         for layer in self._layers:

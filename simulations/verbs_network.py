@@ -4,6 +4,7 @@ servers 5 ring                       `topologies.py` has the shapes
 link delay 20ms jitter 10ms loss 1%  before the first step: how every link is; `link_text.py` has the rules
 link 1.1 > 1.2 loss 30% for 8s       a step: one direction; `<>` both
 links of 1.2 corrupt 2%              a step: all to it and from it
+link 1.1 <> 1.2 always delay 300ms   no fault but how it is: `heal` leaves it
 at 3s link delay 300ms for 5s        a step: all there are
 cut 1.1 > 1.2                        one way only; `<>` both
 mend 1.1 > 1.2                       whoever cut it
@@ -57,15 +58,30 @@ def _link(of: str | None, source: str | None, arrow: str | None, target: str | N
     chosen = None if source is None or target is None else _ways(source, arrow or ">", target)
 
     async def act(run: Run) -> Lasting:
-        world = run.world
-        ways = chosen
-        if of is not None:
-            names = of.split()
-            others = [server.name for server in world.servers if server.name not in names]
-            ways = parted([names, others])
-        return Lasting("", await world.lay_ways(ways, fields, text=say_rules(fields)))
+        ways = chosen if of is None else _ways_of(run, of)
+        return Lasting("", await run.world.lay_ways(ways, fields, text=say_rules(fields)))
 
     return act
+
+
+def _always(of: str | None, source: str | None, arrow: str | None, target: str | None, rules: str) -> Act:
+    fields = read_rules(rules)
+    pair = _ways(source, arrow or ">", target) if source is not None and target is not None else []
+
+    async def act(run: Run) -> str:
+        network = run.simulated("a link that is always so").network
+        for way in pair if of is None else _ways_of(run, of):
+            network.change_link(*way, fields)
+        return ""
+
+    return act
+
+
+def _ways_of(run: Run, names: str) -> list[Way]:
+    """Every direction to one of these servers and from it."""
+    chosen = names.split()
+    others = [server.name for server in run.world.servers if server.name not in chosen]
+    return parted([*[[name] for name in chosen], others])
 
 
 def _ways(source: str, arrow: str, target: str) -> list[Way]:
@@ -97,12 +113,9 @@ def _mend(source: str, arrow: str, target: str) -> Act:
 
 
 def _isolate(names: str) -> Act:
-    alone = names.split()
-
     async def act(run: Run) -> Lasting:
-        others = [server.name for server in run.world.servers if server.name not in alone]
-        _enough(len(others) + len(alone), 2, "somebody to be isolated from")
-        return Lasting("", await run.world.cut_ways(parted([*[[name] for name in alone], others])))
+        _enough(len(run.world.servers), 2, "somebody to be isolated from")
+        return Lasting("", await run.world.cut_ways(_ways_of(run, names)))
 
     return act
 
@@ -191,7 +204,9 @@ def _once(names: list[str]) -> None:
 
 # -- the table
 
-_WHERE = rf"links?(?: of {IDS}| {ID} (>|<>) {ID})?"
+# All ids behind `of`, so that none is taken for a rule; but `2 Mbit/s` is one.
+_OF = r"of (\d[\d. ]*)(?! \d[\d.]* (?![kMG]?bit/s))"
+_WHERE = rf"links?(?: {_OF}| {ID} (>|<>) {ID})?"
 _REST = r"(?:(?! for ).)*"  # a time at the end is the runner's
 _TWO = rf"{ID} (>|<>) {ID}"
 
@@ -219,8 +234,12 @@ VERBS: tuple[Verb, ...] = (
     ),
     # What no rule begins with: `cut`, and whatever `read_rules` then says is none.
     Verb(
-        rf"{_WHERE} ((?!of |\d+(?:\.\d+)* <?>|{_KNOWN})\w{_REST})", (1, 2, 4), _link, "link 1.1 <> 1.2 cut",
-        lasting=True,
+        rf"{_WHERE} ((?!always |of |[kMG]?bit/s|\d+(?:\.\d+)* <?>|{_KNOWN})\w{_REST})", (1, 2, 4), _link,
+        "link 1.1 <> 1.2 cut", lasting=True,
+    ),
+    Verb(
+        rf"links?(?: {_OF}| {ID} (>|<>) {ID}) always (\w{_REST})", (1, 2, 4), _always,
+        "link 1.1 <> 1.2 always delay 300ms",
     ),
     Verb(rf"cut {_TWO}", (1, 3), _cut, "cut 1.1 > 1.2", lasting=True, fault="one-way cut"),
     Verb(rf"mend {_TWO}", (1, 3), _mend, "mend 1.1 > 1.2"),

@@ -9,12 +9,14 @@ NAT of 1.3 rebinds                              once, now
 1.3 stands behind a firewall                    lets in the answers to what was sent out
 1.3 stands behind a firewall that lets only UDP through
 1.3 stands behind a firewall that lets only TCP through     refused until the transport speaks over streams
+1.3 always stands behind a NAT                  any of these: no fault but how it is; `heal` leaves it
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Callable
 
 from identity.errors import Refused
 from simulations.nat import FORGETS_S, TCP, UDP, Mapping, Wall, check_passes
@@ -82,7 +84,7 @@ _FORGETS = rf"(?: that forgets after {SECONDS})?"
 _NAT = rf"{_STANDS}( symmetric)? NAT{_FORGETS}"
 _FIREWALL = rf"{_STANDS} firewall"
 
-VERBS: tuple[Verb, ...] = (
+FAULTS: tuple[Verb, ...] = (
     Verb(rf"{_STANDS}() NAT{_FORGETS}", (1,), _nat, "1.3 stands behind a NAT", lasting=True, fault="NAT"),
     Verb(
         rf"{_STANDS}( symmetric) NAT{_FORGETS}", (1,), _nat, "1.3 stands behind a symmetric NAT", lasting=True,
@@ -92,7 +94,6 @@ VERBS: tuple[Verb, ...] = (
         rf"{_NAT}(?: and| that) rebinds every {SECONDS}", (1,), _nat, "1.3 stands behind a NAT that rebinds every 4s",
         lasting=True, fault="NAT rebinding",
     ),
-    Verb(rf"NAT of {IDS} rebinds", (1,), _rebinds, "NAT of 1.3 rebinds"),
     Verb(rf"{_FIREWALL}()", (1,), _firewall, "1.3 stands behind a firewall", lasting=True, fault="firewall"),
     Verb(
         rf"{_FIREWALL} that lets only (UDP|TCP) through", (1,), _firewall,
@@ -102,4 +103,32 @@ VERBS: tuple[Verb, ...] = (
         rf"{IDS} stands? behind (?!(?:a|one) (?:symmetric )?(?:NAT|firewall)\b)((?:(?! for ).)+)", (1,), _no_wall,
         "1.3 stands behind a NAT", lasting=True,
     ),
+)  # fmt: skip
+
+
+def _always(make: Callable[..., Act]) -> Callable[..., Act]:
+    """The same wall, and nothing that would take it away."""
+
+    def make_always(*groups: str | None) -> Act:
+        build = make(*groups)
+
+        async def act(run: Run) -> str:
+            await build(run)
+            return ""
+
+        return act
+
+    return make_always
+
+
+VERBS: tuple[Verb, ...] = (
+    *FAULTS,
+    *(
+        Verb(
+            verb.pattern.replace(" stands?", " always stands?"), verb.names, _always(verb.make),
+            verb.says.replace(" stands", " always stands"),
+        )
+        for verb in FAULTS
+    ),
+    Verb(rf"NAT of {IDS} rebinds", (1,), _rebinds, "NAT of 1.3 rebinds"),
 )  # fmt: skip

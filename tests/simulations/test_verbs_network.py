@@ -94,6 +94,23 @@ def test_healing_ends_all_that_lasts_and_what_was_set_stays() -> None:
     assert world.network.wall("1.3") is None
 
 
+def test_what_is_always_so_is_left_by_healing_and_faults_lie_over_it() -> None:
+    world, _ = played(
+        "link 1.1 <> 1.2 always delay 300ms, loss 1%", "links of 1.4 always rate 1Mbit/s",
+        "1.3 always stands behind a symmetric NAT that forgets after 30s", "link 1.1 > 1.2 loss 50%",
+        "link 1.1 > 1.2 always delay 400ms",
+    )  # fmt: skip
+    assert world.network.link("1.1", "1.2") == Link(delay=0.4, loss=0.5)
+    world.heal()
+    assert world.network.link("1.1", "1.2") == Link(delay=0.4, loss=0.01)
+    assert world.network.link("1.2", "1.1") == Link(delay=0.3, loss=0.01)
+    assert world.network.link("1", "1.4") == world.network.link("1.4", "1") == Link(rate=1e6)
+    assert world.network.link("1", "1.1") == Link()
+    world, _ = played("1.3 always stands behind a NAT", "link of 1.1 1.2 always loss 5%", "heal")
+    assert world.network.wall("1.3") is not None
+    assert world.network.link("1.1", "1.2").loss == 0.05  # between them, too
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -181,6 +198,9 @@ def test_what_too_few_servers_cannot_do_is_refused_when_it_is_tried() -> None:
         ("part one way 1 > 1", "1 stands on both sides"),
         ("part into thirds", "write for example: part into halves"),
         ("mend 1.1 > 1.2 for 3s", "'mend 1.1 > 1.2' does not last"),
+        ("1.3 always stands behind a wall", "'a wall' is nothing to stand behind"),
+        ("1.3 always stands behind a NAT for 3s", "does not last"),
+        ("link 1.1 > 1.2 always dely 3s", "'dely' is no rule of a link"),
         ("1.3 stands behind a wall", "'a wall' is nothing to stand behind; there is a firewall"),
         ("1.3 stands behind a symetric NAT", "there is a symmetric NAT"),
         ("1.3 stands behind a NAT that forgets after 0s", "lets nothing in"),
