@@ -75,7 +75,7 @@ def run(case: Case, foot: Foot) -> report.Told:
     begun = time.perf_counter()
     verdict, outcome, stopped = Verdict(seed=case.seed, name=case.name), None, False
     with stop.heard(foot):
-        watcher = Watcher(foot, stop, planned_s=report.planned_s(scenario))
+        watcher = Watcher(foot, stop, planned_s=report.planned_s(scenario), real=case.real)
         try:
             verdict, outcome = run_and_keep(case, watching=(watcher,))
         except Stopped as error:

@@ -87,11 +87,11 @@ class Watcher(Watching):
     name = "the display"
     promise = ""
 
-    def __init__(self, foot: Foot, stop: Stop, *, planned_s: float = 0.0, lead: str = "") -> None:
+    def __init__(self, foot: Foot, stop: Stop, *, planned_s: float = 0.0, real: bool = False) -> None:
         self._foot = foot
         self._stop = stop
         self._planned_s = planned_s
-        self._lead = lead
+        self._real = real
         self._seen = 0
         self._faults: list[Any] = []
         self.world: World | None = None
@@ -114,13 +114,15 @@ class Watcher(Watching):
         self._faults += [mark for mark in fresh if mark.kind == "fault"]
         down = [server.name for server in world.servers if not server.running]
         lasting = "; ".join(under_way(self._faults, down))
+        clock = "real" if self._real else "virtual"
         if self._planned_s > world.now:
             share = part_of(world.now, self._planned_s)
-            done = f"{world.now:.1f} of {self._planned_s:g} virtual s  {bar(share)}"
+            done = f"{world.now:.1f} of {self._planned_s:g} {clock} s  {bar(share)}"
         else:
-            done = f"{world.now:.1f} virtual s"
-        what = f"{self._lead}{done}  {counted(world.trace.count, 'event')}"
-        return f"{what}  under way: {lasting}" if lasting else what
+            done = f"{world.now:.1f} {clock} s"
+        if not self._real:
+            done += f"  {counted(world.trace.count, 'event')}"
+        return f"{done}  under way: {lasting}" if lasting else done
 
 
 class Stop:
@@ -142,7 +144,7 @@ class Stop:
                 raise KeyboardInterrupt
             self.wanted = True
             with outside():
-                foot.say("ending at the next quarter of a virtual second; Ctrl-C again ends at once")
+                foot.say("ending within a quarter of a simulated second; Ctrl-C again ends at once")
 
         before = signal.signal(signal.SIGINT, note)
         try:

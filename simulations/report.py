@@ -77,6 +77,7 @@ class Told:
             events=self.verdict.events,
             broken=first_line(self.verdict) if self.verdict.promise else "",
             broken_at=broken_at if self.verdict.promise else None,
+            real=self.case.real,
         )
 
 

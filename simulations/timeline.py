@@ -52,7 +52,7 @@ def draw(picture: Picture) -> str:
     legend, legend_height = _legend(parts, top + parts.height + 14)
     foot = top + parts.height + legend_height + 32
     left = MARGIN + parts.gutter_px
-    lines = [f"trace {picture.trace}", f"replay  {picture.replay}"]
+    lines = [*([f"trace   {picture.trace}"] if picture.trace else []), f"replay  {picture.replay}"]
     height = foot + 18 * len(lines) + 6
     words = escape(f"{picture.title}, seed {picture.seed}")
     return "\n".join(
@@ -79,9 +79,9 @@ def summary(picture: Picture) -> str:
     """One line of figures."""
     faults = sum(1 for span in spans(picture.marks, picture.end))
     commits = sum(mark.kind == "commit" for mark in picture.marks)
-    told = [counted(len(picture.servers), "server"), f"{picture.seconds:.1f} virtual seconds"]
+    told = [counted(len(picture.servers), "server"), f"{picture.seconds:.1f} {picture.clock} seconds"]
     told += [counted(picture.events, "event")] if picture.events else []
-    told += [counted(faults, "fault"), counted(commits, "update")]
+    told += [counted(faults, "fault"), *([] if picture.real else [counted(commits, "update")])]
     return ", ".join(told)
 
 
@@ -116,7 +116,7 @@ def halves(picture: Picture, *, plot_px: float) -> Parts:
         *_flag(picture, sheet, bottom),
     ]
     names = [
-        written(0, AXIS - 6, "virtual s", "faint", size=LABEL),
+        written(0, AXIS - 6, f"{picture.clock} s", "faint", size=LABEL),
         *([written(0, AXIS + flag + 12, "faults", "faint", size=LABEL)] if rows else []),
         *(
             written(0, y + sheet.line + 4, name, "name", size=min(13.0, sheet.lane - 3))

@@ -93,6 +93,11 @@ class Picture:
     events: int = 0
     broken: str = ""  # what did not hold, for people; "" when everything did
     broken_at: float | None = None
+    real: bool = False  # real processes: real seconds, and neither trace nor updates are seen from outside
+
+    @property
+    def clock(self) -> str:
+        return "real" if self.real else "virtual"
 
     @property
     def end(self) -> float:

@@ -79,9 +79,7 @@ def page(
         *_faults(faults),
         *_block("What happened", "\n".join(transcript)),
         *_block("The scenario", text),
-        '<h2>The trace</h2><p class="faint">One hash over every delivery, disk write, fault and decision. '
-        "The same scenario and seed give the same one, in every process and on every machine.</p>",
-        _pre(picture.trace),
+        *_trace(picture.trace),
     ]
     zoom = "".join(f"#zoom{times}:checked~.lanes .scroll svg{{width:{100 * times}%}}" for times in ZOOMS)
     return "\n".join(
@@ -114,7 +112,7 @@ def _lanes(picture: Picture) -> Iterable[str]:
         yield f'<input type="radio" name="zoom" id="zoom{times}"{checked}><label class="times" for="zoom{times}">'
         yield f"{times}x</label>"
     height = f"{parts.height:.0f}"
-    words = escape(f"Servers as lanes, virtual seconds from left to right: {summary(picture)}")
+    words = escape(f"Servers as lanes, {picture.clock} seconds from left to right: {summary(picture)}")
     yield (
         f'<div class="lanes"><svg class="timeline names" width="{parts.gutter_px:.0f}" height="{height}" '
         f'aria-hidden="true">{parts.gutter}</svg><div class="scroll"><svg class="timeline" height="{height}" '
@@ -150,6 +148,15 @@ def _faults(faults: Sequence[Span]) -> Iterable[str]:
 def _block(heading: str, text: str) -> Iterable[str]:
     if text.strip():
         yield f"<h2>{escape(heading)}</h2><pre>{escape(text)}</pre>"
+
+
+def _trace(trace: str) -> Iterable[str]:
+    if trace:
+        yield (
+            '<h2>The trace</h2><p class="faint">One hash over every delivery, disk write, fault and decision. '
+            "The same scenario and seed give the same one, in every process and on every machine.</p>"
+        )
+        yield _pre(trace)
 
 
 def _pre(text: str) -> str:

@@ -58,6 +58,12 @@ def test_a_run_takes_the_same_steps_with_a_watcher_and_without() -> None:
     assert watched(Seen())[0].trace == alone.trace == watched(Foot(io.StringIO(), live=False))[0].trace
 
 
+def test_of_real_processes_it_shows_real_seconds() -> None:
+    foot = Seen()
+    run_and_keep(Case(seed=3, text=TEXT), watching=(Watcher(foot, Stop(), planned_s=10.0, real=True),))
+    assert foot.lines[0] == f"0.0 of 10 real s  {bar(0.0)}"
+
+
 def test_without_a_terminal_nothing_is_drawn() -> None:
     stream = io.StringIO()
     foot = Foot(stream)

@@ -61,7 +61,7 @@ def test_it_is_well_formed_and_equal_every_time(number: int, count: int, *, brok
     ElementTree.fromstring(drawn)
     assert drawn == draw(bad_weather(number, count, broken=broken))
     texts = "\n".join(re.findall(r">([^<>]*)</text>", drawn))
-    for wanted in ("bad-weather.txt, seed 7", "trace " + "ab" * 32, "bangpath simulate x --seed 7", "server is up"):
+    for wanted in ("bad-weather.txt, seed 7", "trace   " + "ab" * 32, "bangpath simulate x --seed 7", "server is up"):
         assert wanted in texts
     assert ("P1 broken" in texts) == broken
     assert len(drawn) < 1_000_000
@@ -146,3 +146,13 @@ def test_it_stays_on_its_paper() -> None:
     ):
         x, size, words = float(text[0]), float(text[1]), text[2]
         assert x + text_px(words, size) * 0.9 <= WIDTH or "text-anchor" in drawn
+
+
+def test_of_real_processes_it_says_real_seconds_and_claims_no_trace() -> None:
+    drawn = draw(
+        Picture("x", 1, ("1",), 3.0, (Mark(1.0, "crash", ("1",)),), "", "bangpath simulate x --real", real=True)
+    )
+    texts = re.findall(r">([^<>]*)</text>", drawn)
+    assert "real s" in texts
+    assert "1 server, 3.0 real seconds, 1 fault" in texts
+    assert not any(text.startswith("trace") for text in texts)
