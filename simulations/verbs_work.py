@@ -3,15 +3,16 @@
     class Note text:string              every server adopts it
     1.1 commits 50 Note                 one transaction each, one after another
     1.1 commits 5 Note together         all in one transaction
+    1.1 commits 2 Note of 30kB          large ones
     1.3 commits 2 Note at 1.1           asked of their owner; they wait in 1.3's outbox while it is away
     1.1 changes 20 Note                 random ones of its own
     1.1 changes 3 Note together
-    1.3 changes 2 Note of 1.1           asked of their owner, as above
+    1.3 changes 2 Note of 1.1           asked of their owner, as above; and: ... as last seen, a conflict when it is not
     1.1 deletes 1 Note
     1.3 deletes 1 Note of 1.1
     1.2 mirrors 1.1                     and: 1.2 mirrors 1.1 as backup
     1.2 stops mirroring 1.1
-    1.4 gets 3 Note of 1.1              and: ... by their owner, ... as held here
+    1.4 gets 3 Note of 1.1              and: ... by their owner, ... as held here, ... after the last change
     1.4 asks Note from 1.1,1.2          a question in Bangpath's own language; and: ... of their owners
     1.1 moves 1 Note to 1.2             declared, and refused until objects can move
 
@@ -27,10 +28,12 @@ from typing import Any
 
 from identity.errors import BangpathError, Refused
 from identity.names import Reference
-from node.asking import Operation
+from node.asking import Changed, Operation
 from node.outcomes import Queued
+from simulations.promises import PromiseBroken
 from simulations.steps import ID, NUMBER, SECONDS, Act, Run, Verb, seconds
 
+_AFTER = "after the last change"
 _CONSISTENCY = {None: "nearest", "by their owner": "owner", "of their owners": "owner", "as held here": "local"}
 
 
@@ -40,22 +43,26 @@ class Desk:
     def __init__(self) -> None:
         self.classes: dict[Reference, str] = {}
         self.sequences: dict[Reference, int] = {}
+        self.positions: dict[Reference, str] = {}  # of their owner, when that sequence was made
 
     @staticmethod
     def of(run: Run) -> Desk:
         desk: Desk = run.memory.setdefault("desk", Desk())
         return desk
 
-    def made(self, run: Run, reference: Reference, class_name: str, fields: dict[str, Any], sequence: int) -> None:
-        run.objects.setdefault(str(reference.server), []).append(reference)
-        self.classes[reference] = class_name
-        self.changed(run, reference, fields, sequence)
+    def made(self, run: Run, class_name: str, fields: dict[str, Any], done: Changed) -> None:
+        run.objects.setdefault(str(done.reference.server), []).append(done.reference)
+        self.classes[done.reference] = class_name
+        self.changed(run, fields, done)
 
-    def changed(self, run: Run, reference: Reference, fields: dict[str, Any], sequence: int) -> None:
+    def changed(self, run: Run, fields: dict[str, Any], done: Changed) -> None:
         """Two changes may be acknowledged in another order than they were carried out in: the later version stands."""
-        if sequence >= self.sequences.get(reference, 0):
-            self.sequences[reference] = sequence
+        reference = done.reference
+        if done.sequence >= self.sequences.get(reference, 0):
+            self.sequences[reference] = done.sequence
             run.texts[reference] = {**run.texts.get(reference, {}), **fields}
+            if done.position is not None:
+                self.positions[reference] = str(done.position)
 
     def gone(self, run: Run, reference: Reference) -> None:
         """Nobody asks for it any more. Once let go, also when nobody knows yet whether it was deleted."""
@@ -72,9 +79,11 @@ class Desk:
         return [run.world.random.choice(own) for _ in range(number)]
 
 
-def _text(run: Run, name: str) -> dict[str, Any]:
+def _text(run: Run, name: str, kilobytes: int = 0) -> dict[str, Any]:
+    """A text that nobody wrote before; a long one cannot be compressed to less than half."""
     run.count += 1
-    return {"text": f"{name} says {run.count}"}
+    tail = run.world.random.randbytes(kilobytes * 512).hex() if kilobytes else ""
+    return {"text": f"{name} says {run.count} {tail}".rstrip()}
 
 
 def _class(name: str, fields: str) -> Act:
@@ -115,9 +124,11 @@ def _unmirrors(name: str, other: str) -> Act:
 # -- changes
 
 
-def _commits(name: str, number: str, class_name: str, together: str | None, owner: str | None) -> Act:
+def _commits(
+    name: str, number: str, class_name: str, kilobytes: str | None, together: str | None, owner: str | None
+) -> Act:
     async def act(run: Run) -> str:
-        texts = [_text(run, name) for _ in range(int(number))]
+        texts = [_text(run, name, int(kilobytes or 0)) for _ in range(int(number))]
         creations = [Operation(op="create", class_name=class_name, fields=fields) for fields in texts]
         waiting = await _carry_out(run, name, owner or name, creations, bool(together))
         return waiting or f"{len(run.objects.get(owner or name, []))} objects of {owner or name}"
@@ -125,10 +136,23 @@ def _commits(name: str, number: str, class_name: str, together: str | None, owne
     return act
 
 
-def _changes(name: str, number: str, class_name: str, together: str | None, owner: str | None) -> Act:
+def _changes(
+    name: str, number: str, class_name: str, together: str | None, owner: str | None, expecting: str | None
+) -> Act:
     async def act(run: Run) -> str:
-        chosen = Desk.of(run).some(run, owner or name, int(number), class_name)
-        changes = [Operation(op="update", object=each.object, fields=_text(run, name)) for each in chosen]
+        desk = Desk.of(run)
+        chosen = desk.some(run, owner or name, int(number), class_name)
+        if expecting:  # what one change made cannot be what the next one saw
+            chosen = list(dict.fromkeys(chosen))
+        changes = [
+            Operation(
+                op="update",
+                object=each.object,
+                fields=_text(run, name),
+                expect=desk.sequences.get(each) if expecting else None,
+            )
+            for each in chosen
+        ]
         return await _carry_out(run, name, owner or name, changes, bool(together), chosen)
 
     return act
@@ -168,9 +192,9 @@ async def _carry_out(
             continue
         for operation, done in zip(batch, changed, strict=True):
             if operation.op == "create":
-                desk.made(run, done.reference, operation.class_name, operation.fields, done.sequence)
+                desk.made(run, operation.class_name, operation.fields, done)
             elif operation.op == "update":
-                desk.changed(run, done.reference, operation.fields, done.sequence)
+                desk.changed(run, operation.fields, done)
     return f"{waiting} wait for {owner}" if waiting else ""
 
 
@@ -180,14 +204,32 @@ async def _carry_out(
 def _gets(name: str, number: str, class_name: str, owner: str, how: str | None) -> Act:
     async def act(run: Run) -> str:
         kinds: Counter[str] = Counter()
-        for reference in Desk.of(run).some(run, owner, int(number), class_name):
+        desk = Desk.of(run)
+        for reference in desk.some(run, owner, int(number), class_name):
+            options: dict[str, Any] = {"consistency": _CONSISTENCY.get(how, "nearest")}
+            least = 0
+            if how == _AFTER and reference in desk.positions:
+                least = desk.sequences[reference]
+                options["after"] = desk.positions[reference]
             try:
-                kinds[(await run.server(name).get(reference, consistency=_CONSISTENCY[how])).kind] += 1
+                found = await run.server(name).get(reference, **options)
             except BangpathError as error:
                 kinds[type(error).__name__.lower()] += 1
+                continue
+            kinds[found.kind] += 1
+            if found.sequence < least and not _excused(run):
+                asked = f"after {options['after']}, which made {least}"
+                said = f"{name} got {reference} with sequence {found.sequence} when it asked {asked}"
+                raise PromiseBroken("P5", "read what was written", run.world.now, said)
         return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
     return act
+
+
+def _excused(run: Run) -> bool:
+    """Whether a server lies, or one came back in time: then a position may be of another history."""
+    ledger = getattr(run.world, "ledger", None)
+    return ledger is not None and bool(ledger.excused)
 
 
 def _asks(name: str, question: str, how: str | None) -> Act:
@@ -224,11 +266,14 @@ VERBS: tuple[Verb, ...] = (
     Verb(r"class (\w+) ((?:\w+:\w+ ?)+)", (), _class, "class Note text:string"),
     Verb(rf"{ID} mirrors {ID}( as backup)?", (1, 2), _mirrors, "1.2 mirrors 1.1"),
     Verb(rf"{ID} stops mirroring {ID}", (1, 2), _unmirrors, "1.2 stops mirroring 1.1"),
-    Verb(rf"{ID} commits {NUMBER} (\w+){_TOGETHER}{_AT}", (1, 5), _commits, "1.1 commits 50 Note"),
-    Verb(rf"{ID} changes {NUMBER} (\w+){_TOGETHER}{_OF}", (1, 5), _changes, "1.1 changes 20 Note"),
+    Verb(rf"{ID} commits {NUMBER} (\w+)(?: of {NUMBER}kB)?{_TOGETHER}{_AT}", (1, 6), _commits, "1.1 commits 50 Note"),
+    Verb(rf"{ID} changes {NUMBER} (\w+){_TOGETHER}{_OF}( as last seen)?", (1, 5), _changes, "1.1 changes 20 Note"),
     Verb(rf"{ID} deletes {NUMBER} (\w+){_OF}", (1, 4), _deletes, "1.1 deletes 1 Note"),
     Verb(
-        rf"{ID} gets {NUMBER} (\w+) of {ID}(?: (by their owner|as held here))?", (1, 4), _gets, "1.4 gets 3 Note of 1.1"
+        rf"{ID} gets {NUMBER} (\w+) of {ID}(?: (by their owner|as held here|{_AFTER}))?",
+        (1, 4),
+        _gets,
+        "1.4 gets 3 Note of 1.1",
     ),
     Verb(rf"{ID} asks (.+?)(?: (of their owners|as held here))?", (1,), _asks, "1.4 asks Note from 1.1,1.2"),
     Verb(rf"{ID} moves {NUMBER} (\w+) to {ID}", (1, 4), _moves, "1.1 moves 1 Note to 1.2"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from identity.errors import Refused
+from identity.errors import Conflict, Refused
+from simulations.promises import PromiseBroken
 from simulations.scenario import parse, run_scenario
+from simulations.server import SimulatedServer
 
 HEAD = "servers 3\nclass Note text:string\n1.2 mirrors 1.1\n1.1 commits 4 Note\n"
 
@@ -58,6 +62,45 @@ def test_questions_tell_how_they_were_answered_and_never_fail() -> None:
 def test_a_mirror_that_was_ended_gets_nothing_more() -> None:
     told = said("run 2s\n1.2 stops mirroring 1.1\n1.1 changes 4 Note\nrun 5s\nexpect 1.2 lacks some of 1.1")
     assert told[-1].endswith("missing or old")
+
+
+def test_a_change_of_what_was_last_seen_is_a_conflict_when_it_is_not() -> None:
+    lines = """
+        run 2s
+        1.2 changes 2 Note of 1.1 as last seen
+        1.1 changes 4 Note as last seen
+    """
+    assert said(lines) == ["", "", ""]
+    with pytest.raises(Conflict):
+        said("run 2s\ncrash 1.1\nrun 20s\n1.2 changes 9 Note of 1.1\nrestart 1.1\nrun 20s\n1.1 changes 9 Note as last seen")
+
+
+def test_who_asks_for_what_was_written_gets_it() -> None:
+    lines = "run 2s\n1.1 changes 4 Note\n1.2 gets 4 Note of 1.1 after the last change"
+    assert said(lines)[-1] in (
+        "4 mirrored",
+        "4 owner",
+        "1 mirrored, 3 owner",
+        "1 owner, 3 mirrored",
+        "3 mirrored, 1 owner",
+    )
+
+
+def test_an_older_answer_than_was_asked_for_breaks_a_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    get = SimulatedServer.get
+
+    async def forgetful(self: SimulatedServer, reference: Any, *, after: Any = None, **options: Any) -> Any:
+        return await get(self, reference, **options)
+
+    monkeypatch.setattr(SimulatedServer, "get", forgetful)
+    lines = "run 2s\npart 1.1 | 1 1.2\n1.1 changes 9 Note\n1.2 gets 4 Note of 1.1 after the last change"
+    with pytest.raises(PromiseBroken, match="read what was written"):
+        said(lines)
+
+
+def test_large_objects_travel_in_pieces() -> None:
+    told = said("1.1 commits 2 Note of 60kB\nexpect 1.2 has all of 1.1 within 20s")
+    assert told[0] == "6 objects of 1.1"
 
 
 def test_a_backup_is_kept_and_not_shown() -> None:
