@@ -28,6 +28,8 @@ from simulations.verbs_network import read_servers
 SHAPES = ("full", "ring", "star", "line", "grid", "random", "small world", "scale free", "tree")  # where they can be
 BY_CHANCE = ("random", "small world", "scale free")  # which of many such graphs, the line says
 FEWEST_FAULTS, MOST_FAULTS = 4, 10  # in a minute
+CLASSES = ("Note", "Memo")
+PACES = (0.5, 1.0, 1.0, 2.0)  # quiet meshes, and busy ones
 STEPS_A_MINUTE = 30  # of work; measured: a minute of 5 servers is about one second of CPU
 SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objects are there
 WITHIN_S = 120  # for everything to come right: a search for a way may take 60 s, and catching up another 30
@@ -112,12 +114,12 @@ class _Drawing:
             link += f" loss {random.choice((1, 1, 2, 5))}%"
         if random.random() < 0.3:
             link += " duplicate 1%"
-        return [line, link, "class Note text:string"], Mesh(tuple(names), links)
+        return [line, link, *[f"class {name} text:string" for name in CLASSES]], Mesh(tuple(names), links)
 
     def opening(self, mesh: Mesh) -> list[str]:
         """Who mirrors whom from the start, and what there is to change."""
         mirrors = [f"{name} mirrors {other}" for name, other in self._mirrors]
-        return [*mirrors, *[f"{owner} commits 2 Note" for owner in self._owners]]
+        return [*mirrors, *[f"{owner} commits 2 {name}" for owner in self._owners for name in CLASSES]]
 
     # -- work
 
@@ -128,7 +130,7 @@ class _Drawing:
         pairs = [(name, owner) for owner in self._owners for name in mesh.servers if name != owner]
         wished = min(max(len(self._owners), round(number * 0.8)), MOST_MIRRORS, len(pairs))
         self._mirrors = sorted(random.sample(pairs, wished))
-        count = max(round(STEPS_A_MINUTE * self._seconds / 60), 3)
+        count = max(round(STEPS_A_MINUTE * random.choice(PACES) * self._seconds / 60), 3)
         return [(self._moment(random), self._step(random, mesh)) for _ in range(count)]
 
     def _moment(self, random: Random, *, until: float = 0.95) -> float:
@@ -143,23 +145,28 @@ class _Drawing:
         owner = random.choice(self._owners)
         other = random.choice([name for name in mesh.servers if name != owner] or [owner])
         few = random.choice((1, 1, 2, 3, 5))
+        what = random.choices(CLASSES, weights=(4, 1))[0]
+        size = random.choice(("",) * 7 + (" of 3kB", " of 20kB"))
+        read = random.choice(("", "", " by their owner", " as held here", " after the last change"))
+        asked = random.choice((what, what, f"{what} from {owner}", f'{what} where text ^= "{owner} "'))
+        asked += random.choice(("", "", " order by -text", " order by text limit 5"))
         ways = {
-            f"{owner} commits {few} Note": 8,
-            f"{owner} commits {few} Note together": 2,
-            f"{other} commits {few} Note at {owner}": 3,
-            f"{owner} changes {few} Note": 6,
-            f"{owner} changes {few} Note together": 2,
-            f"{other} changes {few} Note of {owner}": 5,
-            f"{owner} deletes 1 Note": 1,
-            f"{other} deletes 1 Note of {owner}": 1,
-            f"{other} gets {few} Note of {owner}{random.choice(('', '', ' by their owner', ' as held here'))}": 5,
-            f"{other} asks Note{random.choice(('', f' from {owner}'))}{random.choice(('', ' of their owners'))}": 4,
+            f"{owner} commits {few} {what}{size}": 8,
+            f"{owner} commits {few} {what}{size} together": 2,
+            f"{other} commits {few} {what}{size} at {owner}": 3,
+            f"{owner} changes {few} {what}{random.choice(('', '', ' as last seen'))}": 6,
+            f"{owner} changes {few} {what} together": 2,
+            f"{other} changes {few} {what} of {owner}{random.choice(('', '', ' as last seen'))}": 5,
+            f"{owner} deletes 1 {what}": 1,
+            f"{other} deletes 1 {what} of {owner}": 1,
+            f"{other} gets {few} {what} of {owner}{read}": 5,
+            f"{other} asks {asked}{random.choice(('', ' of their owners'))}": 4,
         }
         if other != owner:
             ways[f"{other} mirrors {owner}{random.choice(('', '', ' as backup'))}"] = 1
         if self._mirrors:
-            name, what = random.choice(self._mirrors)
-            ways[f"{name} stops mirroring {what}"] = 1
+            name, mirrored = random.choice(self._mirrors)
+            ways[f"{name} stops mirroring {mirrored}"] = 1
         return random.choices(list(ways), weights=list(ways.values()))[0]
 
     # -- faults
