@@ -2,7 +2,7 @@
 #
 #   make mesh     six servers with the world's airports, on this machine, until Ctrl-C   (ARGS=... goes to the command)
 #                 ARGS=--tour breaks them in twelve ways, explains each, and fails unless every step held
-#   make test     every check: format, lint, types, floors, tests, a sweep of simulation seeds
+#   make test     every check: format, lint, types, floors, tests, a sweep of simulation seeds (SEEDS=5 of each kind)
 #   make check    format, lint, types and floors only
 #   make bench    ours and its peers, measured in turn
 #   make clean    removes what was built and installed; ./mesh, which is data, stays
@@ -29,7 +29,8 @@ mesh: $(READY)
 
 test: check
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
-	@$(BIN)/python -m simulations tests/scenarios/first-mesh.txt --sweep $(SEEDS)
+	@$(BIN)/bangpath simulate tests/scenarios/first-mesh.txt --seeds $(SEEDS) --stop-after 1
+	@$(BIN)/bangpath simulate --seeds $(SEEDS) --twice --stop-after 1
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet $(CODE) || { echo 'make: run $(BIN)/ruff format $(CODE)'; exit 1; }

@@ -112,7 +112,7 @@ STYLE = (
     ".timeline .behind{fill:#e69f00;fill-opacity:.75}"
     ".timeline .spread{stroke-width:.7px;stroke-opacity:.35;fill:none}"
     ".timeline .commit{stroke-width:.6px}.timeline .applied{stroke-width:1.2px}"
-    ".timeline .unknown{fill:#cc79a7}.timeline .refused{fill:#d55e00}"
+    ".timeline .unknown{fill:none;stroke:#cc79a7;stroke-width:1.4px}.timeline .refused{fill:#d55e00}"
     ".timeline .flagpole{stroke:#d55e00;stroke-width:1.6px;stroke-dasharray:6 3}"
     ".timeline text.flag{fill:#b34700;font-weight:600}"
     + _families()
@@ -152,6 +152,6 @@ LEGEND: dict[str, tuple[str, str]] = {
     ),
     "operation done": ('<rect class="asked done" y="7" width="16" height="2"/>', "asked and answered"),
     "operation refused": ('<rect class="asked refused" y="6" width="16" height="4"/>', "refused, or not reached"),
-    "operation unknown": ('<rect class="asked unknown" y="6" width="16" height="4"/>', "outcome unknown"),
+    "operation unknown": ('<rect class="asked unknown" x="1" y="6" width="14" height="4"/>', "outcome unknown"),
     "broken": ("", "a promise was broken"),
 }

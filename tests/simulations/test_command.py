@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -205,6 +206,23 @@ def test_a_line_that_its_server_refuses_is_told_with_file_and_line(at: Path) -> 
     assert code_of(result) == 1
     assert "dead.txt:3: crash 1.1: 1.1 is down already" in result.stdout
     assert "Traceback" not in result.output
+
+
+def test_ctrl_c_ends_a_sweep_with_what_is_known_and_leaves_nobody_behind(at: Path) -> None:
+    sweep = [sys.executable, "-m", "simulations", "good.txt", "--seeds", "100000", "--processes", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        sweep, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("seed ")
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+        told, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert re.search(r"^\d+ passed, 0 failed in .* s, ended by you with \d+ to go$", told, re.MULTILINE), told
+    assert errors == ""
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 # -- what is refused
