@@ -23,6 +23,7 @@ no test that does not take this `mesh`: a fixture of that name of somebody's own
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -144,14 +145,41 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(SEED, seeds, indirect=True, ids=[f"seed={seed}" for seed in seeds])
 
 
+def _is_simulated(item: Any) -> bool:
+    """Whether an item, maybe a module or a class, is a test that takes our `mesh`."""
+    if not isinstance(item, pytest.Function) or "mesh" not in item.fixturenames:
+        return False
+    return _is_ours(item._fixtureinfo.name2fixturedefs.get("mesh"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pycollect_makeitem(collector: Any, name: str, obj: Any) -> Generator[None, Any, Any]:
+    """What other plugins for async tests made of a test of ours, as pytest-asyncio does, is made a plain one again."""
+    made = yield
+    if not isinstance(made, list):
+        return made
+    return [_plain(each) if _is_simulated(each) and type(each) is not pytest.Function else each for each in made]
+
+
+def _plain(item: pytest.Function) -> pytest.Function:
+    plain: pytest.Function = pytest.Function.from_parent(
+        item.parent,
+        name=item.name,
+        callspec=getattr(item, "callspec", None),
+        callobj=item.obj,
+        fixtureinfo=item._fixtureinfo,
+        keywords=item.keywords,
+        originalname=item.originalname,
+    )
+    return plain
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """From here on the test is an ordinary function, so that no other plugin for async tests feels called."""
-    if not isinstance(item, pytest.Function) or "mesh" not in item.fixturenames:
-        return
-    if _is_ours(item._fixtureinfo.name2fixturedefs.get("mesh")):
+    if _is_simulated(item):
         from simulations.plugin_story import adopt
 
-        adopt(item, item.config.stash[_STATE])
+        adopt(item, item.config.stash[_STATE])  # type: ignore[arg-type]  # a Function, said above
 
 
 @pytest.hookimpl(trylast=True)
@@ -161,12 +189,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: not state.failed_before(item))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef: Any, request: Any) -> Any:
-    """An async fixture of a simulated test runs inside its world, later."""
-    from simulations.plugin_story import postpone
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(fixturedef: Any, request: Any) -> Generator[None, Any, Any]:
+    """An async fixture of a simulated test runs inside its world, later; until then it is an ordinary one."""
+    make = fixturedef.func
+    if (inspect.iscoroutinefunction(make) or inspect.isasyncgenfunction(make)) and _is_simulated(request._pyfuncitem):
+        from simulations.plugin_story import later
 
-    return postpone(fixturedef, request)
+        fixturedef.func = later(fixturedef, request)
+    try:
+        return (yield)
+    finally:
+        fixturedef.func = make
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

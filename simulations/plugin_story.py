@@ -66,24 +66,18 @@ class Later:
         self.arguments = arguments
 
 
-def postpone(fixturedef: Any, request: Any) -> Later | None:
-    """An async fixture of a simulated test, to be made in its world; None for any other: pytest makes it."""
+def later(fixturedef: Any, request: Any) -> Callable[..., Later]:
+    """An ordinary function in the place of an async fixture's: what it makes is made in the world."""
     make = fixturedef.func
-    if not (inspect.iscoroutinefunction(make) or inspect.isasyncgenfunction(make)):
-        return None
-    if seed_of(request._pyfuncitem) is None:
-        return None
     if fixturedef.scope != "function":
         raise pytest.UsageError(
             f"fixture {fixturedef.argname}: an async fixture of a simulated test lives in one world; "
             f"its scope must be function, not {fixturedef.scope}"
         )
-    if request.instance is not None and next(iter(inspect.signature(make).parameters), "") == "self":
-        make = make.__get__(request.instance)
-    arguments = {name: request.getfixturevalue(name) for name in fixturedef.argnames}
-    later = Later(fixturedef.argname, make, arguments)
-    fixturedef.cached_result = (later, fixturedef.cache_key(request), None)
-    return later
+    owner = getattr(make, "__self__", None)
+    if owner is not None and isinstance(request.instance, type(owner)):
+        make = make.__func__.__get__(request.instance)  # of the test class, on the instance of this test
+    return lambda **arguments: Later(fixturedef.argname, make, arguments)
 
 
 def adopt(item: pytest.Function, seeds: Seeds) -> None:

@@ -401,6 +401,74 @@ def test_all_ended():
     users.runpytest().assert_outcomes(passed=3)
 
 
+def test_fixtures_of_a_class_are_its_own(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        test_it=HEAD
+        + """
+class TestWard:
+    size = 2
+
+    @pytest.fixture
+    async def some(self, mesh):
+        self.seen = mesh.seed
+        await mesh.sleep(1)
+        return mesh.nodes[: self.size]
+
+    @pytest.mark.seeds(2)
+    async def test_some(self, some, mesh):
+        assert len(some) == 2
+        assert self.seen == mesh.seed
+"""
+    )
+    users.runpytest().assert_outcomes(passed=2)
+
+
+def test_plugins_that_want_every_async_test_leave_ours_alone(users: pytest.Pytester) -> None:
+    """As pytest-asyncio does in its automatic mode: items of another class, and fixtures made at once."""
+    users.makepyfile(
+        conftest="""
+import inspect, pytest
+
+class Theirs(pytest.Function):
+    def runtest(self):
+        raise AssertionError("run by somebody else")
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pycollect_makeitem(collector, name, obj):
+    result = yield
+    made = result.get_result()
+    if isinstance(made, list):
+        result.force_result([
+            Theirs.from_parent(each.parent, name=each.name, callspec=getattr(each, "callspec", None),
+                callobj=each.obj, fixtureinfo=each._fixtureinfo, keywords=each.keywords,
+                originalname=each.originalname)
+            if inspect.iscoroutinefunction(each.obj) else each for each in made])
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    if inspect.iscoroutinefunction(fixturedef.func):
+        fixturedef.func = lambda **_: "made by somebody else"
+    yield
+""",
+        test_it=HEAD
+        + """
+@pytest.fixture
+async def size(mesh):
+    return len(mesh.nodes)
+
+@simulate(nodes=2, seeds=2)
+async def test_ours(mesh, size):
+    assert size == 2
+
+async def test_theirs():
+    pass
+""",
+    )
+    result = users.runpytest()
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*run by somebody else*"])
+
+
 def test_a_fixture_called_mesh_of_somebody_s_own_wins(users: pytest.Pytester) -> None:
     users.makepyfile(
         test_it="""
