@@ -90,7 +90,7 @@ class Namespaces:
     name = "network namespaces"
 
     def __init__(self, servers: Sequence[str], generator: random.Random, link: Link, mark: Callable[..., None]) -> None:
-        _remove_abandoned()
+        remove_abandoned()
         self._number = next(_numbers)
         self._made: list[str] = []
         self._address = {server: f"10.78.{place // 250}.{place % 250 + 1}" for place, server in enumerate(servers)}
@@ -263,7 +263,7 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-def _remove_abandoned() -> None:
+def remove_abandoned() -> None:
     """Remove the namespaces whose process is gone; the servers in them ended with it."""
     for line in _run("ip", "netns", "list").splitlines():
         name = line.split()[0] if line.split() else ""

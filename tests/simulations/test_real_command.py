@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from simulations import real_ground
+
 ROOT = Path(__file__).parents[2]
 SCENARIO = ROOT / "tests" / "scenarios" / "real-mesh.txt"
 COMMAND = (sys.executable, "-m", "node.cli.main", "simulate")
@@ -82,6 +84,27 @@ def test_ctrl_c_ends_the_servers_and_tells_what_is_known(tmp_path: Path) -> None
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.slow
+def test_servers_end_with_a_run_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("servers 2\nrun 600s\n")
+    process = subprocess.Popen(
+        [*COMMAND, "long.txt", "--real"], cwd=tmp_path, env={**ENVIRONMENT, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    pids = [int(each.read_text()) for each in eventually(tmp_path, "bangpath-real-*/*/pid", 2)]
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(pids) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    if not real_ground.missing():
+        real_ground.remove_abandoned()
+        listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+        assert f"{real_ground.PREFIX}-{process.pid}-" not in listed
 
 
 def eventually(at: Path, pattern: str, number: int) -> list[Path]:
