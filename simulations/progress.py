@@ -140,7 +140,6 @@ class Stop:
 
         def note(number: int, frame: FrameType | None) -> None:
             if self.wanted:
-                signal.signal(signal.SIGINT, before)
                 raise KeyboardInterrupt
             self.wanted = True
             with outside():

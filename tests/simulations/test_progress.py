@@ -56,6 +56,9 @@ def test_it_shows_how_far_the_run_is_and_what_is_broken() -> None:
 def test_a_run_takes_the_same_steps_with_a_watcher_and_without() -> None:
     alone = run_and_keep(Case(seed=3, text=TEXT))[0]
     assert watched(Seen())[0].trace == alone.trace == watched(Foot(io.StringIO(), live=False))[0].trace
+    stream = io.StringIO()
+    assert watched(Foot(stream, live=True))[0].trace == alone.trace  # which looks at the real clock, from outside
+    assert "of 10 virtual s" in stream.getvalue()
 
 
 def test_of_real_processes_it_shows_real_seconds() -> None:

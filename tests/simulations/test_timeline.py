@@ -137,6 +137,7 @@ def test_what_is_left_out_is_told() -> None:
     crowded = tuple(Mark(1.0, "weather", ("1",), f"storm {number}", {"until": 80.0}) for number in range(60))
     parts = halves(Picture("x", 1, ("1",), 90.0, crowded, "", ""), plot_px=1000.0)
     assert any("20 faults more" in note for note in parts.notes)
+    assert len(re.findall(r'class="word"', parts.plot)) == 40
 
 
 def test_it_stays_on_its_paper() -> None:

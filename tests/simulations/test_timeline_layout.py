@@ -215,3 +215,8 @@ def test_a_killed_server_is_told_once_and_a_torn_write_with_its_crash() -> None:
         mark(5, "fault", "1.1", text="crash 1.1 with a torn write", fault="torn write", since=5.0, lasting=True),
     ]  # fmt: skip
     assert [text for _, _, _, text, _ in told(marks)] == ["1.2 killed", "1.1 crashed", "crash 1.1 with a torn write"]
+
+
+def test_a_heal_of_some_servers_ends_what_concerns_them_alone() -> None:
+    marks = [mark(1, "cut", "1.1", "1.2"), mark(2, "cut", "1.2", "1.3"), mark(6, "heal", "1.1", "1.2")]
+    assert [(begin, end) for begin, end, *_ in told(marks)] == [(1, 6), (2, 60)]

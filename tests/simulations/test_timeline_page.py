@@ -103,3 +103,7 @@ def test_what_was_broken_stands_at_the_top_and_strangers_words_are_words() -> No
     assert "P3 broken: &lt;b&gt;1.1&lt;/b&gt; has 0 of 1" in text
     assert "<b>" not in text
     assert "Nothing that was looked at" not in text
+    stormy = PICTURE.__class__(**{**vars(PICTURE), "marks": (*MARKS, Mark(7.0, "storm", ("1",), "<b>storm</b>"))})
+    text = told(stormy)
+    assert "&lt;b&gt;storm" in text
+    assert "<b>" not in text
