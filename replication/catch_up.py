@@ -252,6 +252,8 @@ class CatchUp:
         top = max((each.known[feed].highest or 0 for each in holders), default=0)
         if top <= taken:
             return
+        if chain is not None and chain.severed:  # what lies above may be of another branch
+            top = taken + 1
         missing = Ranges([(taken + 1, top)])
         if chain is not None and chain.waiting:
             missing = missing.difference(Ranges((number, number) for number in sorted(chain.waiting)))

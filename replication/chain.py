@@ -108,6 +108,11 @@ class Chain:
     def grows(self) -> bool:
         return self.standing is Standing.GROWING
 
+    @property
+    def severed(self) -> bool:
+        """Whether what came last as the next update does not continue this feed: nothing is kept above it then."""
+        return self.grows and bool(self.reason)
+
     def stand(self, standing: Standing, reason: str) -> list[Arrival]:
         """Take nothing more; what was not yet at the store is forgotten and returned."""
         self.standing = standing

@@ -108,6 +108,9 @@ class Intake:
         if number != next_number:
             waiting = len(chain.waiting) if chain else 0
             full = full or waiting >= MAX_WAITING or self._waiting_bytes + size > MAX_HELD_BYTES // 2
+            if chain is not None and chain.severed:
+                spool.counts["dropped"] += 1  # it may be of the other branch, and wait for ever
+                return False
         if full:
             self._starved[feed] = None
             spool.counts["dropped"] += 1
@@ -163,10 +166,14 @@ class Intake:
         while arrival is not None:
             verdict = chain.continues(arrival)
             if verdict is not Verdict.CONTINUES:
+                if arrival is not first and arrival.paid:
+                    self._settle(arrival.sender, chain.feed, arrival.size)
                 self._break(chain, verdict, arrival, now)
                 return arrival is not first
             chain.take(arrival)
-            chain.reason = ""
+            if chain.reason:
+                chain.reason = ""
+                self._catch_up.want(chain.feed, now)  # what was not kept above it
             arrival.since = self._registry_generation
             self._ready.append(arrival)
             number = chain.taken.number
@@ -196,6 +203,9 @@ class Intake:
         if chain.reason != cause:
             chain.reason = cause
             self._spool.report("rolled_back", feed, number=head.number, epoch=head.epoch, cause=cause)
+        dropped = list(chain.waiting.values())
+        chain.waiting.clear()
+        self._release(dropped)
         self._catch_up.strike(arrival.sender, feed, head.number, now)
 
     def _handle_duplicate(self, session: Session, message: UpdateMessage, update: Update, chain: Chain) -> None:

@@ -372,3 +372,59 @@ def test_a_path_that_names_the_receiver_delays_nothing():
     send(lab, x, b, a.durable[a.feed()][0], path=(a.id, b.id, x.id))
     lab.run(0.05)
     assert b.numbers(a) == [1]
+
+
+def test_what_lies_above_an_update_that_does_not_continue_is_not_kept():
+    """An owner that signs two branches fills nobody's memory, and its mirrors do not ask for the other branch again."""
+    lab, a, b = pair(15)
+    for _ in range(2):
+        a.commit()
+    lab.run(1)
+    lab.cut(a, b)
+    other = FeedSealer(a.id, a.incarnation, lambda data: a.key.sign(data).signature, lab.random)
+    other.resume(DATA, Update.from_bytes_untrusted(a.durable[a.feed()][0]).head.to_bytes())
+    other.begin_epoch(9)
+    branch = [seal(a, other, number_of_leaf=900 + number) for number in range(6)]  # 2 to 7, of another run
+    lab.connect(a, b)
+    lab.tamper = lambda sender, to, message: [] if isinstance(message, SendMe | Vector) else [message]
+    lab.run(0.1)
+    for update in branch[2:]:  # 4 to 7 wait for 3
+        send(lab, a, b, update)
+    assert b.flood.statistics()["held_bytes"] > 0
+    send(lab, a, b, branch[1], live=False)  # 3, which does not continue our 2
+    assert "rolled_back" in b.events()
+    assert b.flood.statistics()["held_bytes"] == 0
+    send(lab, a, b, branch[4])
+    assert b.flood.statistics()["held_bytes"] == 0
+    lab.tamper = None
+    asked = b.flood.statistics()["asked"]
+    lab.run(60)
+    assert b.flood.statistics()["held_bytes"] == 0
+    assert b.flood.statistics()["asked"] - asked < 30
+    for _ in range(6):
+        a.commit()
+    lab.run(10)
+    assert b.has_all(a)  # the branch that it took goes on
+
+
+def test_a_repair_that_waited_and_does_not_continue_is_granted_again():
+    lab, a, b = pair(16)
+    a.commit()
+    lab.run(1)
+    lab.cut(a, b)
+    other = FeedSealer(a.id, a.incarnation, lambda data: a.key.sign(data).signature, lab.random)
+    other.begin_epoch(9)
+    seal(a, other, number_of_leaf=900)
+    seal(a, other, number_of_leaf=901)
+    wrong = seal(a, other, number_of_leaf=902)  # 3, of another run
+    a.commit()
+    lab.connect(a, b)
+    lab.tamper = lambda sender, to, message: [] if isinstance(message, SendMe | Vector) else [message]
+    lab.run(0.1)
+    session = b.flood._spool.sessions[a.id]
+    before = session.owed
+    send(lab, a, b, wrong, live=False)  # waits for 2
+    send(lab, a, b, a.durable[a.feed()][1], live=False)
+    lab.run(1)
+    assert b.numbers(a) == [1, 2]
+    assert session.owed - before >= len(wrong) + len(a.durable[a.feed()][1])
