@@ -33,6 +33,7 @@ PACES = (0.5, 1.0, 1.0, 2.0)  # quiet meshes, and busy ones
 STEPS_A_MINUTE = 30  # of work; measured: a minute of 5 servers is about one second of CPU
 SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objects are there
 WITHIN_S = 120  # for everything to come right: a search for a way may take 60 s, and catching up another 30
+ECHOES = 0.12  # of what befalls a server: so often several go at once (their power line), so often it comes again
 CROWDS, CROWDED = 3, 0.6  # moments of a minute, and how much of everything falls there
 DURATIONS_S = (0.5, 3.0, 8.0, 20.0)  # of faults, half of it to half as much again: hiccups, and what is noticed (10 s)
 MOST_OWNERS, MOST_MIRRORS = 6, 12
@@ -177,9 +178,9 @@ class _Drawing:
         random = self._random("faults")
         number = max(round(random.randint(FEWEST_FAULTS, MOST_FAULTS) * self._seconds / 60), 1)
         left = list(chosen)
-        found = []
+        found: list[tuple[float, str]] = []
         for _ in range(number):
-            if not left:
+            if not left or len(found) >= number:
                 break
             families = sorted({kind.family for kind in left})
             family = random.choices(families, weights=[WEIGHTS[each] for each in families])[0]
@@ -189,12 +190,29 @@ class _Drawing:
             line = kind.draw(random, mesh)
             if line is None:  # so small a mesh has none of it
                 continue
-            if kind.lasting:
-                line += f" for {round(random.choice(DURATIONS_S) * random.uniform(0.5, 1.5), 1):g}s"
-            found.append((self._moment(random, until=0.8), line))
+            when = self._moment(random, until=0.8)
+            for after, each in [(0.0, line), *(_echoes(random, line, mesh) if kind.family == "servers" else ())]:
+                lasting = f" for {round(random.choice(DURATIONS_S) * random.uniform(0.5, 1.5), 1):g}s"
+                found.append((round(min(when + after, self._seconds * 0.8), 1), each + lasting * kind.lasting))
             self.drawn.append(kind.name)
+        del found[number:]
         self.drawn = sorted(set(self.drawn))
         return found
+
+
+def _echoes(random: Random, line: str, mesh: Mesh) -> list[tuple[float, str]]:
+    """What befalls one server sometimes befalls several at that moment, or the same again and again: when, what."""
+    words = line.split()
+    place = next((at for at, word in enumerate(words) if word in mesh.servers), None)
+    chance = random.random()
+    if place is None or chance > 2 * ECHOES:
+        return []
+    if chance > ECHOES:
+        gap = random.uniform(0.3, 5.0)
+        return [(gap * number, line) for number in range(1, random.randint(2, 3))]
+    others = [name for name in mesh.servers if name != words[place]]
+    several = random.sample(others, random.randint(1, len(others))) if others else []
+    return [(0.0, " ".join([*words[:place], name, *words[place + 1 :]])) for name in several]
 
 
 def _is_mesh(line: str) -> bool:

@@ -24,7 +24,7 @@ def test_a_seed_is_a_scenario_with_work_and_faults() -> None:
         faults = [step for step in scenario.steps if step.verb.fault]
         work = [step for step in scenario.steps if step.at_s is not None and not step.verb.fault]
         assert FEWEST_FAULTS <= len(faults) <= MOST_FAULTS
-        assert len({step.verb.fault for step in faults}) >= min(3, len(faults))
+        assert len({step.verb.fault for step in faults}) >= 2
         assert len(work) in (15, 30, 60)
         owners = {step.text.split()[0] for step in scenario.steps if step.text.endswith(" commits 2 Note")}
         assert len(owners) >= 3
