@@ -328,6 +328,30 @@ async def test_a_full_disk_refuses_clearly_and_comes_back_by_itself(mesh: World)
     assert (owner.lives, owner.died, mirror.died) == (life, None, None)
 
 
+@simulate(nodes=3, seeds=5)
+async def test_a_server_starts_on_a_full_disk_and_answers(mesh: World) -> None:
+    """There is a reserve for it (DESIGN D2), however it went down, and again and again."""
+    note = await begin(mesh)
+    _, owner, mirror = mesh.servers
+    owner.set_room(0)
+    with pytest.raises(Exhausted, match="no room"):  # noqa: PT012 - which of them finds no room depends on its bytes
+        for number in range(5000):
+            await owner.update(note, text=f"{number} " + mesh.random.randbytes(300).hex())
+    read = owner.read(note)
+    for how in (owner.crash, owner.stop, owner.kill, owner.stop, owner.crash):
+        await how()
+        await owner.restart()
+        assert owner.read(note) == read
+        await mesh.sleep(10)  # its sessions are made anew
+        assert (await mirror.get(note, consistency="owner")).fields == read
+        with pytest.raises(Exhausted, match="no room"):
+            await owner.update(note, text=mesh.random.randbytes(80_000).hex())
+    owner.set_room(None)
+    await owner.update(note, text="there is room again")
+    await mesh.eventually(lambda: mirror.read(note) == {"text": "there is room again"}, within=60)
+    assert owner.died is None
+
+
 @simulate(nodes=1, seeds=10)
 async def test_a_fold_without_room_waits_and_loses_nothing(mesh: World) -> None:
     (only,) = mesh.servers

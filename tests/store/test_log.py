@@ -285,3 +285,44 @@ def test_marks_and_locations_have_bytes() -> None:
     location = Location(3, 1 << 33)
     assert len(location.to_bytes()) == 12
     assert Location.from_bytes(location.to_bytes()) == location
+
+
+def test_a_log_starts_on_a_full_disk_as_often_as_it_takes_to_make_room(disk: FaultyDisk) -> None:
+    log, _ = recover(disk, segment_bytes=100_000)
+    disk.full = True
+    count = 0
+    with pytest.raises(Exhausted):  # noqa: PT012 - which of them is refused is not the point
+        while True:
+            log.append(1, [b"%d" % count * 300])
+            log.end_group()
+            log.sync()
+            count += 1
+    for start in range(90):
+        if start % 2:
+            log.close()
+            disk.close()
+        else:
+            disk.crash()
+        log, found = recover(disk, segment_bytes=100_000)
+        assert len(found) == count
+        with pytest.raises(Exhausted):
+            log.append(1, [b"refused"])
+    disk.full = False
+    commit(log, b"taken")
+    log.close()
+    disk.crash()
+    assert bodies(recover(disk)[1])[count:] == [[b"taken"]]
+
+
+def test_a_reserve_that_is_used_up_says_so_and_loses_nothing(disk: FaultyDisk) -> None:
+    log, _ = recover(disk)
+    commit(log, b"before")
+    disk.full = True
+    with pytest.raises(Exhausted, match="no room"):  # noqa: PT012 - in which start is not the point
+        for _ in range(5000):
+            log.close()
+            disk.close()
+            log, _ = recover(disk)
+    disk.full = False
+    disk.crash()
+    assert bodies(recover(disk)[1]) == [[b"before"]]
