@@ -6,7 +6,8 @@
 
 A transaction of several operations stands in one sequence of one update, all of it. One whose outcome nobody knows is
 found by what it would have written; if one of its operations is there, all must be. What was refused must not be there.
-A request of another server is carried out once: its id stands in the leaves of one transaction only.
+A request of another server is carried out once: its id stands in the leaves of one transaction only. And a change that
+somebody may have asked for again is not carried out more often than it was asked for.
 Objects of private classes are in no feed: of them the owner's store alone is asked.
 """
 
@@ -76,6 +77,9 @@ class NoLostCommits(Watching):
             self._check_whole(world, word)
         for word in self._refused:
             self._check_absent(world, word)
+        for word in world.history.words:
+            if word.verb == "change" and word.outcome is Outcome.UNKNOWN:
+                self._check_once(world, word)
         return ""
 
     def _tell_breaches(self, world: World) -> None:
@@ -91,6 +95,9 @@ class NoLostCommits(Watching):
         """A change that its owner said is durable."""
         results = word.result if isinstance(word.result, list) else [word.result]
         acknowledged = self._acknowledged.setdefault(word.owner, {})
+        if len({changed.sequence for changed in results if changed.done != "unchanged"}) > 1:
+            told = ", ".join(f"{changed.reference} {changed.sequence}" for changed in results)
+            self.accuse(world, f"{word}; but it is no one transaction: its sequences are {told}")
         last = {changed.reference.object: number for number, changed in enumerate(results)}
         for number, (operation, changed) in enumerate(zip(word.operations, results, strict=True)):
             if changed.done == "unchanged" or last[changed.reference.object] != number:
@@ -193,6 +200,25 @@ class NoLostCommits(Watching):
                     return
                 self.accuse(world, f"{word}; and yet it is there, as sequence {sequence} in update {number}")
 
+    def _check_once(self, world: World, word: Word) -> None:
+        """That what one word asked for was not carried out twice."""
+        if word.owner in world.ledger.excused:
+            return
+        for operation in filter(_tells, _lasting(word.operations)):
+            done = list(_times(world, word.owner, operation))
+            if len(done) < 2:
+                continue
+            asked = sum(
+                each.owner == word.owner and any(_may_be(other, operation) for other in each.operations)
+                for each in world.history.words
+            )
+            if len(done) > asked:
+                self.accuse(
+                    world,
+                    f"{word.owner} carried out {len(done)} times what was asked for {asked} times, as sequences "
+                    f"{', '.join(map(str, done))}: {word}",
+                )
+
     def _is_asked_twice(self, world: World, word: Word) -> bool:
         """Whether another word wanted the very same, and may be the one that was carried out."""
         return any(
@@ -219,6 +245,27 @@ def _does(world: World, operation: Operation, leaf: Leaf) -> bool:
         return operation.op == "delete" and leaf.operation == DELETE
     fields = fields_of(world, leaf)
     return fields is None or all(is_alike(fields.get(name), value) for name, value in operation.fields.items())
+
+
+def _times(world: World, owner: str, operation: Operation) -> Iterator[int]:
+    """The sequences by which this operation was carried out: those that brought what it writes, or wrote it again."""
+    objects = [operation.object] if operation.object else world.ledger.objects(owner)
+    for object in objects:
+        before: Leaf | None = None
+        for version in world.ledger.versions(owner, object):
+            leaf = version.leaf
+            if operation.op == "update" or before is None:
+                again = before is not None and _does(world, operation, before) and leaf.body != before.body
+                if leaf.body and fields_of(world, leaf) is not None and _does(world, operation, leaf) and not again:
+                    yield leaf.sequence
+            before = leaf
+
+
+def _may_be(operation: Operation, other: Operation) -> bool:
+    """Whether carrying out one looks like carrying out the other."""
+    return operation.object == other.object and all(
+        operation.fields.get(name, value) == value for name, value in other.fields.items()
+    )
 
 
 def _lasting(operations: Sequence[Operation]) -> list[Operation]:

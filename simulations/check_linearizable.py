@@ -27,7 +27,6 @@ from simulations.promises import Watching
 if TYPE_CHECKING:
     from simulations.world import World
 
-EVERY_S = 5.0  # virtual seconds between two searches
 FROM_THE_OWNER = ("owned", "owner")
 
 Fields = tuple[tuple[str, Any], ...]
@@ -61,22 +60,19 @@ class LinearizableOwners(Watching):
 
     def __init__(self) -> None:
         self._words = 0
-        self._at = -math.inf
         self._heads: dict[tuple[str, int], tuple[str, int]] = {}  # objects that belong together
         self._of: dict[tuple[str, int], list[Word]] = {}  # by the first object of each group
         self._dirty: dict[tuple[str, int], None] = {}
         self.given_up = 0  # searches that were too long; nobody is accused
 
     def look(self, world: World) -> None:
-        if world.now - self._at >= EVERY_S:
-            self._search(world)
+        self._search(world)
 
     def finish(self, world: World) -> str:
         self._search(world)
         return ""
 
     def _search(self, world: World) -> None:
-        self._at = world.now
         ended = world.history.ended
         fresh, self._words = ended[self._words :], len(ended)
         for word in fresh:

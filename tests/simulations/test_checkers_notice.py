@@ -322,7 +322,9 @@ def make_it_up() -> Any:
     def make(real: Any) -> Any:
         def held(asking: Any, server: Any, object: Any) -> Any:
             found = real(asking, server, object)
-            return found and found._replace(fields={**found.fields, "text": "made up"})
+            if found is None or found.kind != "mirrored":
+                return found
+            return found._replace(fields={**found.fields, "text": "made up"})
 
         return held
 
