@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import pytest
 
@@ -40,13 +40,19 @@ ENOUGH = 3  # failing seeds of one test tell what there is to tell; a hundred tr
 _STATE: pytest.StashKey[Seeds] = pytest.StashKey()
 
 
-def simulate(nodes: Any = None, seeds: int | None = None, **options: Any) -> Callable[[Test], Test]:
+@overload
+def simulate(nodes: Test) -> Test: ...
+@overload
+def simulate(nodes: Any = ..., seeds: int | None = ..., **options: Any) -> Callable[[Test], Test]: ...
+def simulate(nodes: Any = None, seeds: int | None = None, **options: Any) -> Any:
     """Mark an async test that takes `mesh`: it runs in simulated worlds, once for each seed.
 
     `nodes`: how many (3), or a networkx graph. `seeds`: how many worlds (the ini setting `simulation_seeds`, which
     is 1). `limit_s`: virtual seconds a world may take (3600). More options are those of `simulations.world.simulate`,
-    such as `link`.
+    such as `link`. Without arguments also `@simulate` alone.
     """
+    if inspect.isfunction(nodes):
+        return simulate()(nodes)
     if nodes is not None:
         options["nodes"] = nodes
 

@@ -187,9 +187,23 @@ def _options(item: pytest.Function) -> dict[str, Any]:
         if mark.args:
             raise pytest.UsageError(f"{item.nodeid}: write mesh(nodes={mark.args[0]!r}): its arguments have names")
         options.update(mark.kwargs)
+    for name in options:
+        if name not in _options_there_are():
+            there = ", ".join(_options_there_are())
+            raise pytest.UsageError(f"{item.nodeid}: there is no option {name}={options[name]!r}; there are {there}")
     if "nodes" in options:
         options["servers"] = options.pop("nodes")
     return options
+
+
+@functools.cache
+def _options_there_are() -> tuple[str, ...]:
+    from simulations.world import simulate
+
+    return (
+        "nodes",
+        *(name for name in inspect.signature(simulate).parameters if name not in ("story", "servers", "seed")),
+    )
 
 
 def _draw(item: pytest.Function, worlds: list[Any], error: BaseException | None) -> None:

@@ -6,16 +6,17 @@
       |           '-------> pause     SIGSTOP, until `resume`
       '--------------------------'
 
-A process that ends without being told to fails the run with its last words. Every word has a connection of its own, so
-that one that waits for an owner holds up no other. What is said while it starts waits until it serves: a start takes a
-second here, and none in the simulator. Left to others: where it runs (`real_ground.py`).
+A process that ends without being told to fails the run with its last words. Words that are said at the same time have
+each a connection, so that one that waits for an owner holds up no other. What is said while it starts waits until it
+serves: a start takes a second here, and none in the simulator. Left to others: where it runs (`real_ground.py`).
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ class RealServer:
         self.paused = False
         self._incarnation = incarnation
         self._child: children.Child | None = None
+        self._idle: list[Client] = []  # connections that nobody uses now
+        self._reader = Blocking(home, timeout_s=READ_S)
         self._scope = trio.CancelScope()
         self._starting = trio.Event()  # set while nobody starts it
         self._starting.set()
@@ -106,6 +109,7 @@ class RealServer:
             raise LocalMistake(f"{self.name} is down already")
         self.stage.mark(mark, self.name)
         self._scope.cancel()
+        self._hang_up()
         self.paused = False
         child, self._child = self._child, None
         return child
@@ -120,6 +124,11 @@ class RealServer:
             self.paused = False
             self._signal(signal.SIGCONT, "resume")
 
+    def _hang_up(self) -> None:
+        self._reader.close()
+        while self._idle:
+            self._idle.pop().close()
+
     def _signal(self, number: signal.Signals, mark: str) -> None:
         if self._child is None or not self._child.running:
             raise LocalMistake(f"{self.name} is down already")
@@ -133,6 +142,7 @@ class RealServer:
         if self.paused:
             await self.resume()
         self._scope.cancel()
+        self._hang_up()
         assert self._child is not None
         return await self._child.stop()
 
@@ -142,44 +152,51 @@ class RealServer:
         """A connection to it, kept, which lives through its deaths."""
         return Client(self.home)
 
-    async def _door(self) -> Client:
-        """A connection; to one that is being started, when it serves."""
+    @asynccontextmanager
+    async def _door(self) -> AsyncIterator[Client]:
+        """A connection of one's own, one that was used before or a new one; to one that starts, when it serves."""
         await self._starting.wait()
-        return self.connect()
+        client = self._idle.pop() if self._idle else self.connect()
+        try:
+            yield client
+        except BaseException:
+            client.close()  # whatever its answer would have been
+            raise
+        self._idle.append(client)
 
     async def define(self, what: Any) -> None:
         said = what.as_json() if hasattr(what, "as_json") else what
-        async with await self._door() as client:
+        async with self._door() as client:
             await client.define(said)
 
     async def create(self, what: Any, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Reference:
         if not isinstance(what, str):
             await self.define(what)
         given, options = (more, {}) if fields is None else (fields, more)
-        async with await self._door() as client:
+        async with self._door() as client:
             return self._reference((await client.create(what, given, **options))["reference"])
 
     async def update(self, reference: Reference, fields: Mapping[str, Any] | None = None, /, **more: Any) -> Any:
         given, options = (more, {}) if fields is None else (fields, more)
-        async with await self._door() as client:
+        async with self._door() as client:
             return self._changed(await client.update(str(reference), given, **options))
 
     async def delete(self, reference: Reference, **options: Any) -> Any:
-        async with await self._door() as client:
+        async with self._door() as client:
             return self._changed(await client.delete(str(reference), **options))
 
     async def transact(self, operations: Sequence[Any], *, owner: str | None = None, **options: Any) -> Any:
         said = [_as_json(each, owner or self.name) for each in operations]
-        async with await self._door() as client:
+        async with self._door() as client:
             answer = await client.transact(said, **options)
         return self._changed(answer) if "request" in answer else [self._changed(each) for each in answer["results"]]
 
     async def get(self, reference: Reference, **options: Any) -> Any:
-        async with await self._door() as client:
+        async with self._door() as client:
             return self._found(await client.get(str(reference), **options))
 
     async def query(self, text: str, **options: Any) -> Any:
-        async with await self._door() as client:
+        async with self._door() as client:
             answer = await client.query(text, **options)
         rows = [self._found(each) for each in answer["rows"]]
         return SimpleNamespace(rows=rows, completeness=answer["completeness"])
@@ -187,22 +204,21 @@ class RealServer:
     async def mirror(self, what: Any, kind: str = "mirrored") -> None:
         if isinstance(what, RealServer):
             what = what.name
-        async with await self._door() as client:
+        async with self._door() as client:
             await client.mirror(str(what.server) if isinstance(what, Reference) else what, kind)
 
     async def unmirror(self, what: str) -> None:
-        async with await self._door() as client:
+        async with self._door() as client:
             await client.unmirror(what)
 
     def read(self, reference: Reference) -> Mapping[str, Any] | None:
         """What it holds itself; None also for one that is paused, for it cannot say."""
         if not self.running or self.paused:
             return None
-        with Blocking(self.home, timeout_s=READ_S) as client:
-            try:
-                fields: Mapping[str, Any] = client.get(str(reference), consistency="local")["fields"]
-            except BangpathError:
-                return None
+        try:
+            fields: Mapping[str, Any] = self._reader.get(str(reference), consistency="local")["fields"]
+        except BangpathError:
+            return None
         return fields
 
     # -- answers, as the simulator's servers give them

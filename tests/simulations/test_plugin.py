@@ -59,6 +59,10 @@ async def test_marked(mesh):
     assert len(mesh.nodes) == 4
     assert mesh.seed in (1, 2, 4711)
 
+@simulate
+async def test_bare(mesh):
+    assert len(mesh.nodes) == 3
+
 class TestWard:
     async def test_plain(self, mesh, tmp_path):
         assert len(mesh.nodes) == 3
@@ -67,7 +71,7 @@ class TestWard:
 """
     )
     result = users.runpytest("-v")
-    result.assert_outcomes(passed=7)
+    result.assert_outcomes(passed=8)
     result.stdout.fnmatch_lines(["*::test_decorated?seed=3? PASSED*", "*::test_marked?seed=4711? PASSED*"])
 
 
@@ -523,6 +527,10 @@ async def test_expected(mesh):
         ("@pytest.mark.seeds()\nasync def test_it(mesh): pass", "seeds(None) is no number of worlds"),
         ("@pytest.mark.seeds(2, also='x')\nasync def test_it(mesh): pass", "names no seeds"),
         ("@pytest.mark.mesh(5)\nasync def test_it(mesh): pass", "write mesh(nodes=5)"),
+        (
+            "@simulate(node=5)\nasync def test_it(mesh): pass",
+            "there is no option node=5; there are nodes, link, limit_s",
+        ),
         ("@simulate(nodes=0)\nasync def test_it(mesh): pass", "a world without servers"),
         (
             "@pytest.fixture(scope='module')\nasync def ward(): pass\nasync def test_it(mesh, ward): pass",
