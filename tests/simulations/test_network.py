@@ -307,3 +307,15 @@ def test_cuts_have_sides_where_they_part_somebody_from_somebody() -> None:
     assert sides_of([("1", "1.1"), ("1.1", "1")]) == [["1"], ["1.1"]]
     ring = [(a, b) for a, b in (("1", "1.2"), ("1.1", "1.3"))]
     assert sides_of(ring + [way[::-1] for way in ring]) == []  # everybody has a way to everybody
+
+
+def test_a_partition_s_mark_says_its_sides_whoever_drew_them() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        marks: list[tuple[str, str]] = []
+        network._mark = lambda kind, *hosts, text="", **details: marks.append((kind, text))
+        ways = [("1", "1.2"), ("1.2", "1"), ("1.1", "1.2"), ("1.2", "1.1")]
+        network.lift(network.lay(ways, {"cut": True}, kind="part"))
+        network.lay(ways[::2], {"cut": True}, kind="part")
+        assert marks == [("part", "1 1.1 | 1.2"), ("mend", "1 1.1 | 1.2"), ("part", "")]
+
+    run(story)

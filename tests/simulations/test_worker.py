@@ -55,3 +55,10 @@ def test_what_cannot_be_read_is_told_and_the_process_goes_on() -> None:
         assert verdict.broken == ("code", "refused")
         assert "'dance'" in verdict.said
         assert worker.judge(Case(seed=1, text=TEXT)).passed
+
+
+def test_ctrl_c_is_for_whoever_started_it(tmp_path: Path) -> None:
+    pressed = plants(tmp_path, "import signal; os.kill(os.getpid(), signal.SIGINT)")
+    with Worker(hash_seed=5) as worker:
+        verdict = worker.judge(Case(seed=1, text=TEXT, planted=pressed))
+        assert verdict.passed, verdict.said
