@@ -79,7 +79,7 @@ class Mirroring:
         return any(pattern.matches(server) for pattern, _ in (*self._patterns, *self._backups))
 
     async def mirror(self, pattern: Pattern, kind: str, *, own: ServerId, wall_ms: int, now: float) -> None:
-        """Keep these owners as `kind` from now on, durably. Raises `Refused`."""
+        """Keep these owners as `kind` from now on, durably. Raises `Refused`, `Exhausted`."""
         if kind not in self._asked:
             raise Refused(f"{kind!r} is no way to keep others' objects", next_step="mirrored or backup", field="kind")
         if pattern.text == str(own):
@@ -92,6 +92,8 @@ class Mirroring:
         if before is not None:
             self._refuse_configured(pattern)
             del self._asked[before][pattern.text]
+        else:
+            self._flood.require_room(pattern)
         self._asked[kind][pattern.text] = wall_ms
         self._gather()
         await self._write_down()

@@ -130,10 +130,14 @@ class Flood:
         self._spool.adopting = adopting
 
     def subscribe(self, kind: int, pattern: Pattern, now: float) -> None:
-        """Mirror these feeds from now on."""
+        """Mirror these feeds from now on. Raises `Exhausted` where that is more than a FEED can say."""
         if self._spool.wish(kind, pattern):
             for session in self._spool.sessions.values():
                 self._catch_up.open(session, window=0)
+
+    def require_room(self, pattern: Pattern) -> None:
+        """Raise `Exhausted` where `subscribe` would."""
+        self._spool.require_room(pattern)
 
     def unsubscribe(self, kind: int, pattern: Pattern, now: float) -> None:
         """Keep what is held, take nothing more."""

@@ -33,6 +33,7 @@ from transport.wire import Body, Hash, Message, Number, Priority, Text, table_of
 
 MAX_PATH = 32  # a mesh of thousands is crossed in ten hops (sketches/feedspool: last hop of 1000 servers was 9)
 MAX_SUBSCRIPTIONS = 256  # per peer; each pattern may hold 256 rules itself
+MAX_FEED_BYTES = 64 << 10  # all of them together: 65 536 rules cost their reader 0.3 s, at every FEED
 MAX_ENTRIES = 256  # feeds in one VECTOR: 20 KiB
 MAX_RANGES = 64  # intervals of one feed in one message; more are told by the next
 MAX_BRANCHES = 256  # a digest branches by one byte of the name
@@ -79,6 +80,7 @@ class Feed(Message, frozen=True, gc=False):
     """FEED: the whole list of what the sender wants from now on; it replaces the list before."""
 
     TYPE: ClassVar[int] = 48
+    MOST_BYTES: ClassVar[int] = MAX_FEED_BYTES
     subscriptions: Subscriptions
     window: Number  # repair bytes the receiver may send before SENDME grants more
 
@@ -87,6 +89,7 @@ class FeedOk(Message, frozen=True, gc=False):
     """FEEDOK: what of a FEED is granted, with the feeder's own digests."""
 
     TYPE: ClassVar[int] = 49
+    MOST_BYTES: ClassVar[int] = MAX_FEED_BYTES
     subscriptions: Subscriptions
 
 

@@ -14,18 +14,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from identity.errors import Damaged
+from identity.errors import Damaged, Exhausted
 from identity.names import Pattern, ServerId
 from replication.chain import Chain
 from replication.coverage import Coverage, Held
 from replication.feeds import Session
-from replication.messages import MAX_PATH, Apply, Entry, FeedId, HeldRange, Report, Subscription
+from replication.messages import (
+    MAX_FEED_BYTES,
+    MAX_PATH,
+    MAX_SUBSCRIPTIONS,
+    Apply,
+    Entry,
+    FeedId,
+    HeldRange,
+    Report,
+    Subscription,
+)
 from store.records import DATA, REGISTRY
 from transport.wire import MAX_MESSAGE_BYTES, Message, SendTo
 
 MAX_FEEDS = 65_536  # feeds that are carried; one costs about 1 KB here
 MAX_CARRIED_BYTES = MAX_MESSAGE_BYTES - 8192  # of an update: a Path of 32 long names is 4 KiB
 EVERYBODY = Pattern("*")
+_SUBSCRIPTION_BYTES = 48  # of one in a FEED, beside its pattern: digest, kind, limits
 NOTHING_HELD = Held(1, 0, bytes(32))
 
 ReadUpdate = Callable[[ServerId, int, int, int], bytes | None]
@@ -54,12 +65,23 @@ class Spool:
     # -- wishes
 
     def wish(self, kind: int, pattern: Pattern) -> bool:
-        """Says whether that is new."""
+        """Says whether that is new. Raises `Exhausted` like `require_room`."""
         key = (kind, pattern.text)
-        new = key not in self.wishes
+        if key in self.wishes:
+            return False
+        self.require_room(pattern)
         self.wishes[key] = pattern
         self._carried.clear()
-        return new
+        return True
+
+    def require_room(self, pattern: Pattern) -> None:
+        """Raise `Exhausted` when the wishes and this one would not fit into a FEED."""
+        told = sum(len(each.text) + _SUBSCRIPTION_BYTES for each in (*self.wishes.values(), pattern))
+        if len(self.wishes) >= MAX_SUBSCRIPTIONS or told > MAX_FEED_BYTES:
+            raise Exhausted(
+                f"no room for the pattern {pattern.text[:80]!r} beside {len(self.wishes)} others, {told} bytes in all",
+                next_step=f"mirror fewer, wider patterns: {MAX_SUBSCRIPTIONS} of {MAX_FEED_BYTES} bytes are allowed",
+            )
 
     def unwish(self, kind: int, pattern: Pattern) -> bool:
         self._carried.clear()

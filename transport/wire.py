@@ -37,10 +37,11 @@ class Priority(IntEnum):
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """The base of all messages: fields in wire order, `TYPE` and `PRIORITY` on the class."""
+    """The base of all messages: fields in wire order; `TYPE`, `PRIORITY` and the most bytes on the class."""
 
     TYPE: ClassVar[int] = 0
     PRIORITY: ClassVar[Priority] = Priority.CONTROL
+    MOST_BYTES: ClassVar[int] = MAX_MESSAGE_BYTES
 
 
 class SendTo(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +84,8 @@ def decode_untrusted(data: bytes | memoryview, table: Mapping[int, type[Message]
     kind = table.get(value[0])
     if kind is None:
         raise UnknownType(f"a message of unknown type {value[0]}", type=value[0])
+    if len(data) > kind.MOST_BYTES:
+        raise PeerMisbehaved(f"a {kind.__name__} of {len(data)} bytes, {kind.MOST_BYTES} allowed")
     try:
         return msgspec.convert(value[1:], kind, dec_hook=_decode_name, builtin_types=(bytes,))
     except (msgspec.ValidationError, PeerMisbehaved) as error:

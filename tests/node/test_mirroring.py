@@ -7,7 +7,7 @@ from typing import Any
 import networkx
 import pytest
 
-from identity.errors import Refused, Unreachable
+from identity.errors import Exhausted, Refused, Unreachable
 from node import reporting
 from simulations.plugin import simulate
 from simulations.server import SimulatedServer
@@ -159,3 +159,18 @@ def test_such_a_feed_comes_over_gateways_where_there_is_no_direct_way(simulation
         await mesh.eventually(lambda: last.read(note) == {"text": "still far"}, within=10)
 
     simulation(story, servers=networkx.path_graph(3), seed=seed)
+
+
+@simulate(nodes=1)
+async def test_a_mirror_for_which_no_feed_has_room_is_refused_and_not_remembered(mesh: World) -> None:
+    (server,) = mesh.nodes
+    wide = ",".join(f"1.{each}" for each in range(10_000, 10_250))
+    for number in range(31):
+        await server.mirror(f"{wide},1.{number + 1}")
+    before = kept(server)
+    with pytest.raises(Exhausted, match="bytes in all"):
+        await server.mirror(f"{wide},1.99")
+    assert kept(server) == before
+    await server.crash()
+    await server.restart()
+    assert kept(server) == before

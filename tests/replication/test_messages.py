@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from identity.encoding import decode_value_trusted, encode_value
-from identity.errors import PeerMisbehaved
+from identity.errors import Exhausted, PeerMisbehaved
 from identity.names import Pattern, ServerId
 from replication.leaves import UPDATE_DOMAIN, leaf_hash, leaf_prefix, verify_update_untrusted
 from replication.messages import (
+    MAX_FEED_BYTES,
     MAX_PATH,
+    MAX_SUBSCRIPTIONS,
     MESSAGES,
     Branch,
     Digest,
@@ -34,6 +36,7 @@ from replication.messages import (
     Vector,
 )
 from store.records import DATA, PUT, Head, Leaf, Update, join_update, pack_leaf
+from tests.replication.lab import Lab
 from transport.wire import MAX_MESSAGE_BYTES, decode_untrusted, encode
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "replication.txt"
@@ -156,6 +159,36 @@ def test_a_field_of_another_kind_is_refused_or_read_as_a_message(data):
 def test_what_is_out_of_bounds_is_refused(message):
     with pytest.raises(PeerMisbehaved):
         decode_untrusted(encode_value(message), MESSAGES)
+
+
+def test_a_feed_that_costs_its_reader_much_is_refused_by_its_size():
+    def feed(patterns, rules):
+        text = ",".join(f"1.{each}" for each in range(1, rules + 1))
+        return encode_value([48, [[1, text, b"", 8, bytes(32)]] * patterns, 0])
+
+    assert len(decode_untrusted(feed(16, 256), MESSAGES).subscriptions) == 16
+    with pytest.raises(PeerMisbehaved, match="a Feed of"):
+        decode_untrusted(feed(256, 256), MESSAGES)
+
+
+def test_what_may_be_wished_for_fits_into_a_feed():
+    wide = ",".join(f"1.{each}" for each in range(10_000, 10_255))
+    size = _wish_until_there_is_no_room([f"{wide},1.{number + 1}" for number in range(MAX_SUBSCRIPTIONS)])
+    assert 0.9 * MAX_FEED_BYTES < size <= MAX_FEED_BYTES
+    assert _wish_until_there_is_no_room([f"1.2.{number + 1}" for number in range(MAX_SUBSCRIPTIONS)]) < MAX_FEED_BYTES
+
+
+def _wish_until_there_is_no_room(patterns: list[str]) -> int:
+    """The bytes of the FEED before it."""
+    flood = Lab(1).servers("1.1")[0].flood
+    for pattern in patterns:
+        feed = encode(Feed(flood._spool.subscriptions(), 0))
+        try:
+            flood.subscribe(DATA, Pattern(pattern), 0.0)
+        except Exhausted:
+            assert len(decode_untrusted(feed, MESSAGES).subscriptions) == len(flood._spool.subscriptions())
+            return len(feed)
+    raise AssertionError("there was room for all")
 
 
 def test_a_feed_prints_as_people_say_it():
