@@ -4,12 +4,13 @@
              missing: those that never did
 
 Who is down, paused or hostile is not asked, and no chain leads over them. A link that is cut, or loses everything, is
-no link; one that is bad is one. Where there are many pairs, `MOST` of them are drawn. The pings are packets like any
-others: a run that is finished by them replays.
+no link, nor is one between two walls through which neither can call; one that is bad is one. Where there are many
+pairs, `MOST` of them are drawn. The pings are packets like any others: a run that is finished by them replays.
 """
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import networkx
@@ -73,10 +74,11 @@ def joined(world: World) -> list[Pair]:
     names = [each.name for each in world.servers if each.node is not None and not is_unwilling(world, each)]
     links: networkx.Graph = networkx.Graph()
     links.add_nodes_from(names)
-    for source in names:
-        for target in names:
-            if source < target and _carries(world, source, target) and _carries(world, target, source):
-                links.add_edge(source, target)
+    network = world.network
+    for source, target in combinations(names, 2):
+        called = network.can_call(source, target) or network.can_call(target, source)
+        if called and _carries(world, source, target) and _carries(world, target, source):
+            links.add_edge(source, target)
     whole = {name: number for number, each in enumerate(networkx.connected_components(links)) for name in each}
     return [(a, b) for a in names for b in names if a != b and whole[a] == whole[b]]
 
@@ -90,4 +92,4 @@ def _carries(world: World, source: str, target: str) -> bool:
     """Whether packets pass this way, and the two know where to find one another from the start."""
     link = world.network.link(source, target)
     known = world.graph.has_edge(source, target)
-    return known and not link.cut and link.loss < 1 and world.network.wall(target) is None
+    return known and not link.cut and link.loss < 1

@@ -60,6 +60,11 @@ class Wall:
         self._inside: dict[Address, tuple[Address, Address | None]] = {}
         self._called: dict[tuple[Address, Address], float] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may come in with a datagram at the address that everybody knows."""
+        return self.mapping == "none" and self._anybody and UDP in self.passes
+
     def outward(self, source: Address, target: Address, now: float) -> Address:
         """The address from which `target` sees what `source` sends; a mapping is made, or kept alive."""
         public = source

@@ -208,6 +208,11 @@ class SimulatedNetwork:
         """What this host stands behind."""
         return self._walls.get(host)
 
+    def can_call(self, source: str, target: str) -> bool:
+        """Whether `target` gets what `source` sends unasked: no wall stands there that keeps it out."""
+        wall = self._walls.get(target)
+        return wall is None or source in wall.hosts or wall.is_open
+
     def build(self, wall: Wall, *, text: str = "") -> None:
         """Put a NAT or a firewall in front of its hosts. Raises `Refused` where one of them has a wall already."""
         for host in sorted(wall.hosts):

@@ -7,6 +7,7 @@ import pytest
 from identity.errors import Refused
 from identity.names import Reference
 from simulations import nat
+from simulations.check_reached import joined
 from simulations.nat import TCP, UDP, Wall
 from simulations.network import Link
 from simulations.plugin import simulate
@@ -157,6 +158,16 @@ async def test_two_behind_symmetric_nats_that_forget_find_each_other_by_others(m
     await mesh.eventually(lambda: other.read(note).text == "and again", within=30)
 
 
+@simulate(nodes=4)
+async def test_who_stands_behind_a_nat_is_expected_to_be_reached_by_way_of_whom_it_calls(mesh: World) -> None:
+    for name in ("1.1", "1.2", "1.3"):
+        mesh.network.build(Wall([name]))
+    names = [server.name for server in mesh.nodes]
+    assert joined(mesh) == [(one, other) for one in names for other in names if one != other]
+    mesh.network.build(Wall(["1"]))
+    assert joined(mesh) == []  # nobody can call anybody
+
+
 @simulate(nodes=3)
 async def test_a_wall_stands_and_goes_in_front_of_whom_it_was_put(mesh: World) -> None:
     network = mesh.network
@@ -169,10 +180,18 @@ async def test_a_wall_stands_and_goes_in_front_of_whom_it_was_put(mesh: World) -
     assert network.leave(A, ("1", 7000), UDP) != A
     with pytest.raises(Refused, match=r"1 stands behind no NAT; put it there first: 1 stands behind a NAT"):
         network.rebind("1")
+    assert network.can_call("1.1", "1.2")
+    assert network.can_call("1.1", "1")
+    assert not network.can_call("1", "1.1")
+    network.build(Wall(["1"], mapping="none", anybody=True, passes=(UDP,)))
+    assert network.can_call("1.1", "1")
+    network.tear_down(network.wall("1"))
     network.tear_down(wall)
     assert network.leave(A, ("1", 7000), UDP) == A
     assert [(mark.kind, mark.servers, mark.text) for mark in mesh.marks if mark.kind in ("nat", "mend")] == [
         ("nat", ("1.1", "1.2"), "a NAT"),
+        ("nat", ("1",), ""),
+        ("mend", ("1",), "the wall is gone"),
         ("mend", ("1.1", "1.2"), "the wall is gone"),
     ]
 
