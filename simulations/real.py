@@ -35,6 +35,7 @@ from simulations import real_ground
 from simulations.founding import INCARNATION, Founded, found
 from simulations.links import Link
 from simulations.marks import Mark
+from simulations.nat import Wall
 from simulations.real_network import NoTrace
 from simulations.real_promises import expect_seen, seen
 from simulations.real_server import RealServer
@@ -164,6 +165,12 @@ class RealStage:
     ) -> Undo:
         return await self.ground.lay(ways, fields, kind=kind, text=text)
 
+    async def wall_in(self, wall: Wall, *, text: str = "") -> Undo:
+        return await self.ground.wall_in(wall, text=text)
+
+    async def rebind(self, name: str) -> None:
+        await self.ground.rebind(name)
+
     async def mend_ways(self, ways: Iterable[Way]) -> None:
         await self.ground.mend(ways)
 
@@ -228,6 +235,11 @@ class _Paper:
     async def lay_ways(self, ways: Any, fields: Mapping[str, Any], *, text: str = "", **_: Any) -> Any:
         if self._no_namespaces:
             real_ground.check_rules(fields, text, self._no_namespaces)
+        raise _Enough
+
+    async def wall_in(self, wall: Any, *, text: str = "") -> Any:
+        if self._no_namespaces:
+            raise real_ground.needs_namespaces(text, self._no_namespaces)
         raise _Enough
 
 

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from identity.errors import Refused
 from simulations.links import Link
+from simulations.nat import Wall
 from simulations.network import Address
 from simulations.real_network import RealNetwork
 from simulations.stage import Undo, Way, parted
@@ -56,6 +57,11 @@ class Ground(Protocol):
 
     async def lay(self, ways: Iterable[Way] | None, fields: Mapping[str, Any], *, kind: str, text: str) -> Undo:
         """Change these fields of the links of these directions, or of all (None). Raises `Refused`."""
+
+    async def wall_in(self, wall: Wall, *, text: str) -> Undo:
+        """Put a NAT or a firewall in front of servers. Raises `Refused`."""
+
+    async def rebind(self, server: str) -> None: ...
 
     async def mend(self, ways: Iterable[Way]) -> None: ...
 
@@ -140,6 +146,20 @@ class Namespaces:
 
         return undo
 
+    async def wall_in(self, wall: Wall, *, text: str) -> Undo:
+        with self.network.lock:
+            self.network.build(wall, text=text)
+
+        async def undo() -> None:
+            with self.network.lock:
+                self.network.tear_down(wall)
+
+        return undo
+
+    async def rebind(self, server: str) -> None:
+        with self.network.lock:
+            self.network.rebind(server)
+
     async def mend(self, ways: Iterable[Way]) -> None:
         with self.network.lock:
             for way in ways:
@@ -204,6 +224,12 @@ class Loopback:
 
         return undo
 
+    async def wall_in(self, wall: Wall, *, text: str) -> Undo:
+        raise needs_namespaces(text, self._why)
+
+    async def rebind(self, server: str) -> None:
+        raise needs_namespaces("a NAT", self._why)
+
     async def mend(self, ways: Iterable[Way]) -> None:
         for way in ways:
             await self._change(way, 0)
@@ -225,7 +251,11 @@ class Loopback:
 def check_rules(fields: Mapping[str, Any], text: str, why: str) -> None:
     """That it is nothing but a cut. Raises `Refused`: all else that a link can do needs namespaces."""
     if dict(fields) != {"cut": True}:
-        raise Refused(f"{text}: links with rules need network namespaces; {why}", next_step="or run it without --real")
+        raise needs_namespaces(f"{text}: links with rules", why)
+
+
+def needs_namespaces(what: str, why: str) -> Refused:
+    return Refused(f"{what} can be made only between network namespaces; {why}", next_step="or run it without --real")
 
 
 def _free_ports(number: int) -> list[int]:

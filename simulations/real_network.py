@@ -25,6 +25,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from simulations.links import Link
+from simulations.nat import UDP
 from simulations.network import Address, SimulatedNetwork
 
 _IP, _UDP = struct.Struct("!BBHHHBBH4s4s"), struct.Struct("!HHHH")
@@ -159,6 +160,11 @@ class RealNetwork(SimulatedNetwork):
         self.send(source, (self._host[datagram.target[0]], datagram.target[1]), datagram.data)
 
     def _deliver(self, source: Address, target: Address, datagram: bytes) -> None:
+        inside = self.enter(source, target, UDP)
+        if inside is None:
+            self.dropped += 1
+            return
+        target = inside
         packet = write_packet(
             Datagram((self._address[source[0]], source[1]), (self._address[target[0]], target[1]), datagram)
         )

@@ -101,6 +101,12 @@ class Stage(Protocol):
         """Change these fields (`links.Link`) of the links of these directions, or of all (None); the undo ends this
         and no other. On real servers without namespaces `Refused`."""
 
+    async def wall_in(self, wall: Any, *, text: str = "") -> Undo:
+        """Put a `nat.Wall` in front of its servers. On real servers without namespaces `Refused`."""
+
+    async def rebind(self, name: str) -> None:
+        """The NAT in front of this server forgets who spoke through it."""
+
     async def mend_ways(self, ways: Iterable[Way]) -> None:
         """Mend these directions, whoever cut them."""
 

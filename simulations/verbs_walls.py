@@ -50,21 +50,14 @@ def _wall(
     wall()  # refused when it is read, not when it is built
 
     async def act(run: Run) -> Lasting:
-        network = run.simulated(what).network
-        built = wall()
-        network.build(built, text=what)
-
-        async def undo() -> None:
-            network.tear_down(built)
-
-        return Lasting("", undo)
+        return Lasting("", await run.world.wall_in(wall(), text=what))
 
     return act
 
 
 def _rebinds(name: str) -> Act:
     async def act(run: Run) -> str:
-        run.simulated("a NAT").network.rebind(name)
+        await run.world.rebind(name)
         return ""
 
     return act

@@ -43,6 +43,7 @@ from simulations.history import History
 from simulations.ledger import Ledger
 from simulations.link_text import read_rules
 from simulations.marks import Mark
+from simulations.nat import Wall
 from simulations.network import Link, SimulatedNetwork
 from simulations.promises import Checker, Wanted
 from simulations.server import Direction, SimulatedServer
@@ -233,6 +234,19 @@ class World:
             self.network.lift(layer)
 
         return undo
+
+    async def wall_in(self, wall: Wall, *, text: str = "") -> Undo:
+        """Put a NAT or a firewall in front of its servers; the undo takes it away."""
+        self.network.build(wall, text=text)
+
+        async def undo() -> None:
+            self.network.tear_down(wall)
+
+        return undo
+
+    async def rebind(self, name: str) -> None:
+        """The NAT in front of this server forgets who spoke through it."""
+        self.network.rebind(name)
 
     async def mend_ways(self, ways: Iterable[Way]) -> None:
         for way in ways:

@@ -90,6 +90,22 @@ def test_rules_of_links_are_the_simulator_s_on_real_packets() -> None:
     run_real(parse(text), seed=1)
 
 
+@pytest.mark.skipif(bool(real_ground.missing()), reason=real_ground.missing() or "they are here")
+def test_a_server_behind_a_nat_that_rebinds_goes_on_on_real_packets() -> None:
+    text = """
+    servers 2
+    class Note text:string
+    1.1 stands behind a NAT
+    1.1 mirrors 1
+    1 commits 5 Note
+    expect converged within 60s
+    NAT of 1.1 rebinds
+    1 commits 5 Note
+    expect converged within 60s
+    """
+    run_real(parse(text), seed=1)
+
+
 def test_what_does_not_hold_names_the_line_and_keeps_the_servers_directories() -> None:
     text = "servers 2\nclass Note text:string\n1 commits 3 Note\nexpect 1.1 has all of 1 within 0.2s\n"
     with pytest.raises(AssertionError, match=r"story:4: .* 3 of 3 objects \(seed 5\)") as failed:
@@ -140,9 +156,17 @@ def test_what_can_be_broken_anywhere_is_not_refused(verb: Verb) -> None:
 
 
 def test_links_with_rules_and_crowds_are_refused_where_they_cannot_be() -> None:
-    with pytest.raises(Refused, match="its links: links with rules need network namespaces; it was told"):
+    with pytest.raises(
+        Refused, match="its links: links with rules can be made only between network namespaces; it was told"
+    ):
         check(parse("servers 2\nlink loss 3%\n"), loopback=True)
-    with pytest.raises(Refused, match=r"story:3: .*loss 3%: links with rules need network namespaces"):
+    with pytest.raises(
+        Refused, match=r"story:3: .*loss 3%: links with rules can be made only between network namespaces"
+    ):
         check(parse("servers 2\nrun 1s\nlink 1 > 1.1 loss 3% for 2s\n", name="story"), loopback=True)
+    with pytest.raises(Refused, match=r"story:2: .*: a NAT can be made only between network namespaces; it was told"):
+        check(parse("servers 2\n1.1 stands behind a NAT\n", name="story"), loopback=True)
+    if not real_ground.missing():
+        check(parse("servers 2\n1.1 stands behind a NAT\n"))
     with pytest.raises(Refused, match="65 servers are too many for real processes; let there be 64"):
         check(parse("servers 65\n"))

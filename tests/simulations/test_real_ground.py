@@ -68,7 +68,9 @@ async def test_what_was_mended_stays_mended_when_its_cut_ends() -> None:
 
 
 async def test_loopback_knows_cuts_and_refuses_all_else_with_the_reason() -> None:
-    with pytest.raises(Refused, match=r"links with rules need network namespaces; there is no `ip`"):
+    with pytest.raises(
+        Refused, match=r"links with rules can be made only between network namespaces; there is no `ip`"
+    ):
         await loopback(Told()).lay([("1", "1.1")], {"loss": 0.3}, kind="link", text="loss 30%")
     with pytest.raises(Refused, match="its links: links with rules"):
         Loopback(NAMES, Link(loss=0.1), lambda *_, **__: None, Told(), "there is no `ip`")

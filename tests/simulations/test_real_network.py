@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulations.links import Link
+from simulations.nat import Wall
 from simulations.real_network import Datagram, RealAgenda, RealNetwork, read_packet, write_packet
 
 A, B, C = "10.78.0.1", "10.78.0.2", "10.78.0.3"
@@ -142,6 +143,22 @@ def test_a_cut_is_of_one_direction_until_it_is_lifted(wires: Wires) -> None:
     wires.send("1", HELLO)
     assert wires.received("1.1") == HELLO
     assert [kind[0] for kind in wires.marks] == ["cut", "mend"]
+
+
+def test_a_nat_changes_addresses_of_real_packets_and_lets_in_whom_was_called(wires: Wires) -> None:
+    wall = Wall(["1"])
+    with wires.network.lock:
+        wires.network.build(wall)
+    wires.send("1.1", Datagram((B, 7001), (A, 7000), b"unasked"))
+    wires.send("1", HELLO)
+    seen = wires.received("1.1")
+    assert seen is not None
+    assert (seen.source[0], seen.data) == (A, b"hello")
+    assert seen.source[1] != 7000
+    wires.send("1.2", Datagram((C, 7000), seen.source, b"a stranger"))
+    wires.send("1.1", Datagram(seen.target, seen.source, b"the answer"))
+    answer = wires.received("1")
+    assert answer == Datagram((B, 7001), (A, 7000), b"the answer")
 
 
 def test_a_delay_is_waited_for() -> None:
