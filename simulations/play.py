@@ -117,6 +117,9 @@ def _tell(told: report.Told, files: dict[str, Any]) -> None:
     _print(lines)
     if told.verdict.promise:
         _print(["", *told.verdict.said.rstrip().splitlines()])
+        if "timeline" not in files:
+            page_name = f"{Path(told.case.name).stem}.html"
+            _print([f"  see it: {replay(told.case)} --timeline {page_name}"])
 
 
 # -- many
@@ -170,6 +173,10 @@ def many(
     first = next((verdict for verdict in failed if verdict.promise), None)
     if first is not None and not stopped:
         small, files = _first_failure(kept[first.seed], first, wishes, foot)
+    if wishes.timeline is not None and not (failed or stopped or wishes.as_json):
+        _print(
+            [f"nothing is drawn to {wishes.timeline}: no run of these failed; leave out --seeds to draw one that held"]
+        )
     if wishes.as_json:
         more = {"stopped": stopped, "real_s": round(elapsed_s, 3), "files": files, "small": _small_as_json(small)}
         _print_json(report.sweep_as_json(verdicts, **more))

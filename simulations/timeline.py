@@ -214,7 +214,7 @@ def _flag(picture: Picture, sheet: Sheet, bottom: float) -> Iterable[str]:
 
 
 def _head(picture: Picture) -> tuple[str, float]:
-    verdict = "broken: see the red line" if picture.broken else "nothing that was looked at was broken"
+    verdict = "broken: see the dashed line" if picture.broken else "nothing that was looked at was broken"
     sign = "broken" if picture.broken else "held"
     drawn = [
         written(MARGIN, 34, short(f"{picture.title}, seed {picture.seed}", 60), "title", size=20),

@@ -193,10 +193,18 @@ def test_a_bug_can_be_planted_and_what_replays_its_failure_plants_it_again(at: P
     assert code_of(said(*report["small"]["replay"].split()[2:], "--no-shrink")) == 1
 
 
+def test_a_sweep_that_held_says_that_nothing_was_drawn(at: Path) -> None:
+    result = said("good.txt", "--seeds", "1", "--timeline", "run.html")
+    assert code_of(result) == 0
+    assert "nothing is drawn to run.html" in result.stdout
+    assert not (at / "run.html").exists()
+
+
 def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
     result = said("broken.txt", "--no-shrink")
     assert code_of(result) == 1
     assert "made small" not in result.stdout
+    assert "see it: bangpath simulate broken.txt --seed 1 --timeline broken.html" in result.stdout
     assert sorted(path.name for path in at.iterdir()) == ["broken.txt", "good.txt"]
 
 
