@@ -7,8 +7,8 @@
 A transaction of several operations stands in one sequence of one update, all of it. One whose outcome nobody knows is
 found by what it would have written; if one of its operations is there, all must be. What was refused must not be there.
 A request of another server is carried out once: its id stands in the leaves of one transaction only. And a change that
-somebody may have asked for again is not carried out more often than it was asked for.
-Objects of private classes are in no feed: of them the owner's store alone is asked.
+somebody may have asked for again is not carried out more often than it was asked for. What a hostile server asked, and
+was told, is nobody's promise. Objects of private classes are in no feed: of them the owner's store alone is asked.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class NoLostCommits(Watching):
         self._words = len(ended)
         touched: dict[str, dict[int, None]] = {}
         for word in fresh:
-            if word.verb != "change":
+            if word.verb != "change" or world.ledger.is_hostile(word.server):
                 continue
             if word.outcome is Outcome.DONE:
                 for object in self._hear(world, word):
@@ -201,8 +201,8 @@ class NoLostCommits(Watching):
                 self.accuse(world, f"{word}; and yet it is there, as sequence {sequence} in update {number}")
 
     def _check_once(self, world: World, word: Word) -> None:
-        """That what one word asked for was not carried out twice."""
-        if word.owner in world.ledger.excused:
+        """That what one word asked for was not carried out twice; unless a hostile server may have said it again."""
+        if word.owner in world.ledger.excused or world.ledger.has_hostile:
             return
         for operation in filter(_tells, _lasting(word.operations)):
             done = list(_times(world, word.owner, operation))

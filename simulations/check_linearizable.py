@@ -106,7 +106,8 @@ class LinearizableOwners(Watching):
             words = [word for word in words if word.end_s < since]
         objects = list(dict.fromkeys(each for word in words for each in objects_of(word)))
         places = {object: place for place, object in enumerate(objects)}
-        calls = [Call(word.begin, end_of(word), acts_of(word, places)) for word in words]
+        words = [word for word in words if word.verb == "change" or not world.ledger.is_hostile(word.server)]
+        calls = [Call(word.begin, end_of(world, word), acts_of(word, places)) for word in words]
         known = [word for word in words if word.outcome is Outcome.DONE and word.verb == "change"]
         born = {each for word in known for each in created_by(word)}
         initial = tuple(UNBORN if each in born else UNKNOWN for each in objects)
@@ -144,9 +145,10 @@ def created_by(word: Word) -> list[int]:
     return [changed.reference.object for changed in results_of(word) if changed.done == "created"]
 
 
-def end_of(word: Word) -> float:
-    """A change of unknown outcome never ends: it may still happen."""
-    return math.inf if word.verb == "change" and word.outcome is not Outcome.DONE else word.end
+def end_of(world: World, word: Word) -> float:
+    """A change of unknown outcome never ends: it may still happen. Nor does one that a hostile server asked for."""
+    sure = word.outcome is Outcome.DONE and not world.ledger.is_hostile(word.server)
+    return math.inf if word.verb == "change" and not sure else word.end
 
 
 def acts_of(word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:

@@ -286,6 +286,12 @@ class Ledger:
         self._hear_marks()
         return server in self._hostile
 
+    @property
+    def has_hostile(self) -> bool:
+        """Whether anybody was ever hostile: others' requests may have been said again."""
+        self._hear_marks()
+        return bool(self._hostile)
+
     def _is_excused(self, server: str) -> bool:
         self._hear_marks()
         return server in self.excused

@@ -1,0 +1,133 @@
+"""What one operation does to an object, and whether an owner's answers have an order, as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from identity.names import Incarnation, ObjectId, Reference, ServerId
+from node.asking import Changed, Found, Operation
+from simulations.check_linearizable import IMPOSSIBLE, UNBORN, Act, LinearizableOwners, Value, frozen, step
+from simulations.history import Word
+from simulations.promises import PromiseBroken
+from simulations.world import World, simulate
+
+A, B = frozen({"text": "a"}), frozen({"text": "b"})
+OWNER = ServerId.parse("1.1")
+
+
+@pytest.mark.parametrize(
+    ("before", "act", "after"),
+    [
+        (UNBORN, Act(0, "create", 3, A), Value(3, A)),
+        (Value(3, A), Act(0, "create", 4, A), None),  # it is there already
+        (Value(3, A), Act(0, "update", 4, B), Value(4, B)),
+        (Value(4, B), Act(0, "update", 3, A), None),  # an older sequence after a newer one
+        (Value(3, A), Act(0, "update", 0, B), Value(0, B)),  # of unknown outcome, so of unknown sequence
+        (Value(0, B), Act(0, "read", 4, B), Value(4, B)),  # and now it is known
+        (Value(4, B), Act(0, "read", 5, B), None),
+        (Value(3, A), Act(0, "read", 3, B), None),
+        (Value(3, A), Act(0, "read", 3, frozen({"text": "a", "stars": None})), Value(3, (("stars", None), *A))),
+        (Value(3, A), Act(0, "read", 0, None), None),  # denied, and there
+        (Value(3, A), Act(0, "delete", 4, ()), Value(4, None)),
+        (Value(4, None), Act(0, "read", 0, None), Value(4, None)),
+        (Value(4, None), Act(0, "read", 3, A), None),  # there, and deleted
+        (Value(4, None), Act(0, "update", 5, A), None),
+        (None, Act(0, "read", 7, A), Value(7, A)),  # nobody knows it: it is as it is read first
+        (None, Act(0, "update", 7, A), Value(7, A)),
+        (Value(3, A), Act(0, "same", 3, A), Value(3, A)),
+    ],
+)
+def test_what_one_operation_does(before: Value | None, act: Act, after: Value | None) -> None:
+    assert step((before,), (act,)) == (None if after is None else (after,))
+
+
+def test_of_several_operations_all_are_possible_or_none() -> None:
+    state = (Value(3, A), Value(3, A))
+
+    assert step(state, (Act(0, "update", 4, B), Act(1, "delete", 4, ()))) == (Value(4, B), Value(4, None))
+    assert step(state, (Act(0, "update", 4, B), Act(1, "read", 2, A))) is None
+    assert IMPOSSIBLE not in state
+
+
+def reference(number: int) -> Reference:
+    return Reference(OWNER, Incarnation(1), ObjectId(number))
+
+
+def create(world: World, text: str, number: int, sequence: int) -> None:
+    operations = [Operation(op="create", class_name="Note", fields={"text": text})]
+    with world.history.word("1.1", "1.1", "change", operations=operations) as word:
+        word.result = Changed(reference(number), sequence, None, "created")
+
+
+def update(world: World, text: str, number: int, sequence: int) -> None:
+    operations = [Operation(op="update", object=number, fields={"text": text})]
+    with world.history.word("1.1", "1.1", "change", operations=operations) as word:
+        word.result = Changed(reference(number), sequence, None, "updated")
+
+
+def get(world: World, text: str, number: int, sequence: int, kind: str = "owned") -> Word:
+    with world.history.word("1.2", "1.1", "get", target=f"1.1/{number}") as word:
+        word.result = Found(reference(number), "Note", sequence, {"text": text}, kind, None, 0.0, (OWNER,))
+    return word
+
+
+def judged(tell: Any) -> str:
+    """What is said of the history that `tell(world)` writes."""
+    said: list[str] = []
+
+    async def story(world: World) -> None:
+        tell(world)
+        checker = LinearizableOwners()
+        try:
+            checker.look(world)
+        except PromiseBroken as broken:
+            said.append(broken.said)
+
+    simulate(story, servers=3, seed=1)
+    return said[0] if said else ""
+
+
+def test_the_old_version_after_the_new_one_is_accused_with_both() -> None:
+    def tell(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        update(world, "b", 9, sequence=4)
+        get(world, "b", 9, sequence=4)
+        get(world, "a", 9, sequence=3)
+
+    said = judged(tell)
+
+    assert "1.1/9 is {'text': 'b'}, sequence 4" in said
+    assert "then cannot come: 1.2 asked of 1.1" in said
+    assert "{'text': 'a'}, sequence 3" in said
+
+
+def test_a_mirror_may_be_behind() -> None:
+    def tell(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        update(world, "b", 9, sequence=4)
+        get(world, "a", 9, sequence=3, kind="mirrored")
+
+    assert judged(tell) == ""
+
+
+def test_what_a_hostile_server_was_told_is_nobodys_promise() -> None:
+    def tell(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        update(world, "b", 9, sequence=4)
+        get(world, "a", 9, sequence=3)
+        world.mark("hostile", "1.2")
+
+    assert judged(tell) == ""
+
+
+def test_objects_that_nothing_joins_are_judged_each_by_itself() -> None:
+    """Each alone has an order; a search over both at once would have to find it among many more."""
+
+    def tell(world: World) -> None:
+        for number in range(1, 60):
+            create(world, f"{number}", number, sequence=number)
+            get(world, f"{number}", number, sequence=number)
+
+    assert judged(tell) == ""
