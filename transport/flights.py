@@ -30,6 +30,7 @@ from identity.errors import PeerMisbehaved
 from transport.congestion import Congestion
 from transport.fragments import Outgoing, Sending
 from transport.loss import Overtaking, RoundTrip, loss_delay
+from transport.mtu import BASE_PACKET_BYTES
 from transport.ranges import Ranges
 
 MAX_REMEMBERED = 1024  # packets given up whose late ACK we would still understand
@@ -77,6 +78,8 @@ class Flights:
         self.packets_spurious = 0  # given up, and acknowledged after all
         self.delivered = 0
         self.largest_arrived = 0  # bytes of a packet, of those that the newest ACK made known
+        self.wide_lost = 0  # packets longer than every path carries, given up since a later one like them arrived
+        self._wide_arrived = -1
         self._outgoing = outgoing
         self._congestion = congestion
         self._flights: list[Flight] = []
@@ -249,6 +252,9 @@ class Flights:
             size = (last - first + 1) * flight.size
             self.in_flight -= size
             self.delivered += size
+            if flight.size > BASE_PACKET_BYTES and last > self._wide_arrived:
+                self._wide_arrived = last
+                self.wide_lost = 0
             message = flight.message
             if message is not None:
                 offset = flight.offset + (first - flight.first) * flight.stride
@@ -271,6 +277,9 @@ class Flights:
         """The one packet that was on the way arrived."""
         self.in_flight -= flight.size
         self.delivered += flight.size
+        if flight.size > BASE_PACKET_BYTES:
+            self._wide_arrived = flight.first
+            self.wide_lost = 0
         for part in _parts_of(flight, flight.first, flight.first):
             self._outgoing.arrived(*part)
         self.floor = self.next_number
@@ -288,6 +297,8 @@ class Flights:
             flight = self._flight_of(low)
             last = min(high, flight.first + flight.count - 1)
             self.in_flight -= (last - low + 1) * flight.size
+            if blame and flight.size > BASE_PACKET_BYTES and low > self._wide_arrived:
+                self.wide_lost += last - low + 1
             self.window_lost |= flight.window
             for message, offset, end in _parts_of(flight, low, last):
                 self._outgoing.repeat(message, offset, end)

@@ -173,7 +173,7 @@ class Ways:
 
     def handle_arrived(self, size: int, now: float) -> None:
         """A packet of this size was acknowledged."""
-        if self._size.handle_arrived(size, now):
+        if self._size.handle_arrived(size, now) or self._size.handle_vanished(self._flights.wide_lost, now):
             self._resize()
 
     def handle_silence(self, tries: int, now: float) -> None:
@@ -190,5 +190,6 @@ class Ways:
         self._resize()
 
     def _resize(self) -> None:
+        self._flights.wide_lost = 0
         self._filler.resize(self._size.now_bytes)
         self._congestion.handle_packet_bytes(self._size.now_bytes)

@@ -475,6 +475,36 @@ def test_what_vanishes_by_its_size_goes_on_in_smaller_packets(make_pair: Pair) -
     assert not [each for each in pair.a.events if isinstance(each, Closed)]
 
 
+def test_what_vanishes_by_its_size_is_noticed_though_small_packets_pass(make_pair: Pair) -> None:
+    """There is never silence: small messages are acknowledged all the time."""
+    pair = make_pair()
+    number, _ = pair.connect()
+    pair.run(1.0)
+    pair.links[pair.a.address].drop = lambda datagram: len(datagram) > 1300
+    large = data(5000)
+    pair.a.endpoint.send(number, large, BULK, pair.now)
+    for _ in range(50):
+        pair.a.endpoint.send(number, b"small", CONTROL, pair.now)
+        pair.run(0.02)
+    assert large in pair.b.messages()
+    assert pair.a.endpoint.statistics(number).resent_bytes < 4 * len(large)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_a_path_that_loses_any_packet_is_not_taken_for_a_narrow_one(make_pair: Pair, seed: int) -> None:
+    pair = make_pair(seed)
+    number, _ = pair.connect()
+    pair.set_links(loss=0.3, jitter=0.01, rate=5e6, queue_bytes=200e3)
+    connection = pair.a.endpoint._connections[number]
+    narrow = 0
+    for turn in range(60):
+        pair.a.endpoint.send(number, data(20_000, turn), BULK, pair.now)
+        pair.a.endpoint.send(number, b"small", CONTROL, pair.now)
+        pair.run(0.2)
+        narrow += connection._filler.packet_bytes == 1200
+    assert not narrow
+
+
 def test_a_peer_that_slept_is_sent_large_packets_again(make_pair: Pair) -> None:
     pair = make_pair()
     number, _ = pair.connect()

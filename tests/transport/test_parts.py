@@ -16,6 +16,7 @@ from transport.mtu import (
     MAX_PACKET_BYTES,
     NARROW_AFTER,
     RETRY_MOST_S,
+    VANISHED,
     PacketSize,
     is_loopback,
     packet_bytes,
@@ -57,6 +58,16 @@ def test_silence_makes_packets_small_and_arrival_large_again() -> None:
     assert size.handle_arrived(16_384, 12.0)  # a large one did, late: it was the peer that slept
     assert size.now_bytes == 16_384
     assert not size.handle_arrived(16_384, 12.0)
+
+
+def test_large_packets_that_vanish_among_small_ones_make_packets_small() -> None:
+    size = PacketSize(1400)
+    assert not size.handle_vanished(VANISHED - 1, 10.0)
+    assert size.handle_vanished(VANISHED, 10.0)
+    assert size.now_bytes == BASE_PACKET_BYTES
+    assert not size.handle_vanished(VANISHED, 11.0)
+    assert not size.handle_arrived(100, 69.0)
+    assert size.handle_arrived(100, 70.0)  # a minute later it is tried again
 
 
 def test_a_path_that_swallows_large_packets_is_tried_more_and_more_seldom() -> None:
