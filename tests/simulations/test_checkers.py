@@ -5,6 +5,9 @@ That each checker notices what it is for is shown in test_checkers_notice.py.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from identity.errors import Refused
@@ -71,6 +74,12 @@ def test_what_nobody_promises_is_refused_when_it_is_read() -> None:
         parse("servers 3\nexpect every promis within 120s")
 
 
+def test_the_page_has_every_checker_with_its_promise() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simulator-promises.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (P\d|bounds) \| `([a-z ]+)` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted((kind.promise, kind.name) for kind in checkers.KINDS)
+
+
 SPARED = {
     "an owner that came back in time": """
 servers 3
@@ -82,6 +91,7 @@ back up 1.1
 1.1 commits 5 Note
 run 2s
 restore 1.1
+run 30s
 1.1 commits 3 Note
 run 5s
 1.2 gets 3 Note of 1.1
