@@ -1,6 +1,6 @@
-"""A server that holds a mirror answers for its owner, also that there is no such object: one case less to explain.
+"""A server that is asked for what it holds itself, and holds no copy, says for the owner that there is no such object.
 
-The object may have been made since, or the mirror may be behind; only its owner can know.
+One case less to explain, it seemed. The object may be there all the while; only its owner can know.
 """
 
 from __future__ import annotations
