@@ -34,6 +34,7 @@ STEPS_A_MINUTE = 30  # of work; measured: a minute of 5 servers is about one sec
 SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objects are there
 WITHIN_S = 120  # for everything to come right: a search for a way may take 60 s, and catching up another 30
 ECHOES = 0.12  # of what befalls a server: so often several go at once (their power line), so often it comes again
+AWAITED = 0.3  # of the minutes have a change that waits for its owner when its asker crashes: else one in fifty
 CROWDS, CROWDED = 3, 0.6  # moments of a minute, and how much of everything falls there
 DURATIONS_S = (0.5, 3.0, 8.0, 20.0)  # of faults, half of it to half as much again: hiccups, and what is noticed (10 s)
 MOST_OWNERS, MOST_MIRRORS = 6, 12
@@ -132,7 +133,26 @@ class _Drawing:
         wished = min(max(len(self._owners), round(number * 0.8)), MOST_MIRRORS, len(pairs))
         self._mirrors = sorted(random.sample(pairs, wished))
         count = max(round(STEPS_A_MINUTE * random.choice(PACES) * self._seconds / 60), 3)
-        return [(self._moment(random), self._step(random, mesh)) for _ in range(count)]
+        steps = [(self._moment(random), self._step(random, mesh)) for _ in range(count)]
+        return [*steps, *self._awaited(mesh)[0]]
+
+    def _awaited(self, mesh: Mesh) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
+        """Now and then: changes for an owner that is cut off, whose asker crashes while they wait. Work, and faults."""
+        random = self._random("awaited")
+        others = [name for name in mesh.servers if name not in self._owners[:1]]
+        if not others or random.random() > AWAITED * self._seconds / 60:
+            return [], []
+        owner, other = self._owners[0], random.choice(others)
+        begin = self._moment(random, until=0.5)
+        asked = [begin + random.uniform(0.1, 3.0) for _ in range(2)]
+        crash = max(asked) + random.uniform(2.0, 8.0)
+        mended = random.uniform(1.0, 6.0) + crash - begin
+        work = [(asked[0], f"{other} changes 2 Note of {owner}"), (asked[1], f"{other} commits 1 Memo at {owner}")]
+        breaking = [(begin, f"isolate {owner} for {mended:.1f}s"), (crash, f"crash {other} for 1s")]
+        last = self._seconds * 0.95
+        return [(round(min(when, last), 1), line) for when, line in work], [
+            (round(min(when, last), 1), line) for when, line in breaking
+        ]
 
     def _moment(self, random: Random, *, until: float = 0.95) -> float:
         """More than half of all that happens crowds together around a few moments: there it meets."""
@@ -179,6 +199,9 @@ class _Drawing:
         number = max(round(random.randint(FEWEST_FAULTS, MOST_FAULTS) * self._seconds / 60), 1)
         left = list(chosen)
         found: list[tuple[float, str]] = []
+        if {"isolation", "crash"} <= {kind.name for kind in chosen} and (awaited := self._awaited(mesh)[1]):
+            found += awaited
+            self.drawn += ["isolation", "crash"]
         for _ in range(number):
             if not left or len(found) >= number:
                 break
