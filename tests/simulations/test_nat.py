@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from identity.errors import Refused
 from identity.names import Reference
 from simulations import nat
 from simulations.check_reached import joined
+from simulations.checkers import every_checker
 from simulations.nat import TCP, UDP, Wall
 from simulations.network import Link
 from simulations.plugin import simulate
+from simulations.scenario import parse, run_scenario
 from simulations.server import SimulatedServer
 from simulations.world import World
 from store.definitions import definition_from_toml
@@ -209,3 +213,9 @@ async def _note(mesh: World) -> Reference:
 
 def _sessions(hub: SimulatedServer, homes: list[SimulatedServer]) -> list[int | None]:
     return [hub.up.parts.sessions.connection(home.server) for home in homes]
+
+
+def test_a_mesh_behind_walls_keeps_every_promise() -> None:
+    text = (Path(__file__).parents[1] / "scenarios" / "behind-walls.txt").read_text(encoding="utf-8")
+    outcome = run_scenario(parse(text), seed=2, checkers=every_checker())
+    assert outcome.broken is None
