@@ -59,8 +59,9 @@ __all__ = ["BEGINNING", "Frame", "Group", "Location", "Log", "Mark"]
 
 SEGMENT_BYTES = 64 << 20
 STEP_BYTES = 4 << 20  # a segment grows by zeros of this size: a small node stays small
-END_RESERVE_BYTES = 64 << 10  # room kept for the GROUP frame, so that a full disk is found before anything is sealed
-START_RESERVE_BYTES = 32 << 10  # and for the marks of a hundred starts and ends: a full disk stops nobody from reading
+# Room that appends leave for the GROUP frame, so that a full disk is found before anything is sealed; and for the marks
+# of some hundred starts and ends: a full disk stops nobody from reading (DESIGN D2).
+END_RESERVE_BYTES = 64 << 10
 MARK_BYTES = 256  # at the most, of a group without frames; about 160
 _NAME = re.compile(r"log-([0-9]{8})-([0-9a-f]{16})")
 
@@ -165,7 +166,7 @@ class Log:
         if not self._segments:
             self._make_segment()
         try:
-            self._reserve(0, END_RESERVE_BYTES + START_RESERVE_BYTES)
+            self._reserve(0, END_RESERVE_BYTES)
         except Exhausted:
             self._reserve(0, MARK_BYTES)
         self._end(OPENING, b"")
@@ -189,7 +190,7 @@ class Log:
         data, digest = self._codec.encode(
             kind, sections, epoch=self.epoch, position=position, group_position=self._ended.position
         )
-        self._reserve(len(data), END_RESERVE_BYTES + START_RESERVE_BYTES)
+        self._reserve(len(data), END_RESERVE_BYTES)
         segment = self._segments[-1]
         self._pending.append(data)
         self._digests.append(digest)
@@ -236,7 +237,7 @@ class Log:
             self.abandon_group()
             if self._ended != self.durable:
                 self.sync()
-            if self._says_more and self._has_room(0, MARK_BYTES):
+            if self._says_more:
                 self._end(CLOSING, b"")
                 self.sync()
         self._open = False
@@ -335,18 +336,12 @@ class Log:
         self._disk.sync_directory()
         self._segments.append(Segment(number, first, file, header, file.size()))
 
-    def _has_room(self, more: int, end_bytes: int) -> bool:
-        return self._needed(more, end_bytes) <= self._segments[-1].allocated
-
-    def _needed(self, more: int, end_bytes: int) -> int:
-        """How long the segment must be for the open group, `more` bytes and its end."""
-        return self._segments[-1].offset(self._ended.position) + self.group_bytes + more + end_bytes
-
     def _reserve(self, more: int, end_bytes: int) -> None:
         """Room on the disk for `more` bytes and the end of the group. Raises `Exhausted`."""
         segment = self._segments[-1]
-        if not self._has_room(more, end_bytes):
-            steps = -((segment.allocated - self._needed(more, end_bytes)) // self._step_bytes)
+        needed = segment.offset(self._ended.position) + self.group_bytes + more + end_bytes
+        if needed > segment.allocated:
+            steps = -((segment.allocated - needed) // self._step_bytes)
             segment.file.allocate(segment.allocated + steps * self._step_bytes)
             segment.allocated = segment.file.size()
 
@@ -359,7 +354,7 @@ class Log:
             GROUP_KIND, [seals, head.to_bytes()], epoch=self.epoch, position=position, group_position=first
         )
         if len(data) > END_RESERVE_BYTES:
-            self._reserve(0, len(data) + START_RESERVE_BYTES)
+            self._reserve(0, len(data) + END_RESERVE_BYTES)
         segment = self._segments[-1]
         segment.file.write(segment.offset(first), b"".join((*self._pending, data)))
         self._ended = Mark(position + len(data), self.epoch, digest)

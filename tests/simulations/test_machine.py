@@ -156,8 +156,20 @@ def test_a_machine_without_power_sends_nothing_more() -> None:
         _, owner, mirror = mesh.servers
         note = await begin(mesh)
         owner.disk.crash_at(sync=1)
+        port, heard = owner.node.parts.port, owner.disk._when_cut
+        deaf: list[bool] = []
+
+        def cut() -> None:
+            assert heard is not None
+            heard()
+            with pytest.raises(trio.ClosedResourceError):
+                port.receive_into(memoryview(bytearray(2000)))
+            deaf.append(True)
+
+        owner.disk._when_cut = cut
         with pytest.raises(OutcomeUnknown):
             await owner.update(note, text="never synced")
+        assert deaf, "in the very step in which it goes"
         went = next(mark.at for mark in mesh.marks if mark.kind == "crash")
         await mesh.sleep(10)
         late = [
@@ -199,8 +211,13 @@ async def test_a_paused_server_does_nothing_and_goes_on_where_it_was(mesh: World
             await owner.update(note, text=text)
             said.append(text)
 
+        async def ask(said: list[str] = said) -> None:
+            assert (await owner.get(note)).fields["text"]
+            said.append("answered")
+
         async with trio.open_nursery() as nursery:
             nursery.start_soon(say, f"while paused {seconds}")
+            nursery.start_soon(ask)
             await mesh.sleep(seconds)
             assert (owner.node.parts.pump.turns, owner.disk.writes, said) == (turns, writes, [])
             assert mirror.read(note) != {"text": f"while paused {seconds}"}
