@@ -53,6 +53,28 @@ async def test_a_crash_in_a_change_leaves_it_unknown_and_the_connection_usable(m
     assert (await node.get(made["reference"]))["fields"]["text"] in ("before", "after")
 
 
+@simulate(nodes=2, seeds=5)
+async def test_a_server_that_dies_under_a_word_has_not_answered(mesh: World) -> None:
+    server, other = mesh.nodes
+    node = server.connect()
+    await node.define(Note)
+    server.set_disk_speed(1.0)
+    mesh.nursery.start_soon(_kill_soon, mesh)
+    with pytest.raises(OutcomeUnknown, match="the connection broke while POST /v1/objects was carried out"):
+        await node.create(Note, {"text": "lost"})
+    await server.restart()
+    await mesh.sleep(5)
+    other.crash()
+    mesh.nursery.start_soon(_kill_soon, mesh)
+    with pytest.raises(Unreachable, match="the connection to 1 broke: it crashed"):
+        await node.get(f"{other.name}/70", consistency="owner", deadline=20)
+
+
+async def _kill_soon(mesh: World) -> None:
+    await mesh.sleep(0.1)
+    await mesh.nodes[0].kill()
+
+
 @simulate(nodes=1)
 async def test_a_paused_server_answers_when_it_goes_on(mesh: World) -> None:
     (server,) = mesh.nodes
@@ -63,6 +85,10 @@ async def test_a_paused_server_answers_when_it_goes_on(mesh: World) -> None:
     begun = mesh.now
     await node.create(Note, {"text": "late"})
     assert mesh.now - begun >= 5
+    await server.pause()
+    mesh.nursery.start_soon(_resume_later, mesh)
+    await node.status()  # for which nothing of the server need run
+    assert mesh.now - begun >= 10
 
 
 async def _resume_later(mesh: World) -> None:

@@ -175,7 +175,7 @@ async def test_both(mesh):
             raise ValueError("at the end")
     mesh.nursery.start_soon(grumble)
     await mesh.sleep(1)
-    assert False, "my own"
+    raise KeyError("my own")
 
 @simulate(nodes=1)
 async def test_background(mesh):
@@ -188,7 +188,7 @@ async def test_background(mesh):
     result = users.runpytest("--tb=short")
     result.assert_outcomes(failed=2)
     text = result.stdout.str()
-    assert "E   AssertionError: my own" in text
+    assert "E   KeyError: 'my own'" in text
     assert "at the end" not in text
     assert "E   ValueError: in the background" in text
 
