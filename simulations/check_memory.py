@@ -76,6 +76,7 @@ class BoundedMemory(Watching):
 
     name = "bounded memory"
     promise = "bounds"
+    takes_time = True
 
     def __init__(self) -> None:
         self._at = -LOOK_EVERY_S

@@ -35,6 +35,7 @@ class EverybodyReached(Watching):
 
     name = "everybody reached"
     promise = "P4"
+    takes_time = True
 
     def __init__(self) -> None:
         self._left: dict[Pair, str] | None = None  # why not yet

@@ -65,6 +65,7 @@ class Watching:
 
     name: ClassVar[str]
     promise: ClassVar[str]
+    takes_time: ClassVar[bool] = False  # `finish` looks on for a while: it can be expected, and not be had at once
 
     def begin(self, world: World) -> None:
         world.checkers.append(self)

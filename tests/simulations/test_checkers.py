@@ -38,6 +38,8 @@ def test_a_test_asks_for_the_promises_it_cares_about() -> None:
             assert (broken.value.promise, broken.value.checker) == ("P3", "converged")
         assert await expect(mesh, [checkers.converged], within=30) < 30
         mesh.check(checkers.converged)
+        mesh.check()  # all of them, though who is reached is not known at once
+        await mesh.expect(within=30)
 
     simulate(story, servers=3, seed=2)
 
