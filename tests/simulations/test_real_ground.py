@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 
@@ -89,9 +90,11 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "apt-get install" in real_ground.missing()
 
 
-def namespaces() -> set[str]:
+def namespaces(process: int | None = None) -> set[str]:
+    """Those of this process: other tests may run beside this one."""
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    return {line.split()[0] for line in listed.splitlines() if line.startswith(real_ground.PREFIX)}
+    mine = f"{real_ground.PREFIX}-{process or os.getpid()}-"
+    return {line.split()[0] for line in listed.splitlines() if line.startswith(mine)}
 
 
 @needs_namespaces
@@ -113,7 +116,9 @@ def test_namespaces_have_one_device_each_and_go_in_the_end() -> None:
 
 @needs_namespaces
 def test_namespaces_of_a_process_that_is_gone_are_removed_by_the_next_one() -> None:
-    gone = f"{real_ground.PREFIX}-{2**22 + 1}-1-1.1"  # above every process's number
+    nobody = 2**22 + 1  # above every process's number
+    gone = f"{real_ground.PREFIX}-{nobody}-1-1.1"
     subprocess.run(["ip", "netns", "add", gone], check=True)
+    assert namespaces(nobody) == {gone}
     Namespaces(("1",), random.Random(1), Link(), lambda *_, **__: None).close()
-    assert gone not in namespaces()
+    assert namespaces(nobody) == set()
