@@ -39,7 +39,7 @@ check: $(READY)
 	@$(BIN)/pytest -q tests/test_floors.py
 
 bench: $(BENCH_READY)
-	@for area in transport store routing; do $(BIN)/python -m benchmarks $$area $(ARGS) || exit 1; done
+	@for area in transport store routing simulator; do $(BIN)/python -m benchmarks $$area $(ARGS) || exit 1; done
 
 setup: $(READY)
 

@@ -4,6 +4,7 @@
     transport    packets against aioquic and a bare socket
     routing      requests while a link is cut, in network namespaces (root, `ip`, `nft`); without them the rest of it
     replication  copies of each update, useless ones under churn, missing ones; by count, on virtual time
+    simulator    servers and routers in one process, schedules a minute, virtual time by real time, equal traces
 
     netlab         a laboratory of network namespaces, whose links the kernel cuts; delay_line: links that take time
     diamond        four real servers in it; driver: the one that has a load beside it

@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-AREAS = ("store", "transport", "routing", "replication")
+AREAS = ("store", "transport", "routing", "replication", "simulator")
 
 
 def main() -> int:

@@ -159,9 +159,10 @@ class Dialling:
         self._calling[server] = None
         self._set_timer(server, effort.ends)
 
-    def missed(self) -> list[ServerId]:
-        """Neighbours that are not there."""
-        return [each for each, effort in self._efforts.items() if effort.keep and not self._neighbours[each].connected]
+    def missed(self, now: float) -> list[ServerId]:
+        """Neighbours that are not there, and were not called just now: of those `Stuck` tells."""
+        kept = [(each, effort.tried_at) for each, effort in self._efforts.items() if effort.keep]
+        return [each for each, at in kept if not self._neighbours[each].connected and now - at >= EARLY_S]
 
     def dialable(self, server: ServerId) -> list[Address]:
         return self._known[server].in_order(self._may_dial) if server in self._known else []
@@ -394,7 +395,6 @@ class Dialling:
     def _tell_unreachable(self, neighbour: Neighbour, effort: _Effort, reason: str, now: float) -> None:
         if effort.told and not effort.answer_due:
             return
-        effort.told = True
-        effort.answer_due = False
+        effort.told, effort.answer_due = True, False
         since = neighbour.since if effort.lost_at is None else effort.lost_at
         self._outputs.append(Unreachable(neighbour.server, min(since, now), reason))

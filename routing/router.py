@@ -181,7 +181,7 @@ class Router:
         self._probing.cancel(server)
         address = self.dialling.address(server)
         self._mending.begin(server, reached.connection, now, routed=address is not None and is_routed(address))
-        for other in self.dialling.missed()[:MAX_NUDGED]:
+        for other in self.dialling.missed(now)[:MAX_NUDGED]:
             self.nudge(other, now)  # who came may know a way
 
     def _stuck(self, server: ServerId) -> None:

@@ -14,6 +14,8 @@ Reading order:
     guard.py         calls that would make runs differ are refused, with file and line
     stand_ins.py     what stands in the places of those calls while a run lasts
     garbage.py       what is in use no more is collected at the same steps of every run
+    cores.py         routers alone on the agenda, thousands of them; core_sessions.py is what they stand on
+    core_sessions.py
     trace.py         one hash over everything that happened
     links.py         what can be said of a link, as values
     link_text.py     how people say it, read and written
