@@ -236,6 +236,7 @@ def _faults(said: str) -> tuple[str, ...]:
 def _read(scenario: str) -> str:
     """The text of a scenario's file. Raises `Refused`."""
     from identity.errors import Refused
+    from simulations.topologies import without_files
 
     path = Path(scenario)
     if path.is_dir():
@@ -251,7 +252,7 @@ def _read(scenario: str) -> str:
         raise Refused(f"{scenario} cannot be read: {why}", next_step="name a text file") from None
     if not text.strip():
         raise Refused(f"{scenario}:1: it is empty", next_step="begin with a line such as: servers 4")
-    return text
+    return without_files(text, path)
 
 
 def _timeline(said: str | None) -> Path | None:

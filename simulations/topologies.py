@@ -71,6 +71,24 @@ def read_topology(text: str, *, folder: Path | None = None) -> Topology:
     return shape(match[2] or "full", number, draw=int(match[3] or 1))
 
 
+def without_files(text: str, path: Path) -> str:
+    """A scenario's text that needs no other file: `servers from FILE`, beside `path`, becomes `servers linked ...`.
+
+    So a sweep's workers, a shrunk failure and somebody else's machine have the whole of it. Raises `Refused`.
+    """
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        match = re.match(r"\s*servers\s+(from\s+.*?)\s*(#.*)?$", line)
+        if match is not None:
+            try:
+                topology = read_topology(match[1], folder=path.parent)
+            except Refused as refused:
+                raise Refused(f"{path}:{number + 1}: {refused.cause}", next_step=refused.next_step) from None
+            links = sorted(topology.graph.edges, key=lambda link: tuple(map(topology.names.index, link)))
+            lines[number] = f"servers linked {' '.join(map('-'.join, links))}  # {match[1]}"
+    return "\n".join(lines)
+
+
 def shape(kind: str, number: int, *, draw: int = 1) -> Topology:
     """`shape("ring", 5)`, `shape("random of degree 4", 20)`. Raises `Refused`."""
     for name, each in SHAPES.items():

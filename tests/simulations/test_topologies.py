@@ -11,7 +11,7 @@ import networkx
 import pytest
 
 from identity.errors import Refused
-from simulations.topologies import MOST_SERVERS, SHAPES, as_ids, read_topology, shape
+from simulations.topologies import MOST_SERVERS, SHAPES, as_ids, read_topology, shape, without_files
 
 
 def degrees(text: str) -> list[int]:
@@ -152,6 +152,19 @@ def test_a_file_has_a_link_a_line(tmp_path: Path) -> None:
     assert read_topology("from 'ids.txt'", folder=tmp_path).names == ("1", "1.7", "1.7.3")
     (tmp_path / "numbers.txt").write_text("0 1\n1 2\n")
     assert read_topology("from numbers.txt", folder=tmp_path).names == ("1", "1.1", "1.2")
+
+
+def test_a_scenario_takes_the_links_of_a_file_beside_it_into_itself(tmp_path: Path) -> None:
+    (tmp_path / "mesh.txt").write_text("harbour island\nship island\n")
+    story = tmp_path / "story.txt"
+    text = without_files("# a story\nservers from mesh.txt # ours\nrun 1s\n", story)
+    assert text.splitlines()[1] == "servers linked 1-1.1 1.1-1.2  # from mesh.txt"
+    assert text.count("\n") == 3
+    assert read_topology("linked 1-1.1 1.1-1.2").names == read_topology("from mesh.txt", folder=tmp_path).names
+    with pytest.raises(Refused) as caught:
+        without_files("\nservers from mush.txt\n", story)
+    assert str(caught.value).startswith(f"{story}:2: {tmp_path / 'mush.txt'} cannot be read")
+    assert without_files("servers 4\nrun 1s", story) == "servers 4\nrun 1s"
 
 
 def test_a_file_may_be_graphml(tmp_path: Path) -> None:
