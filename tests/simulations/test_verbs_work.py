@@ -72,7 +72,9 @@ def test_a_change_of_what_was_last_seen_is_a_conflict_when_it_is_not() -> None:
     """
     assert said(lines) == ["", "", ""]
     with pytest.raises(Conflict):
-        said("run 2s\ncrash 1.1\nrun 20s\n1.2 changes 9 Note of 1.1\nrestart 1.1\nrun 20s\n1.1 changes 9 Note as last seen")
+        said(
+            "run 2s\ncrash 1.1\nrun 20s\n1.2 changes 9 Note of 1.1\nrestart 1.1\nrun 20s\n1.1 changes 9 Note as last seen"
+        )
 
 
 def test_who_asks_for_what_was_written_gets_it() -> None:
