@@ -92,10 +92,6 @@ FAULTS: tuple[Verb, ...] = (
         rf"{_FIREWALL} that lets only (UDP|TCP) through", (1,), _firewall,
         "1.3 stands behind a firewall that lets only UDP through", lasting=True, fault="UDP-only firewall",
     ),
-    Verb(
-        rf"{IDS} stands? behind (?!(?:a|one) (?:symmetric )?(?:NAT|firewall)\b)((?:(?! for ).)+)", (1,), _no_wall,
-        "1.3 stands behind a NAT", lasting=True,
-    ),
 )  # fmt: skip
 
 
@@ -124,4 +120,8 @@ VERBS: tuple[Verb, ...] = (
         for verb in FAULTS
     ),
     Verb(rf"NAT of {IDS} rebinds", (1,), _rebinds, "NAT of 1.3 rebinds"),
+    Verb(  # what is no wall
+        rf"{IDS} (?:always )?stands? behind (?!(?:a|one) (?:symmetric )?(?:NAT|firewall)\b)((?:(?! for ).)+)", (1,),
+        _no_wall, "1.3 1.4 stand behind one NAT", lasting=True,
+    ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ import trio
 
 from identity.errors import Refused
 from simulations import engine
-from simulations.nat import UDP, Wall
+from simulations.nat import TCP, UDP, Wall
 from simulations.network import Link, SimulatedNetwork
 from simulations.stream_ends import BACKLOG, CONNECT_S, GIVE_UP_S
 from simulations.streams import SimulatedStream
@@ -161,6 +161,25 @@ def test_a_firewall_that_lets_only_udp_through_swallows_streams() -> None:
         network.send(("1.1", 7000), ("1.2", 7000), b"passes")
         await port.wait_readable()
         assert network.leave(("1.1", 1), ("1.2", 2), "tcp") is None
+
+    run(story)
+
+
+def test_a_firewall_that_lets_only_tcp_through_swallows_datagrams_both_ways() -> None:
+    """What a scenario refuses as yet: the ground is there for the day on which the transport speaks over streams."""
+
+    async def story(network: SimulatedNetwork) -> None:
+        network.build(Wall(["1.1"], mapping="none", anybody=True, passes=(TCP,)))
+        left, right = await pair(network)
+        await left.send_all(b"passes")
+        assert await right.receive_some() == b"passes"
+        for one, other in (("1.1", "1.2"), ("1.2", "1.1")):
+            await network.host(other).open_datagram_port("", 7000)
+            network.send((one, 7000), (other, 7000), b"vanishes")
+        await trio.sleep(1)
+        drops = [line.split(maxsplit=1)[1] for line in network.trace.lines() if " drop " in line]
+        assert drops == ["drop 1.1 1.2 8 wall", "drop 1.2 1.1 8 wall"]
+        assert network.delivered == 0
 
     run(story)
 
