@@ -72,6 +72,7 @@ class Pump:
         self._touched = trio.Event()
         self._timer = trio.CancelScope()
         self._armed = math.inf
+        self._due = math.inf  # as the last turn found it, which nothing has changed since without a turn
         self._turning = False
 
     def touch(self) -> None:
@@ -157,12 +158,12 @@ class Pump:
 
     def _arm(self) -> None:
         """Set the timer for the earliest deadline, where what it is set for would be too late, or for nothing."""
-        due = self._due()
+        due = self._due = self._earliest()
         if due < self._armed or due > self._armed + LATER_S:
             self._armed = due
             self._timer.deadline = due
 
-    def _due(self) -> float:
+    def _earliest(self) -> float:
         """The earliest deadline of all machines, and within a minute."""
         due = trio.current_time() + IDLE_S
         for machine in self._machines:
@@ -187,8 +188,9 @@ class Pump:
                     self.turn()
 
     async def _wait_for_deadlines(self) -> None:
+        self._due = self._earliest()
         while True:
-            self._armed = self._due()
+            self._armed = self._due
             with trio.CancelScope(deadline=self._armed) as self._timer:
                 await trio.sleep_forever()
             self.turn()

@@ -102,7 +102,9 @@ class Probing:
     # -- the machine
 
     def deadline(self) -> float:
-        return min((min(each.next_at, each.ends) for each in self._searches.values()), default=math.inf)
+        if not self._searches:  # mostly
+            return math.inf
+        return min(min(each.next_at, each.ends) for each in self._searches.values())
 
     def handle_deadline(self, now: float) -> None:
         for search in list(self._searches.values()):
