@@ -236,11 +236,14 @@ class _Ear:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    session.config.stash[_STATE].keep()
+    state = session.config.stash.get(_STATE, None)
+    if state is not None:  # None: the session never began
+        state.keep()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    lines = terminalreporter.config.stash[_STATE].summary()
+    state = terminalreporter.config.stash.get(_STATE, None)
+    lines = state.summary() if state is not None else []
     if lines:
         terminalreporter.section("simulated meshes")
         for line in lines:

@@ -69,7 +69,7 @@ class Seeds:
 
     def _remembered(self) -> dict[str, list[int]]:
         if self._worker:
-            return dict(self._config.workerinput["simulation_failing"])  # type: ignore[attr-defined]
+            return dict(self._config.workerinput.get("simulation_failing", {}))  # type: ignore[attr-defined]
         found = self._cache.get(KEY, {}) if self._cache is not None else {}
         return {
             test: [seed for seed in seeds if isinstance(seed, int)]
