@@ -222,11 +222,18 @@ async def test_a_pair_whose_only_way_is_a_black_hole_is_told_so_and_meets_again_
     await other.up.ping(end.name, deadline=60)
 
 
-@simulate(nodes=networkx.path_graph(3), seeds=2, link=NEAR)
+@simulate(nodes=networkx.path_graph(3), seeds=4, link=NEAR)
 async def test_a_mirror_whose_only_source_withholds_says_that_it_is_behind(mesh: World) -> None:
     end, middle, other = await line(mesh)
     note = await end.create("Note", text="of the end", n=1)
     await mesh.eventually(lambda: other.read(note) is not None, within=20)
+
+    def age() -> float | None:
+        """How long ago the mirror was proven current; None: never, and then it claims nothing either."""
+        (found,) = [each for each in other.up.feeds() if each["server"] == end.name and each["kind"] == "data"]
+        return found["age"]  # type: ignore[no-any-return]  # JSON
+
+    await mesh.eventually(lambda: age() is not None, within=20)
     hostility = turn(middle, "withholds", "swallows")
     for n in range(2, 8):
         await end.update(note, n=n)
