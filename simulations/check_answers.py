@@ -7,7 +7,7 @@
     1.4 asked Note: 12 rows, whole
         each row as above; of each owner told as answered, for every object: there was a moment, at its position or
         later, at which it belonged into the answer as it stands there, or was rightly left out
-        every owner whose class was known to 1.4 when it asked is in the report
+        every owner whose class was known to 1.4 when it asked is in the report; no row too many, and all in order
 
 Nobody can be sure of more without a clock that all share. Left out: answers to and by hostile servers, owners that are
 excused, questions with a limit beyond their rows, objects of private classes (they are in no feed).
@@ -25,7 +25,7 @@ from node.language import parse
 from simulations.history import Outcome, Word
 from simulations.promises import Watching
 from simulations.truth import fields_of
-from store.query import Question, compile_filter
+from store.query import Question, compile_filter, sort_key
 from store.records import REGISTRY
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class TrueAnswers(Watching):
         for row in word.result.rows:
             self._judge_found(world, word, row, dict.fromkeys(row.fields) if names is None else names)
             shown.setdefault(str(row.reference.server), {})[row.reference.object] = row
+        self._judge_order(world, word, question)
         if not report["whole"] or question.limit is not None:
             return
         told = {each["server"]: each for each in report["owners"]}
@@ -143,6 +144,24 @@ class TrueAnswers(Watching):
             if each["how"] not in ("owned", "owner", "mirrored"):
                 self.accuse(world, f"{word}, and was told that it is whole; {owner} was {each['how']}")
             self._judge_part(world, word, question, owner, each, shown.get(owner, {}))
+
+    def _judge_order(self, world: World, word: Word, question: Question) -> None:
+        """That there are not more rows than asked for, and that they come in the order asked for."""
+        rows = word.result.rows
+        if question.limit is not None and len(rows) > question.limit:
+            self.accuse(world, f"{word}, and was told {len(rows)} rows")
+        entry = _class_of(world, question.class_name)
+        if entry is None or question.fields is not None:
+            return
+        key = sort_key(entry.definition, question.order)
+        keys = [key(row.reference, row.fields) for row in rows]
+        for before, after, first, second in zip(keys, keys[1:], rows, rows[1:], strict=False):
+            if before >= after:
+                self.accuse(
+                    world,
+                    f"{word}, and was told {first.reference}: {dict(first.fields)} before {second.reference}: "
+                    f"{dict(second.fields)}",
+                )
 
     def _judge_part(
         self, world: World, word: Word, question: Question, owner: str, told: dict[str, Any], rows: dict[int, Found]
@@ -197,6 +216,15 @@ def _belongs(world: World, question: Question, version: Version) -> bool:
             return False
         return question.where is None or bool(compile_filter(question.where, entry.definition)(fields))
     return False
+
+
+def _class_of(world: World, class_name: str) -> Any:
+    """The class, as some server that is up knows it."""
+    for server in world.servers:
+        entry = None if server.node is None else server.node.parts.database.registry.by_name(class_name)
+        if entry is not None:
+            return entry
+    return None
 
 
 def known_owners(world: World, word: Word, class_name: str) -> Iterator[str]:

@@ -62,6 +62,7 @@ class NoLostCommits(Watching):
                 self._unsure.append(word)
         for owner in started:
             touched[owner] = dict.fromkeys(self._acknowledged.get(owner, ()))
+            self._check_own(world, owner)
         for owner, objects in touched.items():
             self._check_there(world, owner, objects)
         for owner, kind in world.ledger.made:
@@ -73,6 +74,8 @@ class NoLostCommits(Watching):
         self.look(world)
         for owner, acknowledged in self._acknowledged.items():
             self._check_there(world, owner, acknowledged)
+        for server in world.servers:
+            self._check_own(world, server.name)
         for word in self._unsure:
             self._check_whole(world, word)
         for word in self._refused:
@@ -149,6 +152,24 @@ class NoLostCommits(Watching):
                     self.accuse(
                         world,
                         f"{owner} lost {owner}/{object}: it has {has}, and acknowledged sequence {sequence}: {word}",
+                    )
+
+    def _check_own(self, world: World, owner: str) -> None:
+        """That an owner's own store has every object as it signed it last."""
+        ledger, server = world.ledger, world.server(owner)
+        if server.node is None or owner in ledger.excused or ledger.is_behind(owner):
+            return
+        last = ledger.last(owner)
+        with server.node.view() as view:
+            for object in ledger.objects(owner):
+                version = ledger.version(owner, object, last)
+                found = record_at(view, server, object)
+                if version is not None and (found is None or found.sequence != version.leaf.sequence):
+                    has = "nothing" if found is None else f"sequence {found.sequence}"
+                    self.accuse(
+                        world,
+                        f"{owner} has {has} of {owner}/{object}, and signed sequence {version.leaf.sequence} of it in "
+                        f"update {version.number}",
                     )
 
     def _check_requests(self, world: World, owner: str) -> None:

@@ -5,7 +5,8 @@
                                            and nothing else
     in the end 1  2  3  4  5  6            (`Converged`)
 
-Looked at whenever updates became durable at a mirror: the objects they changed; after each start and in the end: all.
+Looked at whenever updates became durable at a mirror: the objects they changed; every ten seconds, after each start and
+in the end: all.
 Nothing is said of owners that are excused: of two branches of one history nobody can say which is the prefix.
 """
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from simulations.world import World
 
 
+ALL_EVERY_S = 10.0  # virtual seconds
+
+
 class MirrorsArePrefixes(Watching):
     """What a mirror holds is what its owner had after the update that the mirror holds last."""
 
@@ -33,6 +37,7 @@ class MirrorsArePrefixes(Watching):
 
     def __init__(self) -> None:
         self._taken = 0
+        self._at = 0.0
 
     def look(self, world: World) -> None:
         started = world.ledger.refresh()
@@ -42,6 +47,9 @@ class MirrorsArePrefixes(Watching):
             if each.kind == DATA:
                 touched.setdefault((each.holder, each.owner), {}).update(dict.fromkeys(each.objects))
         self._taken = len(taken)
+        if world.now - self._at >= ALL_EVERY_S:
+            self._at = world.now
+            started = [each.name for each in world.servers]
         for name in started:
             self._check_all(world, world.server(name))
         for (holder, owner), objects in touched.items():

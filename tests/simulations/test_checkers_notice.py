@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from identity.errors import Conflict, NotFound, OutcomeUnknown
-from node import lookup
+from node import fan_out, lookup
 from node.applying import Applier
 from node.federate import Owner as Part
 from node.standpoint import Standpoint
@@ -331,6 +331,17 @@ def make_it_up() -> Any:
     return patched(lookup, "held_here", make)
 
 
+def turn_the_rows_round() -> Any:
+    def make(real: Any) -> Any:
+        async def ask(*said: Any, **more: Any) -> Any:
+            answer = await real(*said, **more)
+            return answer._replace(rows=answer.rows[::-1])
+
+        return ask
+
+    return patched(fan_out, "ask", make)
+
+
 def push_to_everybody() -> Any:
     from replication import telling
 
@@ -397,6 +408,7 @@ BUGS = {
     "a position that is not held": Bug(checkers.true_answers, MIRROR, tell_a_later_position, "as of update"),
     "whole without an owner": Bug(checkers.true_answers, ALONE, say_whole, "was told that it is whole"),
     "made up": Bug(checkers.true_answers, MIRROR, make_it_up, "made up"),
+    "rows turned round": Bug(checkers.true_answers, MIRROR, turn_the_rows_round, "before 1.1/"),
     "pushed back": Bug(checkers.no_loops, MIRROR, push_to_everybody, "an update that came by"),
     "never let go": Bug(checkers.bounded_memory, MIRROR, release_nothing, "bytes of updates"),
     "no way round": Bug(checkers.everybody_reached, GATEWAY, no_gateways, "does not reach"),
