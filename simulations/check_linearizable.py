@@ -60,6 +60,8 @@ class LinearizableOwners(Watching):
 
     def __init__(self) -> None:
         self._words = 0
+        self._begun = 0
+        self._open: list[Word] = []  # changes under way: they may have happened already
         self._heads: dict[tuple[str, int], tuple[str, int]] = {}  # objects that belong together
         self._of: dict[tuple[str, int], list[Word]] = {}  # by the first object of each group
         self._dirty: dict[tuple[str, int], None] = {}
@@ -75,6 +77,9 @@ class LinearizableOwners(Watching):
     def _search(self, world: World) -> None:
         ended = world.history.ended
         fresh, self._words = ended[self._words :], len(ended)
+        begun = (*self._open, *world.history.words[self._begun :])
+        self._open = [word for word in begun if word.outcome is Outcome.OPEN and word.verb == "change"]
+        self._begun = len(world.history.words)
         for word in fresh:
             self._sort_in(word)
         dirty, self._dirty = self._dirty, {}
@@ -100,12 +105,14 @@ class LinearizableOwners(Watching):
 
     def _judge(self, world: World, group: tuple[str, int]) -> None:
         owner = group[0]
-        words = self._of[group]
+        words = list(self._of[group])
         if owner in world.ledger.excused:
             since = world.ledger.excused[owner][0]
             words = [word for word in words if word.end_s < since]
         objects = list(dict.fromkeys(each for word in words for each in objects_of(word)))
         places = {object: place for place, object in enumerate(objects)}
+        under_way = (word for word in self._open if word.owner == owner)
+        words += [word for word in under_way if any(each.object in places for each in word.operations)]
         words = [word for word in words if word.verb == "change" or not world.ledger.is_hostile(word.server)]
         calls = [Call(word.begin, end_of(world, word), acts_of(word, places)) for word in words]
         known = [word for word in words if word.outcome is Outcome.DONE and word.verb == "change"]
@@ -160,7 +167,9 @@ def acts_of(word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:
         return (Act(at, "read", word.result.sequence, frozen(word.result.fields)),)
     if word.outcome is not Outcome.DONE:
         return tuple(
-            Act(places[each.object], each.op, 0, frozen(each.fields)) for each in word.operations if each.object
+            Act(places[each.object], each.op, 0, frozen(each.fields))
+            for each in word.operations
+            if each.object in places  # of one that is under way some may belong to objects that nothing joined yet
         )
     acts = []
     for operation, changed in zip(word.operations, results_of(word), strict=True):

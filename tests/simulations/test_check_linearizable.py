@@ -103,6 +103,23 @@ def test_the_old_version_after_the_new_one_is_accused_with_both() -> None:
     assert "{'text': 'a'}, sequence 3" in said
 
 
+def test_a_change_that_is_under_way_may_have_happened() -> None:
+    def tell(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        change = [Operation(op="update", object=number, fields={"text": "b"}) for number in (9, 10)]
+        under_way = world.history.word("1.3", "1.1", "change", operations=change)
+        under_way.__enter__()
+        get(world, "a", 9, sequence=3)
+        get(world, "b", 9, sequence=4)
+
+    def tell_otherwise(world: World) -> None:
+        tell(world)
+        get(world, "a", 9, sequence=3)
+
+    assert judged(tell) == ""
+    assert "then cannot come" in judged(tell_otherwise)
+
+
 def test_a_mirror_may_be_behind() -> None:
     def tell(world: World) -> None:
         create(world, "a", 9, sequence=3)
