@@ -103,6 +103,9 @@ def test_a_firewall_keeps_addresses_and_lets_in_the_answers_only() -> None:
 def test_a_firewall_for_a_protocol_alone_lets_anybody_in() -> None:
     wall = Wall(["1.3"], mapping="none", anybody=True, passes=(UDP,))
     assert wall.inward(A, HOME, 0.0) == HOME
+    assert wall.is_open
+    assert not Wall(["1.3"], mapping="none", anybody=True, passes=(TCP,)).is_open
+    assert not Wall(["1.3"], anybody=True).is_open  # its public address is known to nobody yet
 
 
 def test_impossible_walls_are_refused() -> None:
