@@ -135,7 +135,8 @@ def _judged(scenario: Scenario, case: Case, watching: Sequence[Checker]) -> tupl
         return {"promise": "code", "checker": _arose(error), "said": _traceback(error)}, known_of(error)
     if (broken := outcome.broken) is None:
         return {}, outcome
-    return {"promise": broken.promise, "checker": broken.checker, "at": broken.at, "said": str(broken)}, outcome
+    said = _LONG.sub(r"\1...", str(broken))[:MAX_TOLD]
+    return {"promise": broken.promise, "checker": broken.checker, "at": broken.at, "said": said}, outcome
 
 
 def every_checker() -> tuple[Any, ...]:
@@ -172,6 +173,7 @@ def planted(path: str) -> Iterator[None]:
 
 # -- what a failure is called
 
+_LONG = re.compile(r"([0-9a-f]{16})[0-9a-f]{48,}")  # what large objects are made of: nobody reads it
 _FLOORS = ("identity", "transport", "store", "routing", "replication", "node", "simulations")
 
 

@@ -27,7 +27,7 @@ class Grumble:
 
     def look(self, world: Any) -> None:
         if world.now > 3:
-            raise PromiseBroken(self.promise, self.name, world.now, "it has been too long")
+            raise PromiseBroken(self.promise, self.name, world.now, f"it has been too long since {'7b' * 5000}")
 
     def finish(self, world: Any) -> str:
         return ""
@@ -56,7 +56,7 @@ def test_a_broken_promise_is_called_by_its_checker(monkeypatch: pytest.MonkeyPat
     verdict = run_case(Case(seed=3, text=TEXT + "run 20s\n"))
     assert verdict.broken == ("P9", "grumble")
     assert 3 < verdict.at < 3.5
-    assert "too long" in verdict.said
+    assert verdict.said.endswith("it has been too long since 7b7b7b7b7b7b7b7b...")
     assert run_case(Case(seed=3, text=TEXT + "run 20s\n", checked=False)).passed
 
 
