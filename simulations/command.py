@@ -195,9 +195,24 @@ def _cases(scenario: str | None, options: dict[str, Any]) -> tuple[_Cases, int]:
         cases = _Cases(seeds, wanted, lambda some: text_cases(some, text, name=scenario))
     else:
         drawing = _drawing(options)
+        if options["real"]:
+            return _drawn_real(seeds, wanted, drawing), number
         cases = _Cases(seeds, wanted, lambda some: drawn_cases(some, **drawing))
     cases[0]  # the first is read or drawn now
     return cases, number
+
+
+def _drawn_real(seeds: range, wanted: dict[str, Any], drawing: dict[str, Any]) -> _Cases:
+    """Drawn of what can be broken on real processes here. Raises `Refused` naming the line of what cannot."""
+    from msgspec.structs import replace
+
+    from simulations.real import adapted, possible_faults
+    from simulations.sweep import drawn_cases
+
+    drawing.setdefault("faults", possible_faults())
+    return _Cases(
+        seeds, wanted, lambda some: (replace(case, text=adapted(case.text)) for case in drawn_cases(some, **drawing))
+    )
 
 
 def _drawing(options: dict[str, Any]) -> dict[str, Any]:

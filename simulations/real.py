@@ -15,6 +15,7 @@ The servers' directories, with their logs, are removed when everything held, and
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import tempfile
 import time
@@ -261,6 +262,26 @@ def check(scenario: Any, *, loopback: bool = False) -> None:
             pass
         finally:
             act.close()
+
+
+def possible_faults(*, loopback: bool = False) -> tuple[str, ...]:
+    """The kinds of faults that can be made on real processes here, by name."""
+    from simulations.faults import kinds
+    from simulations.scenario import parse
+
+    def can_be(says: str) -> bool:
+        try:
+            check(parse(f"servers 6\n{says}\n"), loopback=loopback)
+        except Refused:
+            return False
+        return True
+
+    return tuple(kind.name for kind in kinds() if all(can_be(verb.says) for verb in kind.verbs))
+
+
+def adapted(text: str) -> str:
+    """A drawn scenario for real processes: in the end it expects the promises that can be seen from outside."""
+    return re.sub(r"(?m)^expect every promise (.*)$", r"expect converged \1\nexpect no lost commits \1", text)
 
 
 def _check_size(graph: networkx.Graph) -> None:

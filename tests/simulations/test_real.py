@@ -155,6 +155,14 @@ def test_what_can_be_broken_anywhere_is_not_refused(verb: Verb) -> None:
     check(parse(f"servers 5\n{verb.says}\n"), loopback=True)
 
 
+def test_what_can_be_broken_depends_on_the_ground() -> None:
+    anywhere = real.possible_faults(loopback=True)
+    assert set(ON_BOTH) <= set(anywhere)
+    assert not set(anywhere) & {"loss", "NAT", "bit rot", "torn write", "clock jump"}
+    if not real_ground.missing():
+        assert {"loss", "corruption", "NAT rebinding", "slow link"} <= set(real.possible_faults())
+
+
 def test_links_with_rules_and_crowds_are_refused_where_they_cannot_be() -> None:
     with pytest.raises(
         Refused, match="its links: links with rules can be made only between network namespaces; it was told"

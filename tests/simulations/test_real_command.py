@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -65,6 +66,21 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_scenario_is_drawn_of_what_can_be_broken_on_real_processes(tmp_path: Path) -> None:
+    drawn = simulate("--real", "--seed", "3", "--minutes", "0.2", "--print", at=tmp_path)
+    assert "expect converged within" in drawn.stdout
+    assert "expect no lost commits within" in drawn.stdout
+    assert "every promise" not in drawn.stdout
+    done = simulate("--real", "--seed", "3", "--minutes", "0.2", "--json", at=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["text"] == drawn.stdout
+    assert report["replay"].endswith("--real")
+    again = simulate(*shlex.split(report["replay"])[2:], "--print", at=tmp_path)
+    assert again.stdout.splitlines()[1:] == drawn.stdout.splitlines()[1:]  # the first line tells how it was drawn
 
 
 @pytest.mark.slow
