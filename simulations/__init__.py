@@ -13,6 +13,7 @@ Reading order:
     engine.py        trio on virtual time; the one file that touches trio's private names
     guard.py         calls that would make runs differ are refused, with file and line
     stand_ins.py     what stands in the places of those calls while a run lasts
+    watchdog.py      a program that never gives the word back is told where it stands
     garbage.py       what is in use no more is collected at the same steps of every run
     cores.py         routers alone on the agenda, thousands of them; core_sessions.py is what they stand on
     core_sessions.py
@@ -82,6 +83,6 @@ Reading order:
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
     plugin_seeds.py, plugin_story.py, plugin_twin.py, plugin_picture.py
 
-It reaches into the product only through the seams (`transport.ports`, `store.disk`, `store.tables`) and `node.node`.
-Checkers of the promises, workloads, shrinking and sweeps over machines come with the simulator's own issue.
+It reaches into the product only through the seams (`transport.ports`, `store.disk`, `store.tables`) and `node.node`;
+hostile servers and checkers also look into a running node, which is what they are for.
 """

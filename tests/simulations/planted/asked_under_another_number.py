@@ -14,7 +14,7 @@ from node.posting import Posting
 
 PROMISE = "P1"
 SAYS = "a change that was sent without an answer is asked again under another number"
-DRAWING = {"faults": ("partition", "one-way cut", "isolation")}
+DRAWING = {"faults": ("partition", "one-way cut", "isolation"), "servers": 3}
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from node.standpoint import Standpoint
 
 PROMISE = "P5"
 SAYS = "the age of a mirror's answer is always 0"
-DRAWING = {"faults": ("isolation", "partition")}
+DRAWING = {"faults": ("isolation", "partition"), "servers": 3}
 
 
 @contextlib.contextmanager
