@@ -160,7 +160,11 @@ def test_what_can_be_broken_depends_on_the_ground() -> None:
     assert set(ON_BOTH) <= set(anywhere)
     assert not set(anywhere) & {"loss", "NAT", "bit rot", "torn write", "clock jump"}
     if not real_ground.missing():
-        assert {"loss", "corruption", "NAT rebinding", "slow link"} <= set(real.possible_faults())
+        between = real.possible_faults()
+        assert {"loss", "corruption", "NAT rebinding", "slow link"} <= set(between)
+        guide = (Path(__file__).parents[2] / "docs" / "guide-simulation.md").read_text(encoding="utf-8")
+        assert f"the {len(between)} kinds of faults that real processes can suffer, eleven of them" in guide
+        assert len(anywhere) == 11
 
 
 def test_links_with_rules_and_crowds_are_refused_where_they_cannot_be() -> None:
