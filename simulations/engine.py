@@ -35,6 +35,7 @@ from trio._core import _run  # private: see this file's promise
 from identity.errors import LocalMistake
 from simulations import guard
 from simulations.garbage import collected_by_steps
+from simulations.watchdog import Watchdog
 
 Result = TypeVar("Result")
 
@@ -195,6 +196,7 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
         return None
 
     idle = 0
+    watchdog = Watchdog()
     nothing: list[Any] = []  # what trio's own manager gives when nothing came
 
     class SimulatedIO(_run.TheIOManager):  # type: ignore[name-defined,misc,unused-ignore]  # private: see the head
@@ -204,7 +206,14 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
             if _run.GLOBAL_RUN_CONTEXT.runner.entry_queue.size():  # a Ctrl-C or a finalizer, by a real socket
                 return super().get_events(0)
             if timeout <= 0:  # no look at the system: it would cost as much as the rest of this step
+                spun = watchdog.spun(_run.GLOBAL_RUN_CONTEXT.runner.runq, agenda.now)
+                if spun and deadlock:
+                    raise LocalMistake(f"{spun}, and does not end when it is cancelled")
+                if spun:
+                    deadlock.append(spun)
+                    scope.cancel()
                 return nothing
+            watchdog.moved()
             if agenda.step():
                 idle = 0
                 return nothing
@@ -223,11 +232,13 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
         _replaced(_run, "TheIOManager", SimulatedIO),
         guard.watching() as watch,
         collected_by_steps() as garbage,
+        watchdog.awake(),
     ):
         result = trio.run(watched, watch, clock=agenda)
     if deadlock:
         raise LocalMistake(
-            deadlock[0], next_step="look for a task that waits for a thread, a real socket or a lost event"
+            deadlock[0],
+            next_step="look for a task that waits for a thread, a real socket or a lost event, or asks again and again",
         )
     return result  # type: ignore[return-value]  # None only when cancelled by the deadlock above
 

@@ -13,8 +13,10 @@ whoever called it. Who is let through: the tools around a simulation, by name (`
 is just being imported, and what runs inside `with outside():`. Other threads of the process are none of our business.
 A program that swallows the error fails all the same, at the end of its run.
 
-What cannot be seen: a function that was kept in a default argument or an object before the run, the randomness of C
-libraries but libsodium's, the order of a set, and `hash` of a text (a run under another PYTHONHASHSEED shows those).
+What stands still without a call that can be seen (a lock of threads, a loop that awaits nothing, or nothing that takes
+time) is left to watchdog.py. What cannot be seen: signals and process ids, a function that was kept in a default
+argument or an object before the run, the randomness of C libraries but libsodium's, the order of a set, and `hash` of a
+text (a run under another PYTHONHASHSEED shows those).
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ SLEEP = "use `await trio.sleep(seconds)`"
 DICE = "use a random.Random that is handed in and seeded, such as world.generator('my use')"
 THREAD = "use a task in a nursery: threads have an order of their own"
 NETWORK = "use the network that is handed in, such as world.network.host(name)"
+ASYNCIO = "use trio: asyncio cannot run in a simulation"
 PROCESS = "use a task, or do it before or after the run"
 
 # Packages that watch a run and decide nothing in it, so that their calls are theirs. A name covers what is below it.
@@ -52,7 +55,7 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
         "time.perf_counter_ns", "time.process_time", "time.process_time_ns", "time.thread_time",
         "time.thread_time_ns", "time.clock_gettime", "time.clock_gettime_ns", "os.times",
     ),
-    SLEEP: ("time.sleep",),
+    SLEEP: ("time.sleep", "select.select"),
     DICE: (
         "os.urandom", "os.getrandom", "uuid.uuid1", "uuid.uuid4", "random.random", "random.getrandbits",
         "random.randbytes", "random.seed", "secrets.token_bytes", "secrets.token_hex", "secrets.token_urlsafe",
@@ -76,6 +79,8 @@ _EVENTS = {
     "os.exec": ("os.execv", PROCESS),
     "os.posix_spawn": ("os.posix_spawn", PROCESS),
 }
+
+_DICE_FILES = ("/dev/urandom", "/dev/random", b"/dev/urandom", b"/dev/random")
 
 _watched_thread = 0  # the one whose simulated tasks run now; 0 when none do
 
@@ -102,6 +107,7 @@ _watch = Watch()
 @contextlib.contextmanager
 def watching() -> Iterator[Watch]:
     """Make ready to refuse; the block calls `begin` and `end`. What was refused inside is what the block raises."""
+    global _watch
     stand_ins = _stand_ins()
     stand_ins.put_in()
     watch = Watch()
@@ -113,6 +119,7 @@ def watching() -> Iterator[Watch]:
         raise
     finally:
         watch.end()
+        _watch = Watch()  # else the error of the last run, and all its frames hold, would live on
         stand_ins.take_out()
     if watch.refused:
         raise watch.refused[0]
@@ -154,9 +161,13 @@ def _stand_ins() -> StandIns:
     return StandIns(tell, advice, _WITHOUT_TIME, skip=is_let_through)
 
 
-def _hear(event: str, _: tuple[Any, ...]) -> None:
-    if _watched_thread and event in _EVENTS:
+def _hear(event: str, given: tuple[Any, ...]) -> None:
+    if not _watched_thread:
+        return
+    if event in _EVENTS:
         _judge(*_EVENTS[event])
+    elif event == "open" and given[0] in _DICE_FILES:
+        _judge(f"open({given[0]!r})", DICE)
 
 
 def _judge(call: str, instead: str) -> None:
@@ -166,6 +177,8 @@ def _judge(call: str, instead: str) -> None:
     caller, through = _who_calls(sys._getframe(1))
     if caller is None:
         return
+    if through.startswith("asyncio"):
+        instead = ASYNCIO
     made = call if through in ("", call) else f"{through} and so {call}"
     file = caller.f_code.co_filename
     broken = LocalMistake(
