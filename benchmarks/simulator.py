@@ -13,6 +13,8 @@
 
     python -m benchmarks.simulator --nodes 1000      one size alone, with its figures; --cores 10000 likewise
 
+`by_cpu` is what the processor time that was used would have made of it on a machine with nothing else to do.
+
 Nobody else's figures stand beside them: no other simulator runs these nodes. `failed` counts schedules in which a
 promise was broken; it should be 0, and each is replayed by its seed.
 """
@@ -140,7 +142,7 @@ def seeds_per_minute(rounds: int) -> dict[str, Any]:
     cpu = statistics.mean(each.cpu_s for each in verdicts)
     failed = [each.seed for each in verdicts if each.promise]
     return row(round(count / minutes, 1), "seeds/min", rounds=rounds, processes=processors(), failed=failed,
-               cpu_s_each=round(cpu, 3))  # fmt: skip
+               cpu_s_each=round(cpu, 3), by_cpu=round(60 * processors() / cpu, 1))  # fmt: skip
 
 
 def virtual_over_real(rounds: int) -> dict[str, Any]:
@@ -153,7 +155,9 @@ def virtual_over_real(rounds: int) -> dict[str, Any]:
         cpu += verdict.cpu_s
         virtual += verdict.seconds
     value = round(virtual / real, 1)
-    return row(value, "x", rounds=rounds, virtual_s=round(virtual, 1), cpu_s=round(cpu, 2))
+    return row(
+        value, "x", rounds=rounds, virtual_s=round(virtual, 1), cpu_s=round(cpu, 2), by_cpu=round(virtual / cpu, 1)
+    )
 
 
 def equal_traces(rounds: int) -> dict[str, Any]:
