@@ -138,9 +138,12 @@ class World:
         self._found(graph)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for server in self.servers:
-                await server.start()
-            yield self
+            try:
+                for server in self.servers:
+                    await server.start()
+                yield self
+            finally:
+                self.agenda.resume_all()  # who is paused could not end
             nursery.cancel_scope.cancel()
 
     def _found(self, graph: networkx.Graph) -> None:

@@ -14,6 +14,7 @@ import trio.testing
 
 from identity.errors import LocalMistake
 from simulations import engine
+from simulations.world import World, simulate
 
 STORY = """
 import hashlib, random, sys
@@ -172,6 +173,22 @@ def test_a_paused_actor_is_named_when_everybody_waits_for_it() -> None:
 
     with pytest.raises(LocalMistake, match=r"paused: 1\.7"):
         engine.run(main, seed=1)
+
+
+def test_a_world_ends_while_a_server_is_paused() -> None:
+    """What the story returned or raised is told, and no deadlock."""
+
+    async def story(world: World) -> int:
+        await world.sleep(1)
+        world.agenda.pause("1.1")
+        await world.sleep(1)
+        if world.seed == 2:
+            raise ValueError("its own failure")
+        return 5
+
+    assert simulate(story, servers=2, seed=1)[0] == 5
+    with pytest.raises(ValueError, match="its own failure"):
+        simulate(story, servers=2, seed=2)
 
 
 def test_what_belongs_to_nobody_cannot_be_paused() -> None:
