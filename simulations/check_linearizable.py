@@ -174,7 +174,9 @@ def acts_of(word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:
     acts = []
     for operation, changed in zip(word.operations, results_of(word), strict=True):
         verb = {"created": "create", "updated": "update", "deleted": "delete", "unchanged": "same"}[changed.done]
-        acts.append(Act(places[changed.reference.object], verb, changed.sequence, frozen(operation.fields)))
+        # An answer to another server that is repeated after a crash tells the sequence that stands by then.
+        sequence = changed.sequence if word.server == word.owner else 0
+        acts.append(Act(places[changed.reference.object], verb, sequence, frozen(operation.fields)))
     return tuple(acts)
 
 
