@@ -46,6 +46,16 @@ def test_the_guide_s_commands_run(command: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.parametrize("block", re.findall(r"```py\n(.*?)```", TESTING.read_text(encoding="utf-8"), re.DOTALL))
+def test_every_test_the_guide_shows_runs_when_it_is_copied(block: str, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_mine.py").write_text(block, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--simulation-seeds", "1"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert re.search(r"^1 passed", done.stdout, re.MULTILINE), done.stdout[-2000:]
+
+
 def test_the_guide_shows_the_example_as_it_stands() -> None:
     example = (ROOT / "examples" / "test_ward_round.py").read_text(encoding="utf-8")
     shown = re.search(r"```py\n(.*?)```", TESTING.read_text(encoding="utf-8"), re.DOTALL)
