@@ -73,6 +73,7 @@ Reading order:
     timeline.py      a run as a picture, servers as lanes; timeline_page.py: with all the rest as one page
     timeline_layout.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
     progress.py      what a person sees while it runs, and Ctrl-C
+    output.py        where a run is told; none of it turns a verdict round
     command.py       `bangpath simulate`; play.py: what it does; words.py: what a scenario can say
     real.py          a scenario on real processes, in real time: the same text and verbs
     real_server.py   one of them: its process, and the simulator's words said to it as a client
@@ -81,7 +82,7 @@ Reading order:
     real_network.py  the simulator's rules of links under real packets
     client.py        the words of `bangpath.connect` to a simulated server, for applications
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
-    plugin_seeds.py, plugin_story.py, plugin_twin.py, plugin_picture.py
+    plugin_options.py, plugin_seeds.py, plugin_story.py, plugin_twin.py, plugin_picture.py
 
 It reaches into the product only through the seams (`transport.ports`, `store.disk`, `store.tables`) and `node.node`;
 hostile servers and checkers also look into a running node, which is what they are for.

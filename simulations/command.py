@@ -7,8 +7,9 @@
     bangpath simulate --seed 7 --timeline 7.html
 
 Exit codes: 0 every promise and expectation held; 1 one did not, with the line that replays it and the scenario made
-small; 2 what was asked for makes no sense, or the scenario cannot be read: file, line and what would be right; 130
-ended by Ctrl-C. `python -m simulations` is the same command.
+small; 2 what was asked for makes no sense, the scenario cannot be read (file, line and what would be right), or there
+is nowhere to tell it; 130 ended by Ctrl-C. A reader that goes away (`| head`) changes no code.
+`python -m simulations` is the same command.
 
 Only what reads the command line stands here: nothing is imported until it is known that something will run.
 """
@@ -132,6 +133,9 @@ def _check_together(scenario: str | None, options: dict[str, Any]) -> None:
 
 
 def _simulate(scenario: str | None, options: dict[str, Any]) -> int:
+    from simulations import output
+
+    output.ready()
     if options["words"]:
         from simulations.words import lines
 
@@ -273,6 +277,7 @@ def _read(scenario: str) -> str:
 def _timeline(said: str | None) -> Path | None:
     """Where to draw to. Raises `Refused` for what could not be written in the end."""
     from identity.errors import Refused
+    from simulations.output import ready_file
 
     if said is None:
         return None
@@ -283,6 +288,7 @@ def _timeline(said: str | None) -> Path | None:
     if path.is_dir() or not path.parent.is_dir():
         missing = f"{said} is a directory" if path.is_dir() else f"there is no directory {path.parent}"
         raise Refused(missing, next_step="name a file in a directory that is there")
+    ready_file(path)
     return path
 
 

@@ -3,8 +3,9 @@
     one      run_and_keep with a watcher --> Told --> lines or JSON, picture; failed: --> made small, written down
     many     sweep --> a line a seed --> kinds of failures; the first made small, its picture drawn
 
-Exit codes: 0 all held, 1 a promise was broken, an expectation failed or a seed was not the same twice, 130 ended by
-Ctrl-C, with what is known so far told all the same. What cannot be read or asked for is raised as `Refused`.
+Exit codes: 0 all held, 1 a promise was broken, an expectation failed or a seed was not the same twice, 2 all held and
+could not be told (`output.py`), 130 ended by Ctrl-C, with what is known so far told all the same. What cannot be read
+or asked for is raised as `Refused`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from identity.errors import Refused
 from simulations import report
 from simulations.cases import Case, Verdict, every_checker, replay, run_and_keep
 from simulations.failure import FEW_LINES, Found, shrink_case, write_down
+from simulations.output import Output
 from simulations.progress import Foot, Stop, Stopped, Watcher, pace
 from simulations.scenario import known_of, parse
 from simulations.sweep import sweep
@@ -40,6 +42,7 @@ class Wishes:
     timeline: Path | None = None
     small: bool = True
     directory: Path = Path()
+    output: Output = field(default_factory=Output)
 
 
 # -- one run
@@ -49,11 +52,9 @@ def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
     """Run it, tell it; the exit code. Raises `Refused` for a text that cannot be read, or that asks for what is not."""
     foot = foot or Foot()
     told = run(case, foot)
-    files: dict[str, Any] = {}
-    if wishes.timeline is not None:
-        files["timeline"] = str(picture(told, wishes.timeline))
+    files = _drawn(told, wishes)
     if not wishes.as_json:
-        _tell(told, files)
+        _tell(told, files, wishes.output)
     code = BROKEN if told.verdict.promise else INTERRUPTED if told.stopped else HELD
     small = None
     if told.verdict.promise and wishes.small and not told.stopped and not case.real:
@@ -61,10 +62,10 @@ def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
         if small is not None:
             files |= _small_files(small, wishes)
             if not wishes.as_json:
-                _tell_small(small, files)
+                _tell_small(small, files, wishes.output)
     if wishes.as_json:
-        _print_json({**report.as_json(told), "files": files, "small": _small_as_json(small)})
-    return code
+        _write_json(wishes.output, {**report.as_json(told), "files": files, "small": _small_as_json(small)})
+    return wishes.output.settled(code)
 
 
 def run(case: Case, foot: Foot) -> report.Told:
@@ -105,21 +106,29 @@ def picture(told: report.Told, path: Path) -> Path:
     return path
 
 
-def _tell(told: report.Told, files: dict[str, Any]) -> None:
-    for line in told.case.text.splitlines()[:1]:
-        if line.startswith("# drawn"):
-            print(line.removeprefix("# "))
-    lines = [*report.transcript(told), "", report.title(told), ""]
+def _drawn(told: report.Told, wishes: Wishes) -> dict[str, Any]:
+    """Its picture, where one is wished and can be written."""
+    if wishes.timeline is not None:
+        try:
+            return {"timeline": str(picture(told, wishes.timeline))}
+        except OSError as error:
+            wishes.output.missed(wishes.timeline, error)
+    return {}
+
+
+def _tell(told: report.Told, files: dict[str, Any], output: Output) -> None:
+    lines = [line.removeprefix("# ") for line in told.case.text.splitlines()[:1] if line.startswith("# drawn")]
+    lines += [*report.transcript(told), "", report.title(told), ""]
     lines += report.columns(report.promises(told), ("promise", "checker", "verdict"))
     lines += ["", *([] if told.case.real else [f"trace   {told.verdict.trace}"]), f"replay  {replay(told.case)}"]
     if "timeline" in files:
         lines.append(f"picture {files['timeline']}")
-    _print(lines)
+    output.write(lines)
     if told.verdict.promise:
-        _print(["", *told.verdict.said.rstrip().splitlines()])
+        output.write(["", *told.verdict.said.rstrip().splitlines()])
         if "timeline" not in files:
             page_name = f"{Path(told.case.name).stem}.html"
-            _print([f"  see it: {replay(told.case)} --timeline {page_name}"])
+            output.write([f"  see it: {replay(told.case)} --timeline {page_name}"])
 
 
 # -- many
@@ -151,7 +160,7 @@ def many(
         verdicts.append(verdict)
         if not wishes.as_json:
             foot.clear()
-            _print([report.line_of(verdict)])
+            wishes.output.write([report.line_of(verdict)])
         failed = sum(not each.passed for each in verdicts)
         foot.show(pace(len(verdicts), total, failed, time.perf_counter() - begun))
 
@@ -167,20 +176,20 @@ def many(
     elapsed_s = time.perf_counter() - begun
     failed = [verdict for verdict in verdicts if not verdict.passed]
     if not wishes.as_json:
-        _tell_sweep(verdicts, kept, elapsed_s, total, stopped=stopped)
+        _tell_sweep(verdicts, kept, elapsed_s, total, wishes.output, stopped=stopped)
     small: Found | None = None
     files: dict[str, Any] = {}
     first = next((verdict for verdict in failed if verdict.promise), None)
     if first is not None and not stopped:
         small, files = _first_failure(kept[first.seed], first, wishes, foot)
     if wishes.timeline is not None and not (failed or stopped or wishes.as_json):
-        _print(
+        wishes.output.write(
             [f"nothing is drawn to {wishes.timeline}: no run of these failed; leave out --seeds to draw one that held"]
         )
     if wishes.as_json:
         more = {"stopped": stopped, "real_s": round(elapsed_s, 3), "files": files, "small": _small_as_json(small)}
-        _print_json(report.sweep_as_json(verdicts, **more))
-    return INTERRUPTED if stopped else BROKEN if failed else HELD
+        _write_json(wishes.output, report.sweep_as_json(verdicts, **more))
+    return wishes.output.settled(INTERRUPTED if stopped else BROKEN if failed else HELD)
 
 
 def _first_failure(case: Case, verdict: Verdict, wishes: Wishes, foot: Foot) -> tuple[Found | None, dict[str, Any]]:
@@ -190,14 +199,14 @@ def _first_failure(case: Case, verdict: Verdict, wishes: Wishes, foot: Foot) -> 
     if small is not None:
         files |= _small_files(small, wishes)
     elif wishes.timeline is not None:
-        files["timeline"] = str(picture(run(case, foot), wishes.timeline))
+        files |= _drawn(run(case, foot), wishes)
     if not wishes.as_json and small is not None:
-        _tell_small(small, files)
+        _tell_small(small, files, wishes.output)
     return small, files
 
 
 def _tell_sweep(
-    verdicts: Sequence[Verdict], kept: dict[int, Case], elapsed_s: float, total: int, *, stopped: bool
+    verdicts: Sequence[Verdict], kept: dict[int, Case], elapsed_s: float, total: int, output: Output, *, stopped: bool
 ) -> None:
     for kind in report.kinds_of(verdicts):
         seeds = ", ".join(map(str, kind.seeds[:MOST_SEEDS_TOLD]))
@@ -206,9 +215,10 @@ def _tell_sweep(
             "", f"{kind.promise} ({kind.checker}), {report.counted(len(kind.seeds), 'seed')}: {seeds}{more}",
             f"  {kind.said}", f"  it replays: {replay(kept[kind.seeds[0]])}",
         ]  # fmt: skip
-        _print(lines)
+        output.write(lines)
     ended = f", ended by you with {total - len(verdicts)} to go" if stopped else ""
-    _print(["", f"{report.summary_of(verdicts)} in {elapsed_s:.1f} s{ended}", f"trace   {report.trace_of(verdicts)}"])
+    summary = f"{report.summary_of(verdicts)} in {elapsed_s:.1f} s{ended}"
+    output.write(["", summary, f"trace   {report.trace_of(verdicts)}"])
 
 
 # -- failures made small
@@ -238,11 +248,11 @@ def _small_files(small: Found, wishes: Wishes) -> dict[str, Any]:
     with suppress(OSError):  # a directory that cannot be written to: the text is told all the same
         files["scenario"] = str(write_down(small, wishes.directory))
     if wishes.timeline is not None:
-        files["timeline"] = str(picture(run(small.case, Foot(live=False)), wishes.timeline))
+        files |= _drawn(run(small.case, Foot(live=False)), wishes)
     return files
 
 
-def _tell_small(small: Found, files: dict[str, Any]) -> None:
+def _tell_small(small: Found, files: dict[str, Any], output: Output) -> None:
     where = f"  ({files['scenario']})" if "scenario" in files else ""
     search = "" if small.minimal else ", and it may get smaller"
     lines = ["", f"made small: {report.counted(small.lines, 'line')} after {small.tries} tries{search}{where}", ""]
@@ -252,7 +262,7 @@ def _tell_small(small: Found, files: dict[str, Any]) -> None:
         lines.append(f"  its picture: {files['timeline']}")
     elif "scenario" in files:
         lines.append(f"  see it: {replay(small.case)} --timeline {Path(files['scenario']).with_suffix('.html')}")
-    _print(lines)
+    output.write(lines)
 
 
 def _small_as_json(small: Found | None) -> dict[str, Any] | None:
@@ -264,16 +274,8 @@ def _small_as_json(small: Found | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-# -- standard output
-
-
-def _print(lines: Iterable[str]) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    _print([json.dumps(value, indent=2 if sys.stdout.isatty() else None)])
+def _write_json(output: Output, value: dict[str, Any]) -> None:
+    output.write([json.dumps(value, indent=2 if sys.stdout.isatty() else None)])
 
 
 def refused_if_unreadable(text: str, name: str) -> None:

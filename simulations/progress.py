@@ -41,7 +41,7 @@ class Foot:
     """The line at the foot of a terminal; nothing where there is none."""
 
     def __init__(self, stream: IO[str] | None = None, *, live: bool | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = stream or sys.stderr  # None where standard error is closed
         self.live = _is_terminal(self._stream) if live is None else live
         self._drawn = ""
         self._next = 0.0
@@ -77,7 +77,7 @@ class Foot:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (AttributeError, OSError, ValueError):  # nobody is there, or it takes no more
             self.live = False
 
 
@@ -171,5 +171,5 @@ def pace(done: int, total: int, failed: int, elapsed_s: float) -> str:
 def _is_terminal(stream: IO[str]) -> bool:
     try:
         return stream.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
-    except ValueError:  # closed
+    except (AttributeError, ValueError):  # closed
         return False
