@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import networkx
 
+from identity.errors import Refused
 from identity.keys import Keys
 from identity.names import Incarnation, ServerId
 from identity.trust import Certificate, fingerprint, issue
@@ -38,6 +39,28 @@ class Founded(NamedTuple):
     graph: networkx.Graph
     members: tuple[Member, ...]
     root: str
+
+
+def as_graph(asked: Any) -> networkx.Graph:
+    """The graph of a number of servers, every two of them neighbours; or the graph itself. Raises `Refused`."""
+    if isinstance(asked, bool) or not isinstance(asked, (int, networkx.Graph)):
+        raise Refused(f"{asked!r} is no mesh", next_step="write how many servers, as in 3, or a networkx graph")
+    graph = networkx.complete_graph(max(asked, 0)) if isinstance(asked, int) else asked
+    if graph.number_of_nodes() < 1:
+        raise Refused(f"a world without servers ({asked})", next_step="ask for at least one")
+    if graph.is_directed():
+        raise Refused("links go both ways", next_step="give graph.to_undirected(), and cut one way in the test")
+    selfish = next(networkx.selfloop_edges(graph), None)
+    if selfish is not None:
+        raise Refused(f"{selfish[0]!r} is linked with itself", next_step="link it with another, or leave that out")
+    pieces = list(networkx.connected_components(graph))
+    if len(pieces) > 1:
+        one, other = (next(place for place in graph if place in piece) for piece in pieces[:2])
+        raise Refused(
+            f"the mesh is in {len(pieces)} pieces: no way leads from {one!r} to {other!r}",
+            next_step="link them, and part them in the test when they shall lose each other",
+        )
+    return graph
 
 
 def found(graph: networkx.Graph, generator: Callable[[str], random.Random]) -> Founded:

@@ -66,6 +66,15 @@ def read_rules(text: str) -> Fields:
     return found
 
 
+def as_link(said: Any) -> Link:
+    """A link of what may be said of one: rules in words, a `Link`, or None for the ordinary one. Raises `Refused`."""
+    if isinstance(said, str):
+        return Link(**read_rules(said))
+    if said is not None and not isinstance(said, Link):
+        raise Refused(f"{said!r} is no rule of a link", next_step=f"say for example: {EXAMPLES['delay']}")
+    return said or Link()
+
+
 def say_link(link: Link) -> str:
     """What is said of a link beyond the ordinary one; "ordinary" when nothing is. Read again, it is the same link."""
     return say_rules(link.differences()) or "ordinary"

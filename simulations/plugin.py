@@ -37,6 +37,7 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 SEED = "simulation_seed"  # the name of the parameter, and of the property in reports
 ENOUGH = 3  # failing seeds of one test tell what there is to tell; a hundred tracebacks tell less
+_DECORATED = "bangpath_simulated"  # what `@simulate` leaves on a test, beside the marks
 _STATE: pytest.StashKey[Seeds] = pytest.StashKey()
 
 
@@ -48,10 +49,10 @@ def simulate(nodes: Any = None, seeds: int | None = None, **options: Any) -> Any
     """Mark an async test that takes `mesh`: it runs in simulated worlds, once for each seed.
 
     `nodes`: how many (3), or a networkx graph. `seeds`: how many worlds (the ini setting `simulation_seeds`, which
-    is 1). `limit_s`: virtual seconds a world may take (3600). More options are those of `simulations.world.simulate`,
-    such as `link`. Without arguments also `@simulate` alone.
+    is 1). `limit_s`: virtual seconds a world may take (3600). `link="delay 20ms loss 1%"`: the rules of every link.
+    More options are those of `simulations.world.simulate`. Without arguments also `@simulate` alone.
     """
-    if inspect.isfunction(nodes):
+    if inspect.isfunction(nodes) or inspect.isclass(nodes):
         return simulate()(nodes)
     if nodes is not None:
         options["nodes"] = nodes
@@ -60,6 +61,7 @@ def simulate(nodes: Any = None, seeds: int | None = None, **options: Any) -> Any
         pytest.mark.mesh(**options)(test)
         if seeds is not None:
             pytest.mark.seeds(seeds)(test)
+        setattr(test, _DECORATED, True)
         return test
 
     return decorate
@@ -145,10 +147,21 @@ def _is_ours(fixtures: Any) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "mesh" in metafunc.fixturenames and _is_ours(metafunc._arg2fixturedefs.get("mesh")):
+    ours = "mesh" in metafunc.fixturenames and _is_ours(metafunc._arg2fixturedefs.get("mesh"))
+    if not ours and not getattr(metafunc.function, _DECORATED, False):
+        return
+    from simulations.plugin_options import check_decorated, check_test
+
+    wrong = ""
+    try:
+        (check_test if ours else check_decorated)(metafunc)
         state = metafunc.config.stash[_STATE]
         seeds = state.wanted(metafunc.definition.nodeid, metafunc.definition.get_closest_marker("seeds"))
-        metafunc.parametrize(SEED, seeds, indirect=True, ids=[f"seed={seed}" for seed in seeds])
+    except pytest.UsageError as error:
+        wrong = str(error)
+    if wrong:
+        pytest.fail(wrong, pytrace=False)  # an error of the collection without a frame, as pytest's own of parametrize
+    metafunc.parametrize(SEED, seeds, indirect=True, ids=[f"seed={seed}" for seed in seeds])
 
 
 def _is_simulated(item: Any) -> bool:

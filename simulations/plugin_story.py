@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import types
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
@@ -28,7 +27,6 @@ from identity.errors import BangpathError, LocalMistake
 from simulations.plugin_seeds import REPLAY, Seeds, replay, seed_of
 from simulations.promises import PromiseBroken
 
-LIMIT_S = 3600.0
 _HOME = Path(__file__).resolve().parents[1]
 _OURS = tuple(
     str(_HOME / name) + "/"
@@ -70,9 +68,10 @@ def later(fixturedef: Any, request: Any) -> Callable[..., Later]:
     """An ordinary function in the place of an async fixture's: what it makes is made in the world."""
     make = fixturedef.func
     if fixturedef.scope != "function":
-        raise pytest.UsageError(
+        pytest.fail(
             f"fixture {fixturedef.argname}: an async fixture of a simulated test lives in one world; "
-            f"its scope must be function, not {fixturedef.scope}"
+            f"its scope must be function, not {fixturedef.scope}",
+            pytrace=False,
         )
     owner = getattr(make, "__self__", None)
     if owner is not None and isinstance(request.instance, type(owner)):
@@ -83,13 +82,6 @@ def later(fixturedef: Any, request: Any) -> Callable[..., Later]:
 def adopt(item: pytest.Function, seeds: Seeds) -> None:
     """Make of an async test that takes `mesh` one that pytest can call."""
     test = item.obj
-    if not inspect.iscoroutinefunction(test):
-
-        def refuse(**_: Any) -> None:
-            pytest.fail(f"{item.nodeid}: a test that takes `mesh` awaits things: write `async def`", pytrace=False)
-
-        item.obj = refuse
-        return
 
     @functools.wraps(test)
     def run(**arguments: Any) -> None:
@@ -103,6 +95,7 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
     __tracebackhide__ = True
     import trio
 
+    from simulations.plugin_options import options as read_options
     from simulations.plugin_twin import Twin, write_trace
     from simulations.world import simulate
 
@@ -125,7 +118,7 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
 
     twin = Twin(item, seed) if twice else None
     try:
-        options = _options(item)
+        options = read_options(item)
         if twin is not None or path:
             options["keep"] = None  # the first event that differs may be any
         simulate(story, seed=seed, **options)
@@ -178,32 +171,6 @@ async def _tell(
 async def _finish(begun: AsyncGenerator[Any, None], name: str) -> None:
     async for _ in begun:
         raise LocalMistake(f"fixture {name} yields more than once", next_step="let it yield once")
-
-
-def _options(item: pytest.Function) -> dict[str, Any]:
-    """What the marks `mesh` say, the nearest first."""
-    options: dict[str, Any] = {"limit_s": LIMIT_S}
-    for mark in reversed(list(item.iter_markers("mesh"))):
-        if mark.args:
-            raise pytest.UsageError(f"{item.nodeid}: write mesh(nodes={mark.args[0]!r}): its arguments have names")
-        options.update(mark.kwargs)
-    for name in options:
-        if name not in _options_there_are():
-            there = ", ".join(_options_there_are())
-            raise pytest.UsageError(f"{item.nodeid}: there is no option {name}={options[name]!r}; there are {there}")
-    if "nodes" in options:
-        options["servers"] = options.pop("nodes")
-    return options
-
-
-@functools.cache
-def _options_there_are() -> tuple[str, ...]:
-    from simulations.world import simulate
-
-    return (
-        "nodes",
-        *(name for name in inspect.signature(simulate).parameters if name not in ("story", "servers", "seed")),
-    )
 
 
 def _draw(item: pytest.Function, worlds: list[Any], error: BaseException | None) -> None:

@@ -38,10 +38,10 @@ import trio
 from identity.errors import LocalMistake, Refused
 from identity.names import Pattern, ServerId
 from simulations import engine
-from simulations.founding import BIRTH_MS, found
+from simulations.founding import BIRTH_MS, as_graph, found
 from simulations.history import History
 from simulations.ledger import Ledger
-from simulations.link_text import read_rules
+from simulations.link_text import as_link, read_rules
 from simulations.marks import Mark
 from simulations.nat import Wall
 from simulations.network import Link, SimulatedNetwork
@@ -130,12 +130,10 @@ class World:
     async def life(self, topology: networkx.Graph | int) -> AsyncIterator[World]:
         """Found the servers (root `1`, the others its children), start them all, and end them in the end.
 
-        `topology`: how many servers, every two of them neighbours; or a graph whose nodes are taken in order.
+        `topology`: how many servers, every two of them neighbours; or a graph whose nodes are taken in order. Raises
+        `Refused` for what is no mesh.
         """
-        graph = networkx.complete_graph(topology) if isinstance(topology, int) else topology
-        if graph.number_of_nodes() < 1:
-            raise Refused("a world without servers", next_step="ask for at least one")
-        self._found(graph)
+        self._found(as_graph(topology))
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
@@ -290,18 +288,19 @@ def simulate(
     *,
     servers: networkx.Graph | int = 3,
     seed: int = 1,
-    link: Link | None = None,
+    link: Link | str | None = None,
     limit_s: float = math.inf,
     keep: int | None = 10_000,
 ) -> tuple[Result, World]:
     """Run `story(world)` in a new world and give what it returned, and the world (its trace's hash is the run's).
 
+    `link`: the rules of every link, a `Link` or in words, as "delay 20ms loss 1%" (`link_text.py`).
     `limit_s`: virtual seconds after which the run is ended with an AssertionError. A failure names the seed.
     """
     kept: list[World] = []
 
     async def main(agenda: engine.Agenda) -> Result:
-        world = World(agenda, seed=seed, link=link, keep=keep)
+        world = World(agenda, seed=seed, link=as_link(link), keep=keep)
         kept.append(world)
         with trio.move_on_after(limit_s):
             async with world.life(servers):

@@ -7,10 +7,10 @@ import random
 import networkx
 import pytest
 
-from identity.errors import PeerMisbehaved
+from identity.errors import PeerMisbehaved, Refused
 from identity.names import ServerId
 from identity.trust import Certificate, verify_chain_untrusted
-from simulations.founding import BIRTH_MS, Founded, found
+from simulations.founding import BIRTH_MS, Founded, as_graph, found
 from simulations.plugin import simulate
 from simulations.topologies import read_topology
 from simulations.world import World
@@ -81,3 +81,26 @@ async def test_a_tree_of_authorities_believes_its_leaves_while_the_parents_are_g
     assert far.read(note).text == "from the leaf"
     await parent.restart()
     await mesh.eventually(lambda: far.read(note).text == "later", within=60)
+
+
+def test_what_is_asked_for_is_a_graph_or_a_number() -> None:
+    assert as_graph(4).number_of_edges() == 6
+    line = networkx.path_graph(3)
+    assert as_graph(line) is line
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (0, "without servers"),
+        (networkx.Graph(), "without servers"),
+        (True, "True is no mesh"),
+        ("3", "'3' is no mesh; write how many"),
+        (networkx.Graph([(0, 1), (2, 3)]), "in 2 pieces: no way leads from 0 to 2"),
+        (networkx.Graph([(0, 1), (1, 1)]), "1 is linked with itself"),
+        (networkx.DiGraph([(0, 1)]), "links go both ways"),
+    ],
+)
+def test_a_graph_that_is_no_mesh_is_told(asked: object, told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        as_graph(asked)

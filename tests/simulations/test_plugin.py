@@ -532,6 +532,18 @@ async def test_expected(mesh):
             "there is no option node=5; there are nodes, link, limit_s",
         ),
         ("@simulate(nodes=0)\nasync def test_it(mesh): pass", "a world without servers"),
+        ("@simulate(nodes=-1)\nasync def test_it(mesh): pass", "a world without servers (-1)"),
+        ("@simulate(nodes='3')\nasync def test_it(mesh): pass", "'3' is no mesh; write how many servers"),
+        ("@simulate(link=0.02)\nasync def test_it(mesh): pass", "0.02 is no rule of a link; say for example"),
+        ("@simulate(link='dealy 20ms')\nasync def test_it(mesh): pass", "did you mean: delay 20ms"),
+        ("@simulate(limit_s='1m')\nasync def test_it(mesh): pass", "limit_s='1m' is no time"),
+        ("@simulate(keep=-1)\nasync def test_it(mesh): pass", "keep=-1 is no number of events"),
+        ("@simulate(nodes=3)\nasync def test_it(): pass", "takes no `mesh`*; write: async def test_it(mesh)"),
+        ("@simulate\ndef test_it(): pass", "takes no `mesh`*; write: async def test_it(mesh)"),
+        (
+            "@pytest.fixture\ndef mesh(): pass\n@simulate\nasync def test_it(mesh): pass",
+            "its `mesh` is the fixture of test_it, not Bangpath's",
+        ),
         (
             "@pytest.fixture(scope='module')\nasync def ward(): pass\nasync def test_it(mesh, ward): pass",
             "its scope must be function, not module",
@@ -541,8 +553,27 @@ async def test_expected(mesh):
 def test_what_makes_no_sense_is_told(users: pytest.Pytester, code: str, told: str) -> None:
     users.makepyfile(test_it=HEAD + code)
     result = users.runpytest()
-    assert result.ret != 0
+    result.assert_outcomes(errors=1)  # nothing ran, and no frame is shown
+    assert "simulations" not in result.stdout.str()
+    assert "exception" not in result.stdout.str()
     result.stdout.fnmatch_lines([f"*{told.replace('[', '?')}*"])
+
+
+def test_links_are_said_as_in_scenarios(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        test_it=HEAD
+        + """
+@simulate(nodes=2, link="delay 20ms and loss 1%")
+class TestClass:
+    async def test_words(self, mesh):
+        link = mesh.network.link("1", "1.1")
+        assert (link.delay, link.loss) == (0.02, 0.01)
+
+    def test_other(self):
+        pass
+"""
+    )
+    users.runpytest().assert_outcomes(passed=2)
 
 
 def test_a_limit_of_virtual_time_ends_a_world(users: pytest.Pytester) -> None:
