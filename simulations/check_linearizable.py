@@ -5,7 +5,8 @@
     1.4 got     1.1/4: a, from the owner                  19 to 22   accused: b was there before it asked
 
 Held to it is what an owner says itself: changes it acknowledged, and answers that are "owned" or the "owner"'s. Mirrors
-promise a prefix, not the newest (`check_mirrors`, `check_answers`). Objects that a transaction changed together are
+promise a prefix, not the newest (`check_mirrors`, `check_answers`). A change that was based on a version (`expect`) is
+one only where that version stood: of two that saw the same, one was to be refused. Objects that a transaction changed together are
 judged together, all others each by itself, for linearizability is local. Changes of unknown outcome may have happened
 at any moment since, or never. A version that nobody is known to have made is taken as it is read the first time.
 
@@ -33,10 +34,19 @@ Fields = tuple[tuple[str, Any], ...]
 
 
 class Value(NamedTuple):
-    """What stands in an object. `sequence` 0: it is not known which; `fields` None: no such object."""
+    """What stands in an object. `fields` None: no such object.
+
+    `sequence` 0: it is not known which, but that it is a later one than `after`.
+    """
 
     sequence: int
     fields: Fields | None
+    after: int = 0
+
+    @property
+    def least(self) -> int:
+        """No earlier sequence can be its own."""
+        return self.sequence or self.after + 1
 
 
 UNKNOWN = None  # nobody has written or read it yet
@@ -44,12 +54,13 @@ UNBORN = Value(0, None)
 
 
 class Act(NamedTuple):
-    """One thing done to the object at place `at`: written or read."""
+    """One thing done to the object at place `at`: written or read. `expect`: the sequence that it was based on."""
 
     at: int
     verb: str  # create, update, delete, read
     sequence: int
     fields: Fields | None
+    expect: int | None = None
 
 
 class LinearizableOwners(Watching):
@@ -114,7 +125,7 @@ class LinearizableOwners(Watching):
         under_way = (word for word in self._open if word.owner == owner)
         words += [word for word in under_way if any(each.object in places for each in word.operations)]
         words = [word for word in words if word.verb == "change" or not world.ledger.is_hostile(word.server)]
-        calls = [Call(word.begin, end_of(world, word), acts_of(word, places)) for word in words]
+        calls = [Call(word.begin, end_of(world, word), acts_of(world, word, places)) for word in words]
         known = [word for word in words if word.outcome is Outcome.DONE and word.verb == "change"]
         born = {each for word in known for each in created_by(word)}
         initial = tuple(UNBORN if each in born else UNKNOWN for each in objects)
@@ -158,16 +169,17 @@ def end_of(world: World, word: Word) -> float:
     return math.inf if word.verb == "change" and not sure else word.end
 
 
-def acts_of(word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:
-    """What a word did to the objects of its group."""
+def acts_of(world: World, word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:
+    """What a word did to the objects of its group. What a hostile server asked may have been based on anything."""
     if word.verb == "get":
         at = places[int(str(word.target).rpartition("/")[2])]
         if word.error is not None:
             return (Act(at, "read", 0, None),)
         return (Act(at, "read", word.result.sequence, frozen(word.result.fields)),)
+    based = not world.ledger.is_hostile(word.server)
     if word.outcome is not Outcome.DONE:
         return tuple(
-            Act(places[each.object], each.op, 0, frozen(each.fields))
+            Act(places[each.object], each.op, 0, frozen(each.fields), each.expect if based else None)
             for each in word.operations
             if each.object in places  # of one that is under way some may belong to objects that nothing joined yet
         )
@@ -176,7 +188,8 @@ def acts_of(word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:
         verb = {"created": "create", "updated": "update", "deleted": "delete", "unchanged": "same"}[changed.done]
         # An answer to another server that is repeated after a crash tells the sequence that stands by then.
         sequence = changed.sequence if word.server == word.owner else 0
-        acts.append(Act(places[changed.reference.object], verb, sequence, frozen(operation.fields)))
+        expect = operation.expect if based and verb != "create" else None  # a "put" may have found nothing
+        acts.append(Act(places[changed.reference.object], verb, sequence, frozen(operation.fields), expect))
     return tuple(acts)
 
 
@@ -195,20 +208,31 @@ IMPOSSIBLE = Value(-1, None)
 
 
 def _one(before: Value | None, act: Act) -> Value | None:
-    if act.verb == "same":
-        return before
     if act.verb == "read":
         return _read(before, act)
+    if act.expect is not None and not _may_be(before, act.expect):
+        return IMPOSSIBLE  # based on what did not stand
+    if act.verb == "same":
+        return before
     if before is not None and act.sequence and before.sequence > act.sequence:
         return IMPOSSIBLE  # written with an older sequence than stands
     if act.verb == "create":
         return Value(act.sequence, act.fields) if before in (UNKNOWN, UNBORN) else IMPOSSIBLE
     if before is not None and before.fields is None:
         return IMPOSSIBLE  # changed or deleted where there is none
+    base = act.expect or (0 if before is None else before.least)
+    after = 0 if act.sequence else base
     if act.verb == "delete":
-        return Value(act.sequence, None)
+        return Value(act.sequence, None, after)
     known = {} if before is None or before.fields is None else dict(before.fields)
-    return Value(act.sequence, frozen({**known, **dict(act.fields or ())}))
+    return Value(act.sequence, frozen({**known, **dict(act.fields or ())}), after)
+
+
+def _may_be(before: Value | None, sequence: int) -> bool:
+    """Whether what stands may be of this sequence."""
+    if before is None:
+        return True
+    return before.sequence == sequence if before.sequence else before.after < sequence
 
 
 def _read(before: Value | None, act: Act) -> Value | None:
@@ -219,7 +243,7 @@ def _read(before: Value | None, act: Act) -> Value | None:
         return IMPOSSIBLE
     if before.fields is None or act.fields is None:
         return before
-    if before.sequence and before.sequence != act.sequence:
+    if not _may_be(before, act.sequence):
         return IMPOSSIBLE
     read = dict(act.fields)
     return seen if all(is_alike(read.get(name), value) for name, value in before.fields) else IMPOSSIBLE

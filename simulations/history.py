@@ -80,7 +80,8 @@ class Word:
 def said(owner: str, operation: Operation) -> str:
     """An operation as a person reads it."""
     what = operation.class_name if operation.op in ("create", "put") else f"{owner}/{operation.object}"
-    return f"{operation.op} {what}{operation.fields or ''}"
+    based = "" if operation.expect is None else f" as of sequence {operation.expect}"
+    return f"{operation.op} {what}{operation.fields or ''}{based}"
 
 
 @dataclass

@@ -24,8 +24,10 @@ OWNER = ServerId.parse("1.1")
         (Value(3, A), Act(0, "create", 4, A), None),  # it is there already
         (Value(3, A), Act(0, "update", 4, B), Value(4, B)),
         (Value(4, B), Act(0, "update", 3, A), None),  # an older sequence after a newer one
-        (Value(3, A), Act(0, "update", 0, B), Value(0, B)),  # of unknown outcome, so of unknown sequence
-        (Value(0, B), Act(0, "read", 4, B), Value(4, B)),  # and now it is known
+        (Value(3, A), Act(0, "update", 0, B), Value(0, B, 3)),  # of unknown outcome, so of some later sequence
+        (Value(0, A, 3), Act(0, "update", 0, B), Value(0, B, 4)),
+        (Value(0, B, 3), Act(0, "read", 4, B), Value(4, B)),  # and now it is known
+        (Value(0, B, 3), Act(0, "read", 3, B), None),
         (Value(4, B), Act(0, "read", 5, B), None),
         (Value(3, A), Act(0, "read", 3, B), None),
         (Value(3, A), Act(0, "read", 3, frozen({"text": "a", "stars": None})), Value(3, (("stars", None), *A))),
@@ -37,6 +39,14 @@ OWNER = ServerId.parse("1.1")
         (None, Act(0, "read", 7, A), Value(7, A)),  # nobody knows it: it is as it is read first
         (None, Act(0, "update", 7, A), Value(7, A)),
         (Value(3, A), Act(0, "same", 3, A), Value(3, A)),
+        (Value(3, A), Act(0, "update", 4, B, expect=3), Value(4, B)),
+        (Value(3, A), Act(0, "update", 4, B, expect=2), None),  # based on what does not stand any more
+        (Value(3, A), Act(0, "delete", 4, (), expect=2), None),
+        (Value(3, A), Act(0, "same", 3, A, expect=2), None),
+        (Value(0, A, 3), Act(0, "update", 0, B, expect=3), None),  # another change made a later one of it
+        (Value(0, A, 3), Act(0, "update", 0, B, expect=7), Value(0, B, 7)),
+        (None, Act(0, "update", 0, B, expect=7), Value(0, B, 7)),
+        (UNBORN, Act(0, "update", 4, B, expect=3), None),
     ],
 )
 def test_what_one_operation_does(before: Value | None, act: Act, after: Value | None) -> None:
@@ -53,6 +63,13 @@ def test_of_several_operations_all_are_possible_or_none() -> None:
 
 def reference(number: int) -> Reference:
     return Reference(OWNER, Incarnation(1), ObjectId(number))
+
+
+def change_as_seen(world: World, server: str, text: str, seen: int, sequence: int) -> Word:
+    operations = [Operation(op="update", object=9, fields={"text": text}, expect=seen)]
+    with world.history.word(server, "1.1", "change", operations=operations) as word:
+        word.result = Changed(reference(9), sequence, None, "updated")
+    return word
 
 
 def create(world: World, text: str, number: int, sequence: int) -> None:
@@ -118,6 +135,39 @@ def test_a_change_that_is_under_way_may_have_happened() -> None:
 
     assert judged(tell) == ""
     assert "then cannot come" in judged(tell_otherwise)
+
+
+@pytest.mark.parametrize("other", ["1.1", "1.2"])
+def test_of_two_who_changed_what_both_had_seen_one_was_to_be_refused(other: str) -> None:
+    def tell(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        change_as_seen(world, "1.2", "b", seen=3, sequence=4)
+        change_as_seen(world, other, "c", seen=3, sequence=5)
+
+    def tell_otherwise(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        change_as_seen(world, "1.2", "b", seen=3, sequence=4)
+        change_as_seen(world, other, "c", seen=4, sequence=5)
+
+    said = judged(tell)
+    assert "then cannot come" in said
+    assert "update 1.1/9{'text': 'c'} as of sequence 3 (done)" in said
+    assert judged(tell_otherwise) == ""
+
+
+def test_what_a_hostile_server_asked_may_have_been_based_on_anything() -> None:
+    def tell(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        change_as_seen(world, "1.2", "b", seen=2, sequence=4)
+        get(world, "b", 9, sequence=4)
+        world.mark("hostile", "1.2")
+
+    def tell_more(world: World) -> None:
+        tell(world)
+        with world.history.word("1", "1.1", "get", target="1.1/9") as word:
+            word.result = Found(reference(9), "Note", 4, {"text": "b"}, "owner", None, 0.0, (OWNER,))
+
+    assert judged(tell) == judged(tell_more) == ""
 
 
 def test_a_mirror_may_be_behind() -> None:

@@ -60,7 +60,7 @@ def test_a_change_is_remembered_with_what_became_of_it() -> None:
     assert word.operations == (Operation(op="update", object=4, fields={"text": "hi"}, expect=3),)
     assert word.result == "changed"
     assert word.begin < word.end
-    assert str(word) == "1.1 asked at 7.500 to 7.500 s: update 1.1/4{'text': 'hi'} (done)"
+    assert str(word) == "1.1 asked at 7.500 to 7.500 s: update 1.1/4{'text': 'hi'} as of sequence 3 (done)"
 
 
 @pytest.mark.parametrize(
