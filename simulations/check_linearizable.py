@@ -6,9 +6,10 @@
 
 Held to it is what an owner says itself: changes it acknowledged, and answers that are "owned" or the "owner"'s. Mirrors
 promise a prefix, not the newest (`check_mirrors`, `check_answers`). A change that was based on a version (`expect`) is
-one only where that version stood: of two that saw the same, one was to be refused. Objects that a transaction changed together are
-judged together, all others each by itself, for linearizability is local. Changes of unknown outcome may have happened
-at any moment since, or never. A version that nobody is known to have made is taken as it is read the first time.
+one only where that version stood: of two that saw the same, one was to be refused. Changes of unknown outcome may have
+happened at any moment since, or never. A version that nobody is known to have made is taken as it is read the first
+time. Objects that a transaction changed together are judged together, all others each by itself, for linearizability
+is local.
 
 The order is searched by `linearize`; an object is looked at when words about it have ended, and in the end.
 """
