@@ -71,7 +71,7 @@ Reading order:
     failure.py       a failure of a sweep made small, and told
     report.py        what a run or a sweep is told as: tables, transcript, JSON
     timeline.py      a run as a picture, servers as lanes; timeline_page.py: with all the rest as one page
-    timeline_layout.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
+    timeline_layout.py, timeline_updates.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
     progress.py      what a person sees while it runs, and Ctrl-C
     output.py        where a run is told; none of it turns a verdict round
     command.py       `bangpath simulate`; play.py: what it does; words.py: what a scenario can say

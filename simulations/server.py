@@ -131,11 +131,14 @@ class SimulatedServer(Machine):
         """Mirror another server, the server of an object, or all of a pattern."""
         if isinstance(what, SimulatedServer):
             what = what.name
-        await (await self._door()).mirror(str(what.server) if isinstance(what, Reference) else what, kind)
+        pattern = str(what.server) if isinstance(what, Reference) else what
+        await (await self._door()).mirror(pattern, kind)
+        self.world.mark("mirrors", self.name, text=pattern)
 
     async def unmirror(self, what: str) -> None:
         """Keep it no longer; what is held stays, and is shown as cached from then on."""
         await (await self._door()).unmirror(what)
+        self.world.mark("stops mirroring", self.name, text=what)
 
     def read(self, reference: Reference) -> Fields | None:
         """The fields this server itself holds of an object, owned or copied; None when it holds none or is down."""

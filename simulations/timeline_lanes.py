@@ -18,14 +18,13 @@ from simulations.timeline_layout import (
     DOWN,
     PAUSED,
     Span,
-    lags,
     merged,
     operations,
     says,
-    spreads,
     thinned,
 )
 from simulations.timeline_sheet import Sheet, counted, from_to, written
+from simulations.timeline_updates import lags, spreads
 
 MOST_SPREADS = 800  # lines from an update to where it arrived: above it they would be a cloud
 LETTERS = "ABCDEFGH"

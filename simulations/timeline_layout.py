@@ -1,22 +1,21 @@
-"""What a timeline shows, as numbers: marks become spans, lags, spreads and rows. Pure, and without a drawing in it.
+"""What a timeline shows, as numbers: marks become spans, operations and rows. Pure, and without a drawing in it.
 
-    marks    crash 1.2   restart 1.2      part      heal        commit 1.1 no. 4     applied 1.2 no. 4
-                 |            |             |         |              |                      |
-    spans        [ 1.2 down --]             [ parted -]              '------ spread --------'
-    lags     how many updates 1.2 is behind, from when on
+    marks    crash 1.2   restart 1.2      part      heal
+                 |            |             |         |
+    spans        [ 1.2 down --]             [ parted -]
 
 Rules. What lasts ends with its own `until`, with the mark that is its opposite, with the same kind marked `ended`, or
 with a `heal` that means it; else with the run. A `fault` is a line of the scenario, from its begin to its end: what
 the network and the disks mark meanwhile of the same servers is folded into it, and so are the cuts of a partition into
 that. A kind that is not known here is shown by its text, so that a new kind of fault needs no change of this file.
 
-Left to others: the drawing (`timeline.py`) and the page around it (`timeline_page.py`).
+Left to others: updates and who is behind (`timeline_updates.py`), the drawing (`timeline.py`), the page around it
+(`timeline_page.py`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -41,6 +40,8 @@ QUIET = (
     "applied",
     "operation",
     "broken",
+    "mirrors",
+    "stops mirroring",
 )  # no fault themselves
 OWN = ("crash", "stop", "pause")  # a heal of the network does not end these
 _LIVES = {"crash": "crash", "kill": "crash", "stop": "stop", "pause": "pause"}  # faults that a server's own mark tells
@@ -57,16 +58,6 @@ class Span(NamedTuple):
     text: str
     open: bool
     groups: tuple[tuple[str, ...], ...] = ()
-
-
-class Spread(NamedTuple):
-    """An update of `owner` (or several of one moment) that reached `mirror`."""
-
-    owner: str
-    begin: float
-    mirror: str
-    end: float
-    updates: int
 
 
 class Operation(NamedTuple):
@@ -248,72 +239,6 @@ def operations(marks: Iterable[Mark]) -> list[Operation]:
             what, outcome = str(told.get("what", mark.text or "operation")), str(told.get("outcome", "done"))
             found.append(Operation(mark.servers[0], begin, max(begin, end), what, outcome))
     return found
-
-
-# -- updates and how they spread
-
-
-def _numbered(mark: Mark) -> int | None:
-    number = mark.details.get("number")
-    return number if isinstance(number, int) else None
-
-
-def spreads(marks: Sequence[Mark], *, bin_s: float) -> list[Spread]:
-    """From each update to where it arrived; those of one owner, one mirror and one moment (`bin_s`) are one."""
-    committed = {
-        (mark.servers[0], number): mark.at
-        for mark in marks
-        if mark.kind == "commit" and mark.servers and (number := _numbered(mark)) is not None
-    }
-    found: dict[tuple[str, int, str, int], list[tuple[float, float]]] = defaultdict(list)
-    for mark in marks:
-        number = _numbered(mark)
-        if mark.kind != "applied" or len(mark.servers) < 2 or number is None:
-            continue
-        mirror, owner = mark.servers[:2]
-        begin = committed.get((owner, number))
-        if begin is not None:
-            found[owner, int(begin / bin_s), mirror, int(mark.at / bin_s)].append((begin, mark.at))
-    return [
-        Spread(owner, times[0][0], mirror, times[0][1], len(times)) for (owner, _, mirror, _), times in found.items()
-    ]
-
-
-def lags(marks: Sequence[Mark]) -> dict[str, list[tuple[float, int]]]:
-    """For each mirror: from when on it was how many updates behind, over all the feeds that it applied anything of."""
-    newest: dict[str, int] = {}
-    held: dict[str, dict[str, int]] = defaultdict(dict)
-    first: dict[tuple[str, str], float] = {}
-    for mark in marks:
-        if mark.kind == "applied" and len(mark.servers) >= 2 and _numbered(mark) is not None:
-            first.setdefault((mark.servers[0], mark.servers[1]), mark.at)
-    steps: dict[str, list[tuple[float, int]]] = defaultdict(list)
-
-    def note(mirror: str, at: float) -> None:
-        behind = sum(max(newest.get(owner, 0) - number, 0) for owner, number in held[mirror].items())
-        own = steps[mirror]
-        if own and own[-1][0] == at:
-            own[-1] = (at, behind)
-        elif not own or own[-1][1] != behind:
-            own.append((at, behind))
-
-    mirrors_of: dict[str, list[str]] = defaultdict(list)
-    for mark in marks:
-        number = _numbered(mark)
-        if number is None or not mark.servers:
-            continue
-        if mark.kind == "commit":
-            owner = mark.servers[0]
-            newest[owner] = max(newest.get(owner, 0), number)
-            for mirror in mirrors_of[owner]:
-                note(mirror, mark.at)
-        elif mark.kind == "applied" and len(mark.servers) >= 2:
-            mirror, owner = mark.servers[:2]
-            if owner not in held[mirror]:
-                mirrors_of[owner].append(mirror)
-            held[mirror][owner] = max(held[mirror].get(owner, 0), number)
-            note(mirror, mark.at)
-    return dict(steps)
 
 
 # -- places on paper

@@ -1,4 +1,4 @@
-"""What marks become: spans, lags, spreads, and places on paper."""
+"""What marks become: spans, operations, and places on paper."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from simulations.marks import Mark
 from simulations.timeline_layout import (
     Operation,
     Span,
-    lags,
     lanes,
     merged,
     operations,
     pack,
     says,
     spans,
-    spreads,
     thinned,
     ticks,
 )
@@ -123,25 +121,6 @@ def test_words_name_each_server_once() -> None:
     assert says(mark(1, "hostile", "1.3", text="turns hostile: forges")) == "1.3 turns hostile: forges"
     assert says(mark(1, "link", "1.1", "1.2", text="link 1.1 > 1.2 delay 1s")) == "link 1.1 > 1.2 delay 1s"
     assert says(mark(1, "crash", "1.2")) == "1.2 crashed"
-
-
-def test_a_mirror_is_behind_by_what_its_owner_made_and_it_has_not() -> None:
-    marks = [
-        mark(1, "commit", "1.1", number=1), mark(2, "applied", "1.2", "1.1", number=1),
-        mark(3, "commit", "1.1", number=2), mark(4, "commit", "1.1", number=3),
-        mark(4, "commit", "1.3", number=1),  # which 1.2 does not mirror
-        mark(8, "applied", "1.2", "1.1", number=2), mark(9, "applied", "1.2", "1.1", number=3),
-    ]  # fmt: skip
-    assert lags(marks) == {"1.2": [(2, 0), (3, 1), (4, 2), (8, 1), (9, 0)]}
-
-
-def test_an_update_spreads_from_where_it_was_made_to_where_it_arrived() -> None:
-    marks = [
-        mark(1, "commit", "1.1", number=1), mark(1.001, "commit", "1.1", number=2),
-        mark(3, "applied", "1.2", "1.1", number=1), mark(3.001, "applied", "1.2", "1.1", number=2),
-        mark(5, "applied", "1.3", "1.1", number=1), mark(6, "applied", "1.3", "1.1", number=77),  # made by nobody
-    ]  # fmt: skip
-    assert spreads(marks, bin_s=0.5) == [("1.1", 1, "1.2", 3, 2), ("1.1", 1, "1.3", 5, 1)]
 
 
 def test_operations_have_a_begin_an_end_and_an_outcome() -> None:
