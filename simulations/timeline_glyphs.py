@@ -78,7 +78,7 @@ def _colours(ink: str, faint: str, paper: str, zebra: str, grid: str, blue: str,
     return (
         f".timeline .paper{{fill:{paper}}}.timeline .zebra{{fill:{zebra}}}.timeline text{{fill:{ink}}}"
         f".timeline text.faint,.timeline text.letter{{fill:{faint}}}.g-under{{fill:{paper};stroke:{paper}}}"
-        f".timeline .blank{{fill:{paper}}}.timeline text.halo{{stroke:{paper}}}"
+        f".timeline .blank{{fill:{paper}}}.timeline text.halo{{fill:{paper};stroke:{paper}}}"
         f".timeline .grid{{stroke:{grid}}}.timeline .life{{stroke:{faint}}}"
         f".timeline .commit{{fill:{blue};stroke:{paper}}}.timeline .applied{{fill:{paper};stroke:{blue}}}"
         f".timeline .spread{{stroke:{blue}}}.timeline .done{{fill:{faint}}}"
@@ -101,7 +101,7 @@ STYLE = (
     ".timeline text{font-family:system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif}"
     ".timeline text.mono{font-family:ui-monospace,'DejaVu Sans Mono',monospace}"
     ".timeline text.title,.timeline text.name,.timeline text.letter{font-weight:600}"
-    ".timeline text.halo{stroke-width:3px;stroke-linejoin:round;paint-order:stroke}"
+    ".timeline text.halo{stroke-width:3px;stroke-linejoin:round}"
     ".g-under{stroke-width:5px;stroke-linejoin:round;stroke-linecap:round}"
     ".g-line{fill:none;stroke-width:2.2px;stroke-linecap:round;stroke-linejoin:round}"
     ".g-hatch{fill:none;stroke-width:1.2px}"

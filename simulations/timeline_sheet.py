@@ -47,12 +47,13 @@ def lane_height(number: int) -> float:
 def written(
     x: float | str, y: float, text: str, look: str, *, size: float = 12, anchor: str = "start", dx: float = 0
 ) -> str:
+    """A text. `halo`: on paper of its own, a second text beneath; not every program knows CSS's `paint-order`."""
     placed = x if isinstance(x, str) else f"{x:.0f}"
     anchored = "" if anchor == "start" else f' text-anchor="{anchor}"'
     shifted = f' dx="{dx:g}"' if dx else ""
-    return (
-        f'<text class="{look}" x="{placed}" y="{y:.1f}" font-size="{size:g}"{anchored}{shifted}>{escape(text)}</text>'
-    )
+    rest = f' x="{placed}" y="{y:.1f}" font-size="{size:g}"{anchored}{shifted}>{escape(text)}</text>'
+    beneath = f'<text class="halo" aria-hidden="true"{rest}' if look == "halo" else ""
+    return f'{beneath}<text class="{"figure" if beneath else look}"{rest}'
 
 
 def from_to(span: Span) -> str:

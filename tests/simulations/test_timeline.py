@@ -140,6 +140,16 @@ def test_what_is_left_out_is_told() -> None:
     assert len(re.findall(r'class="word"', parts.plot)) == 40
 
 
+def test_a_figure_stands_on_the_text_that_is_its_halo() -> None:
+    drawn = draw(bad_weather(5, 3000))
+    assert "paint-order" not in drawn  # which other programs than browsers do not know
+    texts = re.findall(r'<text class="(\w+)"(?: aria-hidden="true")?( [^>]*>[^<]*)<', drawn)
+    haloed = [place for place, (look, _) in enumerate(texts) if look == "halo"]
+    assert len(haloed) > 5
+    for place in haloed:
+        assert texts[place + 1] == ("figure", texts[place][1])
+
+
 def test_it_stays_on_its_paper() -> None:
     drawn = draw(bad_weather(5, 150, broken=True))
     for text in re.findall(
