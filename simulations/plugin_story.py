@@ -7,7 +7,8 @@
                                            world ends; trace compared with that of a second process
 
 A failure keeps the user's own frames. Ours and trio's say nothing to whoever wrote a test, so they are taken out of
-its traceback, unless they are all there is, or the error is none that we raise on purpose: then they are the news.
+its traceback, unless the error is none that we raise on purpose: then they are the news. Where they are all there is
+(time was up, every task waits, a promise broke), the frames are those where the test stood when its world was ended.
 `--full-trace`, pytest's own, shows everything. Left to others: seeds (`plugin_seeds`), second processes
 (`plugin_twin`).
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import types
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
@@ -104,16 +106,20 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
     path = item.config.getoption("simulation_trace")
     worlds: list[Any] = []
     own: list[BaseException] = []  # what the test itself failed with
+    stood: list[types.TracebackType] = []  # frames of where it was, when its world was ended from outside
 
     async def story(world: Any) -> None:
         worlds.append(world)
         try:
             async with contextlib.AsyncExitStack() as ends:
                 await _tell(item, test, arguments, world, ends)
-        except trio.Cancelled:
-            raise
         except BaseException as error:
-            own.append(_first(error))
+            cancelled, broken = _split(error, trio.Cancelled)
+            if broken is not None:
+                own.append(_first(broken))
+            elif cancelled is not None:
+                nursery = () if cancelled is error else _theirs(error.__traceback__)
+                stood.extend((*nursery, *_theirs(cancelled.__traceback__)))
             raise
 
     twin = Twin(item, seed) if twice else None
@@ -125,9 +131,10 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
         differs = twin.compare(worlds[-1].trace) if twin is not None else ""
     except BaseException as error:
         told = own[0] if own else _first(error)  # what broke while the world ended is not the news
+        _say_where(item, told, stood)
         _say_seed(item, seed, told)
         _draw(item, worlds, told)
-        raise told.with_traceback(_without_ours(told, item)) from _cause(told)
+        raise told.with_traceback(_without_ours(told, item, stood)) from _cause(told)
     finally:
         if twin is not None:
             twin.end()
@@ -202,6 +209,17 @@ def _first(error: BaseException) -> BaseException:
     return told[0] if len(told) == 1 else error
 
 
+def _split(error: BaseException, kind: type[BaseException]) -> tuple[BaseException | None, BaseException | None]:
+    """The first of this kind in an error or a group of such, and what else the group holds."""
+    if not isinstance(error, BaseExceptionGroup):
+        return (error, None) if isinstance(error, kind) else (None, error)
+    group, rest = error.split(kind)
+    found: BaseException | None = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found, rest
+
+
 def _cause(error: BaseException) -> BaseException | None:
     """What the error was raised from, unless that is a group around the very error: nurseries make such."""
     inside: BaseException | None = error.__cause__
@@ -222,24 +240,46 @@ def _say_seed(item: pytest.Function, seed: int, error: BaseException) -> None:
     item.user_properties.append((REPLAY, replay(item)))
 
 
-def _without_ours(error: BaseException, item: pytest.Function) -> types.TracebackType | None:
+def _say_where(item: pytest.Function, error: BaseException, stood: list[types.TracebackType]) -> None:
+    """Name the test's own line, where the error comes from another place."""
+    if stood:
+        last = stood[-1]
+        file = os.path.relpath(last.tb_frame.f_code.co_filename, item.config.invocation_params.dir)
+        error.add_note(f"the test stood at {file}:{last.tb_lineno}, in {last.tb_frame.f_code.co_name}")
+
+
+def _without_ours(
+    error: BaseException, item: pytest.Function, stood: list[types.TracebackType]
+) -> types.TracebackType | None:
     """The traceback without the frames that are no news to the test's author."""
     whole = error.__traceback__
     if item.config.getoption("fulltrace"):
         return whole
-    frames = []
-    entry = whole
-    while entry is not None:
-        frames.append(entry)
-        entry = entry.tb_next
-    theirs = [each for each in frames if not _is_ours(each.tb_frame.f_code.co_filename)]
-    on_purpose = isinstance(error, (AssertionError, BangpathError))
-    if not theirs or (not on_purpose and _is_ours(frames[-1].tb_frame.f_code.co_filename)):
+    theirs = _theirs(whole)
+    if not _on_purpose(error) and (not theirs or theirs[-1] is not _frames(whole)[-1]):
         return whole
+    if not theirs and stood:
+        theirs = stood
     told: types.TracebackType | None = None
     for each in reversed(theirs):
         told = types.TracebackType(told, each.tb_frame, each.tb_lasti, each.tb_lineno)
-    return told
+    return told or whole
+
+
+def _on_purpose(error: BaseException) -> bool:
+    return isinstance(error, (AssertionError, BangpathError))
+
+
+def _frames(entry: types.TracebackType | None) -> list[types.TracebackType]:
+    frames = []
+    while entry is not None:
+        frames.append(entry)
+        entry = entry.tb_next
+    return frames
+
+
+def _theirs(whole: types.TracebackType | None) -> list[types.TracebackType]:
+    return [each for each in _frames(whole) if not _is_ours(each.tb_frame.f_code.co_filename)]
 
 
 def _is_ours(file: str) -> bool:
