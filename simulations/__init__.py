@@ -59,7 +59,9 @@ Reading order:
     checkers.py      all of them, and their names
     steps.py         what a scenario is made of: verbs, steps, and the run they speak to
     verbs.py         all that a scenario can say, gathered from:
-    verbs_work.py, verbs_network.py, verbs_walls.py, verbs_servers.py, verbs_hostile.py, verbs_expect.py
+    verbs_work.py, verbs_contest.py, verbs_network.py, verbs_walls.py, verbs_servers.py, verbs_hostile.py,
+    verbs_expect.py
+    sense.py         what a scenario says that cannot be, known from its lines alone
     scenario.py      text scripts: read, run, print a transcript
     faults.py        the table of fault kinds, and how a line of each is drawn
     schedule.py      a scenario drawn from a seed

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from identity.errors import BangpathError, Refused
+from identity.errors import BangpathError, LocalMistake, Refused
 
 if TYPE_CHECKING:
     from simulations.promises import Checker
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from simulations.steps import Scenario
 
 MAX_TOLD = 4000  # characters of a failure's text
+_REFUSED_LINE = (
+    "  no promise was seen broken: the line itself was refused. Mend it, or begin it with a time (at 3s ...), where it "
+    "may be refused"
+)
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -131,6 +135,8 @@ def _judged(scenario: Scenario, case: Case, watching: Sequence[Checker]) -> tupl
             step = str(error.details["step"])
             checker = f"{_expectation(step)}: {type(error).__name__}"
             said = f"{step}: {error} (seed {case.seed})"
+            if type(error) in (Refused, LocalMistake):  # what is asked makes no sense as things stand
+                said = f"{said}\n{_REFUSED_LINE}"
             return {"promise": "expectation", "checker": checker, "said": said}, known_of(error)
         return {"promise": "code", "checker": _arose(error), "said": _traceback(error)}, known_of(error)
     if (broken := outcome.broken) is None:

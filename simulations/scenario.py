@@ -30,11 +30,13 @@ import networkx
 import trio
 
 from identity.errors import BangpathError, Refused
+from simulations.checkers import BY_NAME
 from simulations.faulty_disk import PowerCut
 from simulations.marks import Mark
 from simulations.network import Link
 from simulations.promises import Checker, PromiseBroken
-from simulations.steps import SECONDS, Lasting, Run, Scenario, Step, Verb, seconds
+from simulations.sense import check
+from simulations.steps import SECONDS, Lasting, Run, Scenario, Step, Verb, lapse
 from simulations.verbs import VERBS
 from simulations.verbs_network import read_link, read_servers
 from simulations.world import World, simulate
@@ -230,6 +232,7 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
             steps.append(_read_step(line, number, where, known))
     if graph is None:
         raise Refused(f"{name}: there are no servers", next_step="begin with a line such as: servers 4")
+    check(name, steps)
     return Scenario(name, text, graph, link, tuple(steps))
 
 
@@ -237,11 +240,11 @@ def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:
     at_s = for_s = None
     rest = line
     if timed := _AT.fullmatch(line):
-        at_s, rest = seconds(timed[1], timed[2]), timed[3]
+        at_s, rest = _lapse(timed, 1, where), timed[3]
     found = _find_verb(rest)
     if found is None and (limited := _FOR.fullmatch(rest)):
         found = _find_verb(limited[1])
-        for_s = seconds(limited[2], limited[3])
+        for_s = _lapse(limited, 2, where)
         if found is not None and not found[0].lasting:
             raise Refused(f"{where}: {limited[1]!r} does not last", next_step="leave out the `for`")
     if found is None:
@@ -259,6 +262,14 @@ def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:
     return Step(number, line, act, verb, at_s, for_s, match[0], tuple(named))
 
 
+def _lapse(match: re.Match[str], group: int, where: str) -> float:
+    """The time that stands in these two groups. Raises `Refused`."""
+    try:
+        return lapse(match[group], match[group + 1])
+    except Refused as refused:
+        raise Refused(f"{where}: {refused.cause}", next_step=refused.next_step) from None
+
+
 def _find_verb(line: str) -> tuple[Verb, re.Match[str]] | None:
     for verb in VERBS:
         if match := re.fullmatch(verb.pattern, line):
@@ -267,6 +278,27 @@ def _find_verb(line: str) -> tuple[Verb, re.Match[str]] | None:
 
 
 def _nothing_like(line: str, where: str) -> Refused:
-    examples = [verb.says for verb in VERBS]
-    near = difflib.get_close_matches(line, examples, n=3, cutoff=0.3) or examples[:6]
+    near = nearest(line, [*(verb.says for verb in VERBS), *(f"expect {name}" for name in BY_NAME)])
     return Refused(f"{where}: {line!r} is nothing a scenario can do", next_step=f"write for example: {'; '.join(near)}")
+
+
+def nearest(line: str, examples: Sequence[str]) -> list[str]:
+    """The examples that are written most like this line, the best first; which servers it names counts for nothing.
+
+    Where some begin with the same word as the line, only those; of these what is about as near as the nearest.
+    """
+
+    def plain(text: str) -> str:
+        return re.sub(r"(?<![\w.])\d+(\.\d+)*(?![\w.])", "1", text)
+
+    said = plain(line)
+    first = said.partition(" ")[0]
+    alike = [each for each in examples if plain(each).partition(" ")[0] == first] if first != "1" else []
+    likeness = {
+        each: difflib.SequenceMatcher(None, said, plain(each), autojunk=False).ratio() for each in alike or examples
+    }
+    best = max(likeness.values())
+    if best < 0.4:
+        return list(examples[:6])
+    near = sorted(likeness, key=lambda each: -likeness[each])
+    return [each for each in near if likeness[each] >= best - 0.1][:3]

@@ -26,9 +26,20 @@ SECONDS = r"(\d+(?:\.\d+)?)(ms|s|m)"  # two groups, for `seconds`
 NUMBER = r"(\d+)"
 
 
+LONGEST_S = 86_400.0  # of any one wait
+
+
 def seconds(number: str, unit: str) -> float:
     """`seconds("20", "ms")` is 0.02."""
     return float(number) * {"ms": 0.001, "s": 1.0, "m": 60.0}[unit]
+
+
+def lapse(number: str, unit: str) -> float:
+    """The same, for time that will be waited out. Raises `Refused` for more than a day."""
+    found = seconds(number, unit)
+    if found > LONGEST_S:
+        raise Refused(f"{number}{unit} is longer than a day", next_step=f"write at most {LONGEST_S / 60:g}m")
+    return found
 
 
 class Lasting(NamedTuple):

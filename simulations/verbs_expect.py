@@ -9,7 +9,7 @@ expect 1.2 lacks some of 1.1
 from __future__ import annotations
 
 from simulations.checkers import BY_NAME
-from simulations.steps import ID, SECONDS, Act, Run, Verb, seconds
+from simulations.steps import ID, SECONDS, Act, Run, Verb, lapse
 
 
 def _differing(run: Run, name: str, other: str) -> int:
@@ -18,9 +18,10 @@ def _differing(run: Run, name: str, other: str) -> int:
 
 
 def _expect_all(name: str, other: str, number: str | None, unit: str | None) -> Act:
+    within = lapse(number, unit) if number and unit else 0.0
+
     async def act(run: Run) -> str:
         begun = run.world.now
-        within = seconds(number, unit) if number and unit else 0.0
         try:
             await run.world.eventually(lambda: not _differing(run, name, other), within=within)
         except AssertionError as error:
@@ -44,8 +45,10 @@ def _expect_lacks(name: str, other: str) -> Act:
 
 
 def _expect_promise(name: str, number: str | None, unit: str | None) -> Act:
+    within = lapse(number, unit) if number and unit else 0.0
+
     async def act(run: Run) -> str:
-        taken = await run.world.expect_named(run, name, within=seconds(number, unit) if number and unit else 0.0)
+        taken = await run.world.expect_named(run, name, within=within)
         return f"after {taken:.2f} s"
 
     return act

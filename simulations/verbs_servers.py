@@ -30,7 +30,7 @@ import trio
 
 from identity.errors import BangpathError
 from simulations.server import SimulatedServer
-from simulations.steps import ID, NUMBER, SECONDS, Act, Lasting, Run, Verb, seconds
+from simulations.steps import ID, NUMBER, SECONDS, Act, Lasting, Run, Verb, lapse, seconds
 
 
 async def _up_again(run: Run, server: SimulatedServer) -> None:
@@ -219,11 +219,13 @@ def _restore(name: str) -> Act:
 
 
 def _set_back(name: str, number: str, unit: str) -> Act:
+    after_s = lapse(number, unit)
+
     async def act(run: Run) -> str:
         run.simulated("a restart from an old backup")
         server = run.server(name)
         backup = server.back_up()
-        await trio.sleep(seconds(number, unit))
+        await trio.sleep(after_s)
         await server.restore(backup)
         return ""
 

@@ -31,7 +31,7 @@ from identity.names import Reference
 from node.asking import Changed, Operation
 from node.outcomes import Queued
 from simulations.promises import PromiseBroken
-from simulations.steps import ID, NUMBER, SECONDS, Act, Run, Verb, seconds
+from simulations.steps import ID, NUMBER, SECONDS, Act, Run, Verb, lapse
 
 _AFTER = "after the last change"
 _CONSISTENCY = {None: "nearest", "by their owner": "owner", "of their owners": "owner", "as held here": "local"}
@@ -87,14 +87,17 @@ def _text(run: Run, name: str, kilobytes: int = 0) -> dict[str, Any]:
 
 
 def _class(name: str, fields: str) -> Act:
-    async def act(run: Run) -> str:
-        from store.registry import definition_from_toml
+    from store.fieldtypes import parse_type
+    from store.registry import definition_from_toml
 
-        lines = [f'name = "{name}"', "[fields]"]
-        for each in fields.split():
-            field_name, _, kind = each.partition(":")
-            lines.append(f'{field_name} = {{ type = "{kind or "string"}" }}')
-        definition = definition_from_toml("\n".join(lines))
+    lines = [f'name = "{name}"', "[fields]"]
+    for each in fields.split():
+        field_name, _, kind = each.partition(":")
+        parse_type(kind)  # which says what types there are
+        lines.append(f'{field_name} = {{ type = "{kind}" }}')
+    definition = definition_from_toml("\n".join(lines))
+
+    async def act(run: Run) -> str:
         for server in run.world.servers:
             await server.define(definition)
         return ""
@@ -253,8 +256,10 @@ def _moves(name: str, number: str, class_name: str, other: str) -> Act:
 
 
 def _run(number: str, unit: str) -> Act:
+    lasts = lapse(number, unit)
+
     async def act(run: Run) -> str:
-        await run.world.sleep(seconds(number, unit))
+        await run.world.sleep(lasts)
         return ""
 
     return act

@@ -208,11 +208,12 @@ def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
     assert sorted(path.name for path in at.iterdir()) == ["broken.txt", "good.txt"]
 
 
-def test_a_line_that_its_server_refuses_is_told_with_file_and_line(at: Path) -> None:
-    (at / "dead.txt").write_text("servers 2\ncrash 1.1\ncrash 1.1\n")
-    result = said("dead.txt")
+def test_a_line_that_its_server_refuses_is_told_as_that_with_file_and_line(at: Path) -> None:
+    (at / "none.txt").write_text("servers 2\nclass Note text:string\n1.1 changes 1 Note\n")
+    result = said("none.txt")
     assert code_of(result) == 1
-    assert "dead.txt:3: crash 1.1: 1.1 is down already" in result.stdout
+    assert "none.txt:3: 1.1 changes 1 Note: 1.1 has no Note yet; begin with: 1.1 commits 5 Note" in result.stdout
+    assert "no promise was seen broken: the line itself was refused" in result.stdout
     assert "Traceback" not in result.output
 
 
@@ -237,7 +238,8 @@ def test_ctrl_c_ends_a_sweep_with_what_is_known_and_leaves_nobody_behind(at: Pat
 
 REFUSED = [
     ("typo.txt", "typo.txt:2: '1.1 comits 5 Note' is nothing a scenario can do", "1.1 commits 50 Note"),
-    ("nowhere.txt", "there is no file nowhere.txt", "broken.txt, good.txt, typo.txt"),
+    ("dead.txt", "dead.txt:3: 'crash 1.1': 1.1 is down since line 2", "restart 1.1"),
+    ("nowhere.txt", "there is no file nowhere.txt", "broken.txt, dead.txt, good.txt"),
     (".", ". is a directory", "name a scenario's file"),
     ("binary.txt", "binary.txt cannot be read: it is no text in UTF-8", "name a text file"),
     ("empty.txt", "empty.txt:1: it is empty", "servers 4"),
@@ -252,6 +254,7 @@ REFUSED = [
 @pytest.mark.parametrize(("words", "cause", "right"), REFUSED)
 def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words: str, cause: str, right: str) -> None:
     (at / "typo.txt").write_text("servers 3\n1.1 comits 5 Note\n")
+    (at / "dead.txt").write_text("servers 2\ncrash 1.1\ncrash 1.1\n")
     if words.startswith("binary"):
         (at / "binary.txt").write_bytes(b"\xff\xfe\x00servers")
     if words.startswith("empty"):

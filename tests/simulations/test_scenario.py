@@ -26,6 +26,12 @@ FIRST_MESH = Path(__file__).parents[1] / "scenarios" / "first-mesh.txt"
         ("servers 2\n1.2 mirors 1.1", "story:2: '1.2 mirors 1.1' is nothing a scenario can do"),
         ("servers 2\n\n1.2 mirrors 1.1", "story:3: there is no server '1.2'"),
         ("servers 2\npart 1 | 1.1 1.7", "story:2: there is no server '1.7'"),
+        ("servers 2\nexpect no lost comits", "write for example: expect no lost commits"),
+        ("servers 2\nexpect linearisable owners", "write for example: expect linearizable owners"),
+        ("servers 2\nrun 5", "write for example: run 10s"),
+        ("servers 2\n1 comits 3 Note", "write for example: 1.1 commits 50 Note"),
+        ("servers 2\n1.1 turn hostile: forges", "write for example: 1.3 turns hostile: forges, swallows"),
+        ("servers 2\ncrush 1.1", "write for example: crash 1.2"),
     ],
 )
 def test_what_cannot_be_read_is_refused(text: str, told: str) -> None:

@@ -216,7 +216,7 @@ def test_what_makes_no_sense_is_refused_with_its_line_before_anything_runs(line:
 def test_every_line_is_one_verb_s_and_every_example_can_be_read() -> None:
     for verb in (*NETWORK, *WALLS):
         assert [each for each in VERBS if re.fullmatch(each.pattern, verb.says)] == [verb] or not verb.fault
-        parse(f"servers 5\nrun 1s\n{verb.says}\n")
+        parse(f"servers 5\nrun 1s\ncut 1.1 > 1.2\n{verb.says}\n")
         if verb.lasting:
             assert parse(f"servers 5\nat 1s {verb.says} for 3s\n").steps[0].for_s == 3
 
@@ -232,7 +232,7 @@ def test_every_line_of_the_guide_s_section_on_links_can_be_read() -> None:
     assert len(said) > 25
     for line in said.values():
         line = line.replace("> 1.2 queue", "> 1.2 rate 1Mbit/s queue").replace("\\|", "|")
-        parse(f"servers 5\nrun 1s\n{line}\n")
+        parse(f"servers 5\nrun 1s\ncut 1.1 > 1.2\n{line}\n")
     for mesh in re.findall(r"`(?:servers )?((?:\d+|linked) [^`]*)`", walls.partition("Shapes of meshes")[2]):
         parse(f"servers {mesh}\n")
 

@@ -1,0 +1,90 @@
+"""What a scenario's lines contradict is refused before anything runs; what may come right is left to the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from identity.errors import Refused
+from simulations.faults import kinds
+from simulations.scenario import parse, run_scenario
+from simulations.schedule import draw
+
+NOTE = "servers 3\nclass Note text:string\n"
+
+WRONG = [
+    (
+        "servers 2\nclass Note text:strng",
+        "story:2: 'strng' is no type of field",
+        "the types are bool, int",
+    ),
+    ("servers 2\n1.1 commits 2 Note", "story:2: '1.1 commits 2 Note': no line makes a class Note", "class Note text:s"),
+    ("servers 2\n1.1 commits 2 Note\nclass Note text:string", "no line above makes a class Note", "write before it"),
+    ("servers 2\nat 1s 1 gets 2 Note of 1.1", "no line makes a class Note", "class Note text:string"),
+    (NOTE + "1 deletes 1 Nota", "no line makes a class Nota", "class Nota text:string"),
+    ("servers 2\nclass Note size:int\n1 commits 1 Note", "Note has no field for a text", "class Note size:int text:s"),
+    ("servers 2\ncrash 1.1\ncrash 1.1", "story:3: 'crash 1.1': 1.1 is down since line 2", "restart 1.1"),
+    ("servers 2\nstop 1.1\nkill 1.1", "1.1 is down since line 2", "restart 1.1"),
+    ("servers 2\ncrash 1.1 with a torn write\npause 1.1", "1.1 is down since line 2", "restart 1.1"),
+    (NOTE + "crash 1.1\n1.1 commits 1 Note", "story:4: '1.1 commits 1 Note': 1.1 is down since line 3", "restart 1.1"),
+    ("servers 2\ncrash 1.1\nclass Note text:string", "1.1 is down since line 2 and cannot adopt it", "restart 1.1"),
+    ("servers 2\nrestart 1.1", "1.1 is up", "crash 1.1"),
+    ("servers 2\ncrash 1.1\nheal\nrestart 1.1", "1.1 is up", "crash 1.1"),
+    ("servers 2\nresume 1.1", "no line pauses 1.1", "pause 1.1"),
+    ("servers 2\nmend 1 > 1.1", "no line cuts anything", "cut 1 > 1.1"),
+    ("servers 2\nrun 99999999999999s", "story:2: 99999999999999s is longer than a day", "at most 1440m"),
+    ("servers 2\nat 1441m crash 1.1", "story:2: 1441m is longer than a day", "at most 1440m"),
+    ("servers 2\ncrash 1.1 for 9999999s", "story:2: 9999999s is longer than a day", "at most 1440m"),
+    ("servers 2\nexpect every promise within 9999999s", "story:2: 9999999s is longer", "at most 1440m"),
+    ("servers 2\nexpect 1.1 has all of 1 within 9999999s", "story:2: 9999999s is longer", "at most 1440m"),
+    ("servers 2\nback up 1.1 and restore it after 9999999s", "story:2: 9999999s is longer", "at most 1440m"),
+]
+
+
+@pytest.mark.parametrize(("text", "cause", "right"), WRONG)
+def test_what_cannot_be_is_refused_with_its_line_and_what_would_be_right(text: str, cause: str, right: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse(text, name="story")
+    assert cause in refused.value.cause
+    assert refused.value.cause.startswith("story:")
+    assert right in refused.value.next_step
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "crash 1.1\nrestart 1.1\ncrash 1.1\nheal\ncrash 1.1",
+        "crash 1.1 for 1s\nrun 2s\ncrash 1.1",
+        "crash 1.1 at write 1\n1.1 commits 1 Note\nrestart 1.1",
+        "at 1s restart 1.1\ncrash 1.1\nrun 2s\n1.1 commits 1 Note",
+        "at 1s heal\ncrash 1.1\nrun 2s\ncrash 1.1",
+        "crash 1.1\n1.1 gets 1 Note of 1.2\n1 mirrors 1.1",
+        "at 3s resume 1.1\nat 1s pause 1.1",
+        "at 3s mend 1 > 1.1\npart 1 | 1.1 1.2",
+        "run 1s\nlink 1 <> 1.1 cut\nmend 1 > 1.1",
+        "run 1440m",
+        "clock of 1.1 is 525600m ahead",
+    ],
+)
+def test_what_may_come_right_is_left_to_the_run(lines: str) -> None:
+    assert len(parse(NOTE + lines).steps) == 1 + len(lines.splitlines())
+
+
+def test_a_timed_line_may_stand_before_the_class_it_needs() -> None:
+    text = "servers 2\nat 2s 1.1 commits 1 Note\nclass Note text:string\nrun 3s\nexpect 1.1 has all of 1.1"
+    assert run_scenario(parse(text), seed=1).transcript[1].endswith("1 objects of 1.1")
+
+
+def test_what_is_refused_here_is_what_the_servers_refuse() -> None:
+    """The rule about lives says of a server what it would say itself."""
+    for lines in ("crash 1.1\nrun 1s\ncrash 1.1", "restart 1.1"):
+        with pytest.raises(Refused):
+            parse(NOTE + lines)
+        timed = "\n".join(f"at {number + 1}s {line}" for number, line in enumerate(lines.splitlines()))
+        told = run_scenario(parse(f"{NOTE}{timed}\nrun 9s"), seed=1).transcript
+        assert any(" already" in line for line in told), told
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_drawn_is_never_refused(seed: int) -> None:
+    names = tuple(kind.name for kind in kinds())
+    parse(draw(seed, servers=5, minutes=1.0, faults=names))
