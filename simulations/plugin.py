@@ -23,6 +23,7 @@ no test that does not take this `mesh`: a fixture of that name of somebody's own
 
 from __future__ import annotations
 
+import argparse
 import inspect
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -112,6 +113,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--simulation-timeline", metavar="DIRECTORY", help="draw every seed that fails, and that of --simulation-seed"
     )
     group.addoption("--simulation-trace", metavar="FILE", help="write the trace of the last world into this file")
+    group.addoption("--simulation-parent", type=int, metavar="PIPE", help=argparse.SUPPRESS)
     parser.addini("simulation_seeds", "seeds of a simulated test that names no number", default="1")
     parser.addini("simulation_twice", "seeds of each test that run again in a fresh process", default="1")
 
@@ -121,6 +123,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "seeds(count, also=()): how many worlds a test that takes `mesh` runs in, and seeds beyond these"
     )
     config.addinivalue_line("markers", "mesh(nodes=3, limit_s=3600, link=...): what the world of a test is made of")
+    parent = config.getoption("simulation_parent")
+    if parent is not None:
+        from simulations.plugin_twin import live_with_parent
+
+        live_with_parent(parent, config.getoption("simulation_trace") or "")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -8,15 +8,20 @@ What a set gave in its order, an id() or hash() that was compared, a real clock,
 left behind by the test before: all of these change a trace, and with it what a seed is good for. The two run at the
 same time. The second process is pytest on that one test, with the same plugins (`-p`), settings (`-o`) and import
 path; what else was on the command line it is not told.
+
+The second never outlives the first: it holds one end of a pipe whose other end closes with the first process, however
+that ends, and then it goes at once, hanging or not, and takes its files with it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from simulations.trace import Trace
 
 PATIENCE_S = 600.0  # for a test that took a moment here; then it hangs, which is a difference as well
+PLACE = "bangpath-twin-"
 SHOWN = 3  # events before the one that differs
 
 
@@ -38,14 +44,22 @@ class Twin:
     def __init__(self, item: pytest.Item, seed: int) -> None:
         self._item = item
         self._hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-        self._place = tempfile.TemporaryDirectory(prefix="bangpath-twin-")
+        self._place = tempfile.TemporaryDirectory(prefix=PLACE)
         self._file = Path(self._place.name) / "trace"
         self._output = (Path(self._place.name) / "output").open("wb+")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
         environment["PYTHONHASHSEED"] = self._hash_seed
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, on a test that runs here as well
-            self._command(item, seed),
+        theirs, self._alive = os.pipe()
+        try:
+            self._process = self._begin(item, seed, theirs, environment)
+        finally:
+            os.close(theirs)
+
+    def _begin(self, item: pytest.Item, seed: int, pipe: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - this very interpreter, on a test that runs here as well
+            [*self._command(item, seed), "--simulation-parent", str(pipe)],
+            pass_fds=(pipe,),
             cwd=item.config.rootpath,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -92,12 +106,28 @@ class Twin:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        os.close(self._alive)
         self._output.close()
         self._place.cleanup()
 
     def _said(self) -> str:
         self._output.seek(0)
         return self._output.read().decode(errors="replace")[-2000:]
+
+
+def live_with_parent(pipe: int, trace: str) -> None:
+    """Of the second process: end it, and remove its files, when the first has ended and so closed its end of `pipe`."""
+
+    def wait() -> None:
+        try:
+            os.read(pipe, 1)
+            place = Path(trace).parent
+            if place.name.startswith(PLACE):
+                shutil.rmtree(place, ignore_errors=True)
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=wait, name="bangpath-parent", daemon=True).start()
 
 
 def write_trace(path: str, trace: Trace) -> None:
