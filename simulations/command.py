@@ -231,14 +231,25 @@ def _drawing(options: dict[str, Any]) -> dict[str, Any]:
         try:
             read_servers(f"servers {drawing['servers']} {options['topology']}", "--topology")
         except Refused as error:
-            raise Refused(error.cause, next_step=error.next_step) from None
+            raise Refused(error.cause, next_step=_as_options(error.next_step)) from None
     if options["faults"] not in (None, "all"):
         drawing["faults"] = _faults(options["faults"])
     return drawing
 
 
+def _as_options(advice: str) -> str:
+    """What a scenario's line would say, as the options that say it: `servers 9 grid 3x3` is --nodes and --topology."""
+
+    def options(line: re.Match[str]) -> str:
+        shape = f'"{line[2]}"' if " " in line[2] else line[2]
+        return f"--nodes {line[1]} --topology {shape}"
+
+    return re.sub(r"servers (\d+) (.+)", options, advice)
+
+
 def _faults(said: str) -> tuple[str, ...]:
     """Names of kinds, however they are written: `Clock-Jump` is `clock jump`. Raises `Refused`."""
+    from identity.errors import Refused
     from simulations.faults import kinds
 
     if said == "none":
@@ -249,6 +260,15 @@ def _faults(said: str) -> tuple[str, ...]:
 
     known = {plain(kind.name): kind.name for kind in kinds()}
     wished = [known.get(plain(each), each.strip()) for each in said.split(",") if each.strip()]
+    if not wished:
+        raise Refused(
+            "--faults names no kind", next_step="write --faults crash,partition, or --faults none for no faults"
+        )
+    for alone in ("none", "all"):
+        if alone in wished:
+            raise Refused(
+                f"--faults {alone} names no kind beside others", next_step=f"leave out {alone}, or the others"
+            )
     return tuple(kind.name for kind in kinds(wished))
 
 

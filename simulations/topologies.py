@@ -102,7 +102,12 @@ def shape(kind: str, number: int, *, draw: int = 1) -> Topology:
     guess = f"there are {', '.join(SHAPES)}"
     if near:
         said = SHAPES[near].says.split()[1:]
-        guess = f"write for example: servers {number} {' '.join(said[:-1] if near == 'grid' else said)}"
+        meant = f"{near} {kind.partition(' ')[2]}".strip()  # a typo in its name, and the rest is right
+        if not re.fullmatch(rf"{near}{SHAPES[near].more}", meant):
+            meant = " ".join(said[:-1] if near == "grid" else said)
+        elif sides := re.fullmatch(r"grid (\d+)x(\d+)", meant):
+            number = int(sides[1]) * int(sides[2])
+        guess = f"write for example: servers {number} {meant}"
     raise Refused(f"{kind!r} is no shape of a mesh", next_step=guess)
 
 

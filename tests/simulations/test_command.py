@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -244,7 +245,14 @@ REFUSED = [
     ("binary.txt", "binary.txt cannot be read: it is no text in UTF-8", "name a text file"),
     ("empty.txt", "empty.txt:1: it is empty", "servers 4"),
     ("--topology spiral", "'spiral' is no shape of a mesh", "ring"),
+    ("--topology 'grid 3x3' --nodes 3", "a grid of 3x3 with 3 servers cannot be", '--nodes 9 --topology "grid 3x3"'),
+    ("--topology 'grdi 3x3' --nodes 3", "'grdi 3x3' is no shape of a mesh", '--nodes 9 --topology "grid 3x3"'),
+    ("--topology rign", "'rign' is no shape of a mesh", "write for example: --nodes 5 --topology ring"),
     ("--faults flod", "there is no fault 'flod'", "did you mean"),
+    ("--faults ''", "--faults names no kind", "--faults none"),
+    ("--faults ,", "--faults names no kind", "--faults none"),
+    ("--faults none,crash", "--faults none names no kind beside others", "leave out none"),
+    ("--faults crash,all", "--faults all names no kind beside others", "leave out all"),
     ("good.txt --timeline run.png", "run.png is neither a page nor a picture", "run.html or run.svg"),
     ("good.txt --plant gone.py", "there is no file gone.py to plant", "plant()"),
     ("good.txt --timeline gone/run.svg", "there is no directory gone", "a directory that is there"),
@@ -259,7 +267,7 @@ def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words
         (at / "binary.txt").write_bytes(b"\xff\xfe\x00servers")
     if words.startswith("empty"):
         (at / "empty.txt").write_text(" \n")
-    result = said(*words.split())
+    result = said(*shlex.split(words))
     assert code_of(result) == 2
     assert f"bangpath: {cause}" in result.stderr or f"bangpath: --topology: {cause}" in result.stderr
     assert right in result.stderr
