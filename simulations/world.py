@@ -193,6 +193,8 @@ class World:
 
     def cut(self, direction: Direction) -> None:
         """One way only: `world.cut(a >> b)`."""
+        if not isinstance(direction, Direction):
+            raise Refused(f"{direction!r} is no direction", next_step="write mesh.cut(a >> b), and b >> a for both")
         self.network.cut(direction.source.name, direction.target.name)
 
     def mend(self, direction: Direction) -> None:
@@ -200,8 +202,8 @@ class World:
 
     @contextlib.contextmanager
     def partition(self, *groups: Iterable[SimulatedServer]) -> Iterator[None]:
-        """Cut the groups from one another while the block runs; what was cut before stays cut."""
-        layer = self.network.part(*[[server.name for server in group] for group in groups])
+        """Cut the groups from one another while the block runs; what was cut before stays cut. Raises `Refused`."""
+        layer = self.network.part(*_sides(groups))
         try:
             yield
         finally:
@@ -281,6 +283,23 @@ class World:
                 told = f"not within {within} virtual seconds, at {self.now:.3f}{why} (seed {self.seed})"
                 raise AssertionError(told) from missing
             await trio.sleep(every)
+
+
+def _sides(groups: tuple[Iterable[SimulatedServer], ...]) -> list[list[str]]:
+    """The names of the servers of each side of a partition."""
+    right = "write mesh.partition({a}, {b, c})"
+    sides: list[list[str]] = []
+    for group in groups:
+        members = [] if isinstance(group, SimulatedServer) else list(group)
+        if not members or not all(isinstance(each, SimulatedServer) for each in members):
+            raise Refused(f"{group!r} is no group of servers", next_step=right)
+        sides.append(sorted(server.name for server in members))
+        twice = next((name for name in sides[-1] if any(name in side for side in sides[:-1])), "")
+        if twice:
+            raise Refused(f"{twice} cannot be on two sides", next_step="name every server once")
+    if len(sides) < 2:
+        raise Refused("a partition has two sides or more", next_step=right)
+    return sides
 
 
 def simulate(

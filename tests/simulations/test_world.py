@@ -297,3 +297,24 @@ async def test_rules_of_a_link_hold_while_a_block_runs(mesh: World) -> None:
     assert mesh.network.link("1", "1.1") == mesh.network.link("1.1", "1") == before
     with pytest.raises(Refused, match="did you mean: loss 2%"), mesh.link(a >> b, "los 30%"):
         pass
+
+
+@simulate(nodes=3)
+async def test_what_cuts_nothing_is_told(mesh: World) -> None:
+    a, b, c = mesh.nodes
+    wrong: list[tuple[tuple[Any, ...], str]] = [
+        ((a, b), "<server 1> is no group of servers; write mesh.partition"),
+        (({a}, {"1.1"}), "is no group of servers; write mesh.partition"),
+        (({a, b, c},), "two sides or more"),
+        (({a, b}, {b, c}), "1.1 cannot be on two sides"),
+    ]
+    for groups, told in wrong:
+        with pytest.raises(Refused, match=told), mesh.partition(*groups):
+            pass
+    direction: Any = a
+    with pytest.raises(Refused, match="<server 1> is no direction; write"):
+        mesh.cut(direction)
+    with mesh.partition([a], (each for each in (b, c))):
+        assert mesh.network.link("1", "1.1").cut
+        assert not mesh.network.link("1.1", "1.2").cut
+    assert not mesh.network.link("1", "1.1").cut
