@@ -71,6 +71,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     said: str = ""
     transcript: tuple[str, ...] = ()  # of a case that failed
     differs: str = ""  # the first event that a second run of it had otherwise
+    unjudged: tuple[str, ...] = ()  # what checkers could not judge
 
     @property
     def passed(self) -> bool:
@@ -104,6 +105,7 @@ def run_and_keep(case: Case, *, watching: Sequence[Checker] = ()) -> tuple[Verdi
         told, outcome = _judged(scenario, case, watching)
     if outcome is not None:
         told |= {"transcript": outcome.transcript} if told else {}
+        told |= {"unjudged": tuple(f"{name}: {said}" for name, said in outcome.unjudged)}
         told |= {"trace": outcome.trace, "events": outcome.events, "seconds": round(outcome.seconds, 3)}
         if case.trace_to:
             Path(case.trace_to).write_text("\n".join(outcome.lines) + "\n", encoding="utf-8")

@@ -77,7 +77,7 @@ class LinearizableOwners(Watching):
         self._heads: dict[tuple[str, int], tuple[str, int]] = {}  # objects that belong together
         self._of: dict[tuple[str, int], list[Word]] = {}  # by the first object of each group
         self._dirty: dict[tuple[str, int], None] = {}
-        self.given_up = 0  # searches that were too long; nobody is accused
+        self._given_up: dict[tuple[str, int], None] = {}  # whose search was too long; nobody is accused
 
     def look(self, world: World) -> None:
         self._search(world)
@@ -85,6 +85,12 @@ class LinearizableOwners(Watching):
     def finish(self, world: World) -> str:
         self._search(world)
         return ""
+
+    @property
+    def unjudged(self) -> str:
+        """The objects for whose answers it could not search all orders."""
+        number = len(dict.fromkeys(map(self._head, self._given_up)))
+        return f"not judged: {number} object{'' if number == 1 else 's'}, too many orders" if number else ""
 
     def _search(self, world: World) -> None:
         ended = world.history.ended
@@ -131,8 +137,9 @@ class LinearizableOwners(Watching):
         born = {each for word in known for each in created_by(word)}
         initial = tuple(UNBORN if each in born else UNKNOWN for each in objects)
         verdict = linearize(calls, initial=initial, step=step)
+        self._given_up.pop(group, None)
         if verdict.given_up:
-            self.given_up += 1
+            self._given_up[group] = None
         elif not verdict.ok:
             self.accuse(world, explain(owner, objects, words, verdict))
 

@@ -76,5 +76,10 @@ class Watching:
         """Safety has no end: it holds as long as nothing was said against it."""
         return ""
 
+    @property
+    def unjudged(self) -> str:
+        """What it could not judge and so did not accuse, in a few words; "" when that is nothing."""
+        return ""
+
     def accuse(self, world: World, said: str, *, promise: str = "") -> NoReturn:
         raise PromiseBroken(promise or self.promise, self.name, world.now, said)

@@ -111,11 +111,13 @@ def promises(told: Told) -> list[dict[str, str]]:
     done = [line[11:].partition("  -> ")[0].strip() for line in (told.outcome.transcript if told.outcome else ())]
     done = [line.partition(" ")[2].partition(" ")[2] if line.startswith("at ") else line for line in done]
     rows = []
+    unjudged = dict(told.outcome.unjudged if told.outcome else ())
     for checker in told.checkers:
         looks = type(checker).look is not Watching.look
         ends = type(checker).finish is not Watching.finish
         expected = any(line.startswith(("expect every promise", f"expect {checker.name}")) for line in done)
         said = _verdict_of(told, checker, looks=looks, came_right=ends and expected)
+        said += f" ({unjudged[checker.name]})" if checker.name in unjudged else ""
         rows.append({"promise": checker.promise, "checker": checker.name, "verdict": said})
     rows.sort(key=lambda row: row["promise"])
     wanted = [step for step in told.scenario.steps if step.does.startswith("expect ")]
@@ -242,7 +244,7 @@ def line_of(verdict: Verdict) -> str:
     """One seed of a sweep in a line."""
     what = f"seed {verdict.seed}: {verdict.events} events in {verdict.seconds:.1f} virtual s"
     if verdict.passed:
-        return f"{what}, trace {verdict.trace[:SHORT_TRACE]}"
+        return ", ".join((what, *verdict.unjudged, f"trace {verdict.trace[:SHORT_TRACE]}"))
     broken = f"{verdict.promise} ({verdict.checker})" if verdict.promise else "NOT THE SAME TWICE"
     return f"{what}, FAILED: {broken}: {verdict.differs or first_line(verdict)}"
 
@@ -287,6 +289,8 @@ def _run(verdict: Verdict) -> dict[str, Any]:
         told["broken"] = _broken(verdict)
     if verdict.differs:
         told["differs"] = verdict.differs
+    if verdict.unjudged:
+        told["unjudged"] = list(verdict.unjudged)
     return told
 
 

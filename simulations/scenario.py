@@ -58,6 +58,7 @@ class Outcome:
     marks: tuple[Mark, ...] = ()
     broken: PromiseBroken | None = None
     lines: tuple[str, ...] = ()  # the trace's last events, as many as were kept
+    unjudged: tuple[tuple[str, str], ...] = ()  # checkers that could not judge all, and what they say of it
 
 
 def run_scenario(
@@ -88,9 +89,11 @@ def run_scenario(
     def outcome(world: World) -> Outcome:
         first = broken[0] if broken else None
         trace = world.trace
+        unjudged = tuple((each.name, said) for each in checkers if (said := getattr(each, "unjudged", "")))
         return Outcome(
-            tuple(transcript), trace.hash, trace.count, world.now, tuple(world.marks), first, tuple(trace.lines())
-        )
+            tuple(transcript), trace.hash, trace.count, world.now, tuple(world.marks), first, tuple(trace.lines()),
+            unjudged,
+        )  # fmt: skip
 
     try:
         return outcome(simulate(story, servers=scenario.graph, seed=seed, link=scenario.link, keep=keep)[1])

@@ -11,6 +11,7 @@ import pytest
 from identity.errors import Refused
 from simulations import cases
 from simulations.cases import Case, Verdict, replay, run_case
+from simulations.linearize import linearize
 from simulations.promises import PromiseBroken
 
 TEXT = "servers 2\nclass Note text:string\n1.1 mirrors 1\n1 commits 3 Note\nexpect 1.1 has all of 1 within 10s\n"
@@ -102,3 +103,14 @@ def test_the_line_that_replays() -> None:
     assert replay(Case(seed=7, text="", name="first mesh.txt")) == "bangpath simulate 'first mesh.txt' --seed 7"
     drawn = Case(seed=7, text="", name="seed-7", drawn=("--nodes", "5", "--minutes", "1"))
     assert replay(drawn) == "bangpath simulate --nodes 5 --minutes 1 --seed 7"
+
+
+def test_what_a_checker_could_not_judge_stands_in_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "servers 2\nclass Note text:string\n1.1 commits 1 Note\nrun 1s\n"
+    assert run_case(Case(seed=1, text=text)).unjudged == ()
+    monkeypatch.setattr(
+        "simulations.check_linearizable.linearize", lambda *given, **more: linearize(*given, **more, budget=0)
+    )
+    told = run_case(Case(seed=1, text=text))
+    assert told.passed
+    assert told.unjudged == ("linearizable owners: not judged: 1 object, too many orders",)

@@ -10,6 +10,7 @@ from identity.names import Incarnation, ObjectId, Reference, ServerId
 from node.asking import Changed, Found, Operation
 from simulations.check_linearizable import IMPOSSIBLE, UNBORN, Act, LinearizableOwners, Value, frozen, step
 from simulations.history import Word
+from simulations.linearize import linearize
 from simulations.promises import PromiseBroken
 from simulations.world import World, simulate
 
@@ -104,6 +105,31 @@ def judged(tell: Any) -> str:
 
     simulate(story, servers=3, seed=1)
     return said[0] if said else ""
+
+
+def test_a_search_that_was_too_long_is_told_until_a_later_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    async def story(world: World) -> None:
+        checker = LinearizableOwners()
+        create(world, "a", 9, sequence=3)
+        create(world, "a", 10, sequence=4)
+        checker.look(world)
+        told.append(checker.unjudged)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "simulations.check_linearizable.linearize", lambda *given, **more: linearize(*given, **more, budget=0)
+            )
+            get(world, "a", 9, sequence=3)
+            get(world, "a", 10, sequence=4)
+            checker.look(world)
+            told.append(checker.unjudged)
+        get(world, "a", 9, sequence=3)
+        checker.look(world)
+        told.append(checker.unjudged)
+
+    simulate(story, servers=2, seed=1)
+    assert told == ["", "not judged: 2 objects, too many orders", "not judged: 1 object, too many orders"]
 
 
 def test_the_old_version_after_the_new_one_is_accused_with_both() -> None:

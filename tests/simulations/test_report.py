@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,6 +82,16 @@ def test_a_run_to_its_end_held_what_was_looked_at_and_came_right() -> None:
         "the scenario's expectations": "1 of 1 met",
     }  # fmt: skip
     assert [row["promise"] for row in promises(told())] == ["P1", "P2", "P3", ""]
+
+
+def test_what_a_checker_could_not_judge_is_said_beside_what_held() -> None:
+    run = told()
+    assert run.outcome is not None
+    row = found(replace(run, outcome=replace(run.outcome, unjudged=(("both", "not judged: 1 object"),))))
+    assert row["both"] == "held, and came right (not judged: 1 object)"
+    assert row["looks"] == "held"
+    assert "both: not judged: 1 object" in line_of(Verdict(seed=3, unjudged=("both: not judged: 1 object",)))
+    assert sweep_as_json([Verdict(seed=3, unjudged=("both: so",))])["runs"][0]["unjudged"] == ["both: so"]
 
 
 def test_what_nobody_expected_was_not_looked_at() -> None:
