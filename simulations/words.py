@@ -5,6 +5,9 @@ A verb that is written today stands here today: its example, whether it lasts, a
 
 from __future__ import annotations
 
+import re
+
+from identity.errors import Refused
 from simulations.checkers import BY_NAME
 from simulations.faults import kinds
 from simulations.topologies import SHAPES
@@ -16,9 +19,10 @@ def lines() -> list[str]:
     work = [verb.says for verb in VERBS if not verb.fault and not verb.says.startswith("expect ")]
     expected = [verb.says for verb in VERBS if verb.says.startswith("expect ")]
     told = ["the mesh, once and first:", *(f"  {says}" for says in meshes()), "", "work:"]
-    told += [f"  {says}" for says in work]
+    refused = _refused()
+    told += [f"  {says}" + (f"  # refused: {refused[says]}" if says in refused else "") for says in dict.fromkeys(work)]
     told += ["", "faults (what lasts may end with `for 8s`):"]
-    examples = {kind.name: [verb.says for verb in kind.verbs] for kind in kinds()}
+    examples = {kind.name: list(dict.fromkeys(verb.says for verb in kind.verbs)) for kind in kinds()}
     width = max((len(name) for name in examples), default=0)
     for name, says in examples.items():
         told += [f"  {name if number == 0 else '':{width}}  {each}" for number, each in enumerate(says)]
@@ -26,6 +30,19 @@ def lines() -> list[str]:
     told += [f"  expect {name} within 60s" for name in BY_NAME]
     told += ["", "any line may begin with `at 3.5s`: it is begun then, beside what else goes on; # begins a comment"]
     return told
+
+
+def _refused() -> dict[str, str]:
+    """What can be said and makes no sense as yet: the example, and why."""
+    found = {}
+    for verb in VERBS:
+        match = re.fullmatch(verb.pattern, verb.says)
+        try:
+            if match is not None:
+                verb.make(*match.groups())
+        except Refused as refused:
+            found[verb.says] = refused.cause.rpartition(": ")[2]
+    return found
 
 
 def meshes() -> list[str]:

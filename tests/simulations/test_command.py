@@ -337,3 +337,6 @@ def test_words_lists_every_verb_and_every_kind_of_fault() -> None:
     for kind in kinds():
         assert re.search(rf"^  {re.escape(kind.name)} ", told, re.MULTILINE)
     assert "expect converged within 60s" in told
+    assert "  1.1 moves 1 Note to 1.2  # refused: Bangpath has no moves yet" in told.splitlines()
+    said_once = [line for line in told.splitlines() if line]
+    assert len(set(said_once)) == len(said_once)
