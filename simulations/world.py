@@ -27,8 +27,10 @@ synced and nothing else; its folded tables and synced log remain.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import random
+import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -193,7 +195,7 @@ class World:
 
     def cut(self, direction: Direction) -> None:
         """One way only: `world.cut(a >> b)`."""
-        if not isinstance(direction, Direction):
+        if not isinstance(direction, Direction) or direction.source is direction.target:
             raise Refused(f"{direction!r} is no direction", next_step="write mesh.cut(a >> b), and b >> a for both")
         self.network.cut(direction.source.name, direction.target.name)
 
@@ -267,19 +269,25 @@ class World:
     async def eventually(self, happens: Callable[[], Any], *, within: float, every: float = 0.05) -> None:
         """Wait until `happens()` is true, at most `within` virtual seconds; else an AssertionError with the seed.
 
-        What cannot be asked yet, as `c.read(note).text` of a note that is not there, has not happened yet.
+        It may be async. What cannot be asked yet, as `c.read(note).text` of a note that is not there, has not happened
+        yet.
         """
+        if not within >= 0 or not every > 0:
+            raise Refused(f"within={within} s, every={every} s makes no sense", next_step="write for example within=30")
         end = self.now + within
         missing: Exception | None = None
         while True:
             try:
-                if happens():
+                found = happens()
+                if inspect.isawaitable(found):
+                    found = await found
+                if found:
                     return
                 missing = None
             except (AttributeError, LookupError, TypeError) as error:
                 missing = error
             if self.now >= end:
-                why = f": {missing}" if missing else ""
+                why = f": {missing}" if missing else f": it was {textwrap.shorten(repr(found), 100)}"
                 told = f"not within {within} virtual seconds, at {self.now:.3f}{why} (seed {self.seed})"
                 raise AssertionError(told) from missing
             await trio.sleep(every)

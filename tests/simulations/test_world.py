@@ -311,10 +311,26 @@ async def test_what_cuts_nothing_is_told(mesh: World) -> None:
     for groups, told in wrong:
         with pytest.raises(Refused, match=told), mesh.partition(*groups):
             pass
-    direction: Any = a
-    with pytest.raises(Refused, match="<server 1> is no direction; write"):
-        mesh.cut(direction)
+    directions: list[Any] = [a, "1 > 1.1", a >> a]
+    for direction in directions:
+        with pytest.raises(Refused, match=r"is no direction; write mesh\.cut"):
+            mesh.cut(direction)
     with mesh.partition([a], (each for each in (b, c))):
         assert mesh.network.link("1", "1.1").cut
         assert not mesh.network.link("1.1", "1.2").cut
     assert not mesh.network.link("1", "1.1").cut
+
+
+@simulate(nodes=1)
+async def test_what_is_waited_for_may_be_async_and_must_come_true(mesh: World) -> None:
+    async def older(than: float) -> bool:
+        await trio.lowlevel.checkpoint()
+        return mesh.now > than
+
+    end = mesh.now + 2
+    await mesh.eventually(lambda: older(end), within=5)
+    assert end < mesh.now < end + 1
+    with pytest.raises(AssertionError, match=r"not within 1 virtual seconds, at .*: it was False \(seed"):
+        await mesh.eventually(lambda: older(3600), within=1)
+    with pytest.raises(Refused, match="within=-1 s"):
+        await mesh.eventually(lambda: True, within=-1)
