@@ -258,6 +258,8 @@ def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:
         if name not in known:
             there = ", ".join(sorted(known))
             raise Refused(f"{where}: there is no server {name!r}", next_step=f"there are {there}")
+    for long in filter(re.compile(r"\d{16,}").match, filter(None, match.groups())):
+        raise Refused(f"{where}: {long[:16]}... is too large a number", next_step="write at most 15 digits")
     try:
         act = verb.make(*match.groups())
     except Refused as refused:  # a verb that knows at once that it makes no sense

@@ -42,6 +42,16 @@ def lapse(number: str, unit: str) -> float:
     return found
 
 
+MOST = 100_000  # of what one line asks for
+
+
+def amount(number: str, what: str = "in one line") -> int:
+    """How many. Raises `Refused` for more than one line can ask for."""
+    if len(number) > 15 or int(number) > MOST:
+        raise Refused(f"{number[:20]} is more than {MOST} {what}", next_step=f"write at most {MOST}")
+    return int(number)
+
+
 class Lasting(NamedTuple):
     """What an act gives that can be undone: what it says, and how its end is made."""
 

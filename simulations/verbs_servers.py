@@ -30,7 +30,7 @@ import trio
 
 from identity.errors import BangpathError
 from simulations.server import SimulatedServer
-from simulations.steps import ID, NUMBER, SECONDS, Act, Lasting, Run, Verb, lapse, seconds
+from simulations.steps import ID, NUMBER, SECONDS, Act, Lasting, Run, Verb, amount, lapse, seconds
 
 
 async def _up_again(run: Run, server: SimulatedServer) -> None:
@@ -125,10 +125,12 @@ def _room(name: str, number: str | None) -> Act:
 
 
 def _slow(name: str, number: str, unit: str) -> Act:
+    takes_s = lapse(number, unit)
+
     async def act(run: Run) -> Lasting:
         run.simulated("a slow disk")
         server = run.server(name)
-        server.set_disk_speed(seconds(number, unit))
+        server.set_disk_speed(takes_s)
 
         async def undo() -> None:
             server.set_disk_speed()
@@ -156,10 +158,12 @@ def _fails_at(name: str, step: str, number: str) -> Act:
 
 
 def _rots(name: str, number: str) -> Act:
+    wished = amount(number, "bytes")
+
     async def act(run: Run) -> Lasting:
         run.simulated("bit rot")
         server = run.server(name)
-        rotten = server.rot(int(number))
+        rotten = server.rot(wished)
 
         async def undo() -> None:
             server.heal_rot()

@@ -31,7 +31,7 @@ from identity.names import Reference
 from node.asking import Changed, Operation
 from node.outcomes import Queued
 from simulations.promises import PromiseBroken
-from simulations.steps import ID, NUMBER, SECONDS, Act, Run, Verb, lapse
+from simulations.steps import ID, NUMBER, SECONDS, Act, Run, Verb, amount, lapse
 
 _AFTER = "after the last change"
 _CONSISTENCY = {None: "nearest", "by their owner": "owner", "of their owners": "owner", "as held here": "local"}
@@ -130,8 +130,11 @@ def _unmirrors(name: str, other: str) -> Act:
 def _commits(
     name: str, number: str, class_name: str, kilobytes: str | None, together: str | None, owner: str | None
 ) -> Act:
+    wished, size = amount(number), amount(kilobytes or "0", "kB")
+    amount(str(wished * size), "kB in one line")
+
     async def act(run: Run) -> str:
-        texts = [_text(run, name, int(kilobytes or 0)) for _ in range(int(number))]
+        texts = [_text(run, name, size) for _ in range(wished)]
         creations = [Operation(op="create", class_name=class_name, fields=fields) for fields in texts]
         waiting = await _carry_out(run, name, owner or name, creations, bool(together))
         return waiting or f"{len(run.objects.get(owner or name, []))} objects of {owner or name}"
@@ -142,9 +145,11 @@ def _commits(
 def _changes(
     name: str, number: str, class_name: str, together: str | None, owner: str | None, expecting: str | None
 ) -> Act:
+    wished = amount(number)
+
     async def act(run: Run) -> str:
         desk = Desk.of(run)
-        chosen = desk.some(run, owner or name, int(number), class_name)
+        chosen = desk.some(run, owner or name, wished, class_name)
         if expecting:  # what one change made cannot be what the next one saw
             chosen = list(dict.fromkeys(chosen))
         changes = [
@@ -162,9 +167,11 @@ def _changes(
 
 
 def _deletes(name: str, number: str, class_name: str, owner: str | None) -> Act:
+    wished = amount(number)
+
     async def act(run: Run) -> str:
         desk = Desk.of(run)
-        chosen = list(dict.fromkeys(desk.some(run, owner or name, int(number), class_name)))
+        chosen = list(dict.fromkeys(desk.some(run, owner or name, wished, class_name)))
         for each in chosen:
             desk.gone(run, each)
         deletions = [Operation(op="delete", object=each.object) for each in chosen]
@@ -205,10 +212,12 @@ async def _carry_out(
 
 
 def _gets(name: str, number: str, class_name: str, owner: str, how: str | None) -> Act:
+    wished = amount(number)
+
     async def act(run: Run) -> str:
         kinds: Counter[str] = Counter()
         desk = Desk.of(run)
-        for reference in desk.some(run, owner, int(number), class_name):
+        for reference in desk.some(run, owner, wished, class_name):
             options: dict[str, Any] = {"consistency": _CONSISTENCY.get(how, "nearest")}
             least = 0
             if how == _AFTER and reference in desk.positions:

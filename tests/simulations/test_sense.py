@@ -36,6 +36,14 @@ WRONG = [
     ("servers 2\ncrash 1.1 for 9999999s", "story:2: 9999999s is longer than a day", "at most 1440m"),
     ("servers 2\nexpect every promise within 9999999s", "story:2: 9999999s is longer", "at most 1440m"),
     ("servers 2\nexpect 1.1 has all of 1 within 9999999s", "story:2: 9999999s is longer", "at most 1440m"),
+    ("servers 2\ndisk of 1.1 takes 9999999s a sync", "story:2: 9999999s is longer", "at most 1440m"),
+    (NOTE + "1 commits 99999999 Note", "story:3: 99999999 is more than 100000 in one line", "at most 100000"),
+    (NOTE + "1 commits 2000 Note of 60kB", "story:3: 120000 is more than 100000 kB in one line", "at most 100000"),
+    (NOTE + "1 gets 999999 Note of 1.1", "story:3: 999999 is more than 100000 in one line", "at most 100000"),
+    (NOTE + "1 changes 999999 Note", "story:3: 999999 is more than 100000 in one line", "at most 100000"),
+    (NOTE + "1 deletes 999999 Note", "story:3: 999999 is more than 100000 in one line", "at most 100000"),
+    ("servers 2\ndisk of 1.1 rots 9999999 bytes", "story:2: 9999999 is more than 100000 bytes", "at most 100000"),
+    ("servers 2\ncrash 1.1 at write " + "9" * 50, "story:2: 9999999999999999... is too large", "15 digits"),
     ("servers 2\nback up 1.1 and restore it after 9999999s", "story:2: 9999999s is longer", "at most 1440m"),
 ]
 
