@@ -123,7 +123,7 @@ async def test_a_flipped_byte_in_meta_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b"a mark of the log", b"a mark oF the log"))
     tables = LmdbTables(tmp_path)
     snapshot = tables.begin_read()
-    with pytest.raises(Damaged, match="the entry 6d657461 of table .meta"):
+    with pytest.raises(Damaged, match=r"the entry 6d657461 of table .meta"):
         snapshot.meta  # noqa: B018
     snapshot.close()
     tables.close()

@@ -73,7 +73,8 @@ def test_a_change_of_what_was_last_seen_is_a_conflict_when_it_is_not() -> None:
     assert said(lines) == ["", "", ""]
     with pytest.raises(Conflict):
         said(
-            "run 2s\ncrash 1.1\nrun 20s\n1.2 changes 9 Note of 1.1\nrestart 1.1\nrun 20s\n1.1 changes 9 Note as last seen"
+            "run 2s\ncrash 1.1\nrun 20s\n1.2 changes 9 Note of 1.1\nrestart 1.1\nrun 20s\n"
+            "1.1 changes 9 Note as last seen"
         )
 
 
