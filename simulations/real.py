@@ -9,18 +9,20 @@ line. Expectations of objects are looked at through the servers' own words; the 
 nodes of a simulated world, and are not here. Nothing replays to the bit: the seed decides what the scenario draws by
 chance, and what the network does by chance to whatever packet comes.
 
-The servers' directories, with their logs, are removed when everything held, and kept and named when it did not.
+The servers' directories, with their logs, are removed when everything held, and kept and named when it did not. Those
+of a run that was killed are removed by the next one, with its namespaces.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,8 @@ from simulations.real_promises import expect_seen, seen
 from simulations.real_server import RealServer
 from simulations.stage import Undo, Way
 
+PREFIX = "bangpath-real-"
+RUNNING = "running"  # a file in the directory of a run under way: the number of its process
 MOST_SERVERS = 64  # processes of about 60 MiB each
 TELL_S = 5.0  # for a server to cut a link; it has nothing to wait for
 
@@ -295,6 +299,14 @@ def why_loopback(wanted: bool = False) -> str:
     return "it was told to be on loopback" if wanted else real_ground.missing()
 
 
+def remove_abandoned(where: Path) -> None:
+    """Remove the directories of runs that were killed; those that a run kept are somebody's to look at."""
+    for running in where.glob(f"{PREFIX}*/{RUNNING}"):
+        with suppress(OSError, ValueError):  # another's, or gone meanwhile
+            if real_ground.is_gone(int(running.read_text(encoding="ascii"))):
+                shutil.rmtree(running.parent, ignore_errors=True)
+
+
 def run_real(scenario: Any, *, seed: int, checkers: Sequence[Any] = (), loopback: bool = False) -> Any:
     """Run a scenario (`steps.Scenario`) on real processes; its `scenario.Outcome`, without a trace.
 
@@ -306,7 +318,9 @@ def run_real(scenario: Any, *, seed: int, checkers: Sequence[Any] = (), loopback
     from simulations.steps import Run
 
     check(scenario, loopback=loopback)
-    directory = Path(tempfile.mkdtemp(prefix="bangpath-real-"))
+    remove_abandoned(Path(tempfile.gettempdir()))
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+    (directory / RUNNING).write_text(str(os.getpid()), encoding="ascii")
     stage = RealStage(seed=seed, directory=directory)
     transcript: list[str] = []
 
@@ -325,6 +339,7 @@ def run_real(scenario: Any, *, seed: int, checkers: Sequence[Any] = (), loopback
         told = first_error(error)
         seconds = time.monotonic() - begun
         told.outcome = Outcome(tuple(transcript), "", 0, seconds, tuple(stage.marks))  # type: ignore[attr-defined]
+        (directory / RUNNING).unlink(missing_ok=True)
         if isinstance(told, (AssertionError, BangpathError)) and any(directory.iterdir()):
             told.add_note(f"the servers' directories are kept, with their logs: {directory}")
         else:

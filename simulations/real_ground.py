@@ -298,6 +298,15 @@ def remove_abandoned() -> None:
     for line in _run("ip", "netns", "list").splitlines():
         name = line.split()[0] if line.split() else ""
         parts = name.split("-")
-        if len(parts) > 2 and parts[0] == PREFIX and parts[1].isdigit() and not Path(f"/proc/{parts[1]}").exists():
+        if len(parts) > 2 and parts[0] == PREFIX and parts[1].isdigit() and is_gone(int(parts[1])):
             with suppress(Refused):
                 _run("ip", "netns", "del", name)
+
+
+def is_gone(process: int) -> bool:
+    """Whether it has ended; one that nobody has asked how it ended (a zombie) has."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return told.rpartition(")")[2].split()[0] in ("Z", "X")

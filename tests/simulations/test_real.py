@@ -113,11 +113,23 @@ def test_what_does_not_hold_names_the_line_and_keeps_the_servers_directories() -
     (note,) = failed.value.__notes__
     kept = Path(note.rpartition(": ")[2])
     assert (kept / "1.1" / "server.log").exists()
+    assert not (kept / real.RUNNING).exists()  # which would have the next run remove it
     outcome: Any = failed.value
     assert any(mark.kind == "start" for mark in outcome.outcome.marks)
     for each in sorted(kept.rglob("*"), reverse=True):
         each.rmdir() if each.is_dir() else each.unlink()
     kept.rmdir()
+
+
+def test_only_the_directories_of_runs_that_were_killed_are_removed(tmp_path: Path) -> None:
+    running = {"killed": 2**22 + 1, "under way": os.getpid(), "kept": None}  # the first is above every process's number
+    for name, process in running.items():
+        place = tmp_path / f"{real.PREFIX}{name}"
+        (place / "1.1").mkdir(parents=True)
+        if process is not None:
+            (place / real.RUNNING).write_text(str(process))
+    real.remove_abandoned(tmp_path)
+    assert {each.name.removeprefix(real.PREFIX) for each in tmp_path.iterdir()} == {"under way", "kept"}
 
 
 def test_a_server_that_ends_by_itself_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from simulations import real_ground
+from simulations import real, real_ground
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = ROOT / "tests" / "scenarios" / "real-mesh.txt"
@@ -117,6 +117,9 @@ def test_servers_end_with_a_run_that_was_killed(tmp_path: Path) -> None:
         time.sleep(0.1)
     assert len(pids) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert list(tmp_path.glob("bangpath-real-*"))
+    real.remove_abandoned(tmp_path)
+    assert not list(tmp_path.glob("bangpath-real-*"))
     if not real_ground.missing():
         real_ground.remove_abandoned()
         listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout

@@ -90,6 +90,16 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "apt-get install" in real_ground.missing()
 
 
+def test_a_process_that_ended_is_gone_also_before_its_parent_has_asked() -> None:
+    process = subprocess.Popen(["sleep", "1000"])
+    assert not real_ground.is_gone(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    assert real_ground.is_gone(process.pid)
+    process.wait()
+    assert real_ground.is_gone(process.pid)
+
+
 def namespaces(process: int | None = None) -> set[str]:
     """Those of this process: other tests may run beside this one."""
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
