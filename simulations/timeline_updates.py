@@ -5,14 +5,16 @@
     spreads         '--------- spread -------'                             |
     lags            [ 1.2 is 1 behind -------] 0                          '- and is behind in nothing of 1.1's any more
 
-A mirror is behind in what its owners made and it has not applied, of the feeds that it applied anything of. A server
-that came back from a backup mirrors what it did then.
+A mirror is behind in what its owners made and it has not applied, of all that it mirrors, from its first second as a
+mirror on: who never received anything is behind in everything. A server that came back from a backup mirrors what it
+did then.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from identity.names import Pattern, ServerId
@@ -56,19 +58,22 @@ def spreads(marks: Sequence[Mark], *, bin_s: float) -> list[Spread]:
 
 
 def lags(marks: Sequence[Mark]) -> dict[str, list[tuple[float, int]]]:
-    """For each mirror: from when on it was how many updates behind, over all the feeds that it applied anything of.
+    """For each mirror: from when on it was how many updates behind, over all the feeds that it mirrors.
 
-    What it stopped mirroring is no part of that from then on, and is again when it mirrors it again.
+    It mirrors from when it was told to, until it was told to stop; and whatever it applied an update of.
     """
     newest: dict[str, int] = {}
     held: dict[str, dict[str, int]] = defaultdict(dict)
-    told: dict[str, _Told] = defaultdict(lambda: _Told((), ()))
+    told: dict[str, _Told] = {}
     backups: dict[str, _Told] = {}
     steps: dict[str, list[tuple[float, int]]] = defaultdict(list)
 
     def note(mirror: str, at: float) -> None:
-        kept, ended = told[mirror]
-        mirrored = [owner for owner in held[mirror] if not _matches(ended, owner) or _matches(kept, owner)]
+        kept, ended = told.get(mirror, _NOTHING)
+        for owner in newest:
+            if owner != mirror and owner not in held[mirror] and _match(kept, owner):
+                held[mirror][owner] = 0
+        mirrored = [owner for owner in held[mirror] if not _match(ended, owner) or _match(kept, owner)]
         behind = sum(max(newest.get(owner, 0) - held[mirror][owner], 0) for owner in mirrored)
         own = steps[mirror]
         if own and own[-1][0] == at:
@@ -76,30 +81,27 @@ def lags(marks: Sequence[Mark]) -> dict[str, list[tuple[float, int]]]:
         elif not own or own[-1][1] != behind:
             own.append((at, behind))
 
-    mirrors_of: dict[str, list[str]] = defaultdict(list)
     for mark in marks:
         number = _numbered(mark)
         for mirror in mark.servers[:1]:
             if mark.kind == "backup":
-                backups[mirror] = told[mirror]
-            elif (now := _told_by(mark, told[mirror], backups.get(mirror))) is not None:
+                backups[mirror] = told.get(mirror, _NOTHING)
+            elif (now := _told_by(mark, told.get(mirror, _NOTHING), backups.get(mirror))) is not None:
                 told[mirror] = now
-                if held[mirror]:
-                    note(mirror, mark.at)
+                note(mirror, mark.at)
         if number is None or not mark.servers:
             continue
         if mark.kind == "commit":
             owner = mark.servers[0]
             newest[owner] = max(newest.get(owner, 0), number)
-            for mirror in mirrors_of[owner]:
-                note(mirror, mark.at)
+            for mirror in dict.fromkeys((*held, *told)):
+                if owner in held.get(mirror, ()) or _match(told.get(mirror, _NOTHING).kept, owner):
+                    note(mirror, mark.at)
         elif mark.kind == "applied" and len(mark.servers) >= 2:
             mirror, owner = mark.servers[:2]
-            if owner not in held[mirror]:
-                mirrors_of[owner].append(mirror)
             held[mirror][owner] = max(held[mirror].get(owner, 0), number)
             note(mirror, mark.at)
-    return dict(steps)
+    return {mirror: own for mirror, own in steps.items() if held[mirror]}
 
 
 class _Told(NamedTuple):
@@ -107,6 +109,9 @@ class _Told(NamedTuple):
 
     kept: tuple[str, ...]
     ended: tuple[str, ...]
+
+
+_NOTHING = _Told((), ())
 
 
 def _told_by(mark: Mark, before: _Told, backup: _Told | None) -> _Told | None:
@@ -119,5 +124,10 @@ def _told_by(mark: Mark, before: _Told, backup: _Told | None) -> _Told | None:
     return _Told((*kept, mark.text), ended) if mark.kind == "mirrors" else _Told(kept, (*ended, mark.text))
 
 
-def _matches(patterns: Sequence[str], owner: str) -> bool:
-    return any(Pattern(pattern).matches(ServerId.parse(owner)) for pattern in patterns)
+def _match(patterns: Sequence[str], owner: str) -> bool:
+    return any(_matches(pattern, owner) for pattern in patterns)
+
+
+@lru_cache(maxsize=10_000)
+def _matches(pattern: str, owner: str) -> bool:
+    return Pattern(pattern).matches(ServerId.parse(owner))

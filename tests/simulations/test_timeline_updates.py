@@ -34,8 +34,17 @@ def test_who_stopped_mirroring_is_not_behind_until_it_mirrors_again() -> None:
         mark(5, "commit", "1.1", number=3), mark(6, "applied", "1.2", "1.3", number=2),
         mark(7, "mirrors", "1.2", text="1.1"), mark(8, "applied", "1.2", "1.1", number=3),
     ]  # fmt: skip
-    assert lags(marks) == {"1.2": [(2, 0), (3, 2), (4, 1), (6, 0), (7, 2), (8, 0)]}
+    assert lags(marks) == {"1.2": [(0, 0), (1, 1), (2, 0), (3, 2), (4, 1), (6, 0), (7, 2), (8, 0)]}
     assert spans(marks, 9.0) == []
+
+
+def test_a_mirror_that_never_received_anything_is_behind_in_everything() -> None:
+    marks = [
+        mark(1, "commit", "1.1", number=1), mark(2, "commit", "1.1", number=2), mark(3, "mirrors", "1.2", text="1.*"),
+        mark(4, "commit", "1.3", number=1), mark(5, "commit", "1.2", number=1), mark(6, "commit", "1", number=1),
+        mark(7, "mirrors", "1.4", text="1.7"),
+    ]  # fmt: skip
+    assert lags(marks) == {"1.2": [(3, 2), (4, 3)]}
 
 
 def test_what_is_mirrored_by_another_pattern_too_is_behind_all_the_same() -> None:
@@ -44,7 +53,7 @@ def test_what_is_mirrored_by_another_pattern_too_is_behind_all_the_same() -> Non
         mark(1, "commit", "1.1", number=1), mark(2, "applied", "1.2", "1.1", number=1),
         mark(3, "stops mirroring", "1.2", text="1.1"), mark(4, "commit", "1.1", number=2),
     ]  # fmt: skip
-    assert lags(marks) == {"1.2": [(2, 0), (4, 1)]}
+    assert lags(marks) == {"1.2": [(0, 0), (1, 1), (2, 0), (4, 1)]}
 
 
 def test_a_backup_brings_back_what_was_mirrored_then() -> None:
@@ -56,7 +65,7 @@ def test_a_backup_brings_back_what_was_mirrored_then() -> None:
         mark(5, "commit", "1.1", number=2), mark(6, "commit", "1.3", number=2), mark(7, "commit", "1.3", number=3),
         mark(8, "restore", "1.2"),
     ]  # fmt: skip
-    assert lags(marks) == {"1.2": [(2, 0), (6, 1), (7, 2), (8, 1)]}
+    assert lags(marks) == {"1.2": [(0, 0), (1, 1), (2, 0), (4, 0), (6, 1), (7, 2), (8, 1)]}
 
 
 def test_an_update_spreads_from_where_it_was_made_to_where_it_arrived() -> None:
@@ -73,4 +82,7 @@ def test_a_run_in_which_a_mirror_ends_shows_nobody_behind_from_then_on() -> None
     outcome = run_scenario(parse("\n".join([*lines, "crash 1", "1.1 commits 3 Note", "restart 1", "run 3s"])), seed=1)
     assert max(behind for _, behind in lags(outcome.marks)["1"]) == 3
     ended = run_scenario(parse("\n".join([*lines, "1 stops mirroring 1.1", "1.1 commits 3 Note", "run 3s"])), seed=1)
-    assert {behind for _, behind in lags(ended.marks)["1"]} == {0}
+    assert max(behind for _, behind in lags(ended.marks)["1"]) == 2  # when it began to mirror
+    (stopped,) = (mark.at for mark in ended.marks if mark.kind == "stops mirroring")
+    assert all(at < stopped for at, _ in lags(ended.marks)["1"])
+    assert lags(ended.marks)["1"][-1][1] == 0
