@@ -84,7 +84,7 @@ Reading order:
     real_network.py  the simulator's rules of links under real packets
     client.py        the words of `bangpath.connect` to a simulated server, for applications
     plugin.py        the pytest plugin: `@simulate`, the `mesh` fixture, a seed a test; and its parts:
-    plugin_options.py, plugin_seeds.py, plugin_story.py, plugin_twin.py, plugin_picture.py
+    plugin_options.py, plugin_seeds.py, plugin_story.py, plugin_awaits.py, plugin_twin.py, plugin_picture.py
 
 It reaches into the product only through the seams (`transport.ports`, `store.disk`, `store.tables`) and `node.node`;
 hostile servers and checkers also look into a running node, which is what they are for.

@@ -97,6 +97,7 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
     __tracebackhide__ = True
     import trio
 
+    from simulations.plugin_awaits import heard
     from simulations.plugin_options import options as read_options
     from simulations.plugin_twin import Twin, write_trace
     from simulations.world import simulate
@@ -127,7 +128,10 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
         options = read_options(item)
         if twin is not None or path:
             options["keep"] = None  # the first event that differs may be any
-        simulate(story, seed=seed, **options)
+        with heard(lambda file: not _is_ours(file)) as forgotten:
+            simulate(story, seed=seed, **options)
+        if forgotten:
+            forgotten.append(f"write `await` before it\nseed {seed}; replay: {replay(item)}")
         differs = twin.compare(worlds[-1].trace) if twin is not None else ""
     except BaseException as error:
         told = own[0] if own else _first(error)  # what broke while the world ended is not the news
@@ -141,6 +145,8 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
         if path and worlds:
             write_trace(path, worlds[-1].trace)
     _draw(item, worlds, None)
+    if forgotten:
+        pytest.fail("; ".join(forgotten), pytrace=False)
     if differs:
         pytest.fail(differs, pytrace=False)
 
