@@ -1,10 +1,11 @@
 """Bugs planted on purpose: each is found by a sweep of drawn schedules, and shrunk to a scenario of at most ten lines.
 
-    planted/NAME.py    plant(): the product has the bug while it lasts      PROMISE, SAYS, DRAWING
+    planted/NAME.py    plant(): the product has the bug while it lasts      PROMISE, SAYS, DRAWING, BLIND
     planted/NAME.txt   the scenario to which a sweep's failure was shrunk   # seed 4
 
 Quick: the small scenario breaks with the bug, by the promise that is named, and holds without; under its seed, or, as
-each change of the product deals the cards anew, under one of MORE_SEEDS. Slow (marked): the sweep and the shrinking.
+each change of the product deals the cards anew, under one of MORE_SEEDS. BLIND: by somebody who had not read the
+checkers. Slow (marked): the sweep and the shrinking.
 docs/simulator-planted.md is the table of them, and is held to what stands here.
 """
 
@@ -38,6 +39,11 @@ def bug(path: Path) -> ModuleType:
     return module
 
 
+def is_blind(planted: ModuleType) -> bool:
+    """Whether who wrote it had not read the checkers."""
+    return getattr(planted, "BLIND", False)
+
+
 def small(path: Path) -> Case:
     """The stored scenario; its first line names the seed."""
     text = path.with_suffix(".txt").read_text(encoding="utf-8")
@@ -51,7 +57,8 @@ def steps(text: str) -> list[str]:
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(BUGS) >= 6
+    assert len(BUGS) >= 12
+    assert sum(is_blind(bug(path)) for path in BUGS) >= 6
 
 
 @pytest.mark.parametrize("path", BUGS, ids=lambda path: path.stem)
@@ -89,7 +96,8 @@ def test_a_sweep_finds_it_and_makes_it_small(path: Path) -> None:
 @pytest.mark.parametrize("path", BUGS, ids=lambda path: path.stem)
 def test_the_table_tells_it(path: Path) -> None:
     planted = bug(path)
-    told = f"| `{path.stem}` | {planted.SAYS} | {planted.PROMISE} |"
+    written = "blind" if is_blind(planted) else "knowing"
+    told = f"| `{path.stem}` | {planted.SAYS} | {planted.PROMISE} | {written} |"
     assert told in TABLE.read_text(encoding="utf-8"), f"docs/simulator-planted.md lacks: {told}"
 
 

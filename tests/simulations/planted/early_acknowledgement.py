@@ -12,6 +12,7 @@ from store.writing import Writer
 
 PROMISE = "P1"
 SAYS = "commits are answered before their sync has ended"
+BLIND = True
 DRAWING = {"faults": ("crash",)}
 
 

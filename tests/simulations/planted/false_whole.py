@@ -12,6 +12,7 @@ from node.federate import Owner, completeness
 
 PROMISE = "P5"
 SAYS = "an answer counts as whole although an owner was not reached"
+BLIND = True
 DRAWING = {"faults": ("crash", "isolation")}
 
 

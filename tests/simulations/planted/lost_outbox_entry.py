@@ -15,6 +15,7 @@ from node import delivering
 
 PROMISE = "P1"
 SAYS = "a change that waits in the outbox is not written down before it is sent"
+BLIND = True
 DRAWING = {"faults": ("crash", "isolation", "partition")}
 
 

@@ -11,6 +11,7 @@ from replication.messages import FeedId
 
 PROMISE = "P3"
 SAYS = "the last number of a range that a peer advertises is not asked for"
+BLIND = True
 DRAWING = {"faults": ("crash", "partition")}
 
 

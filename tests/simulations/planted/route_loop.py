@@ -17,6 +17,7 @@ from routing.ways import HandOn
 
 PROMISE = "P4"
 SAYS = "gateways mend the paths of others' packets by their own routes, and paths may pass a server twice"
+BLIND = True
 DRAWING = {"faults": ("partition", "isolation", "one-way cut")}
 
 

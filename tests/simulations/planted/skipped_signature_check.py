@@ -10,6 +10,7 @@ from replication import leaves
 
 PROMISE = "P2"
 SAYS = "the signature of an update is not verified"
+BLIND = True
 DRAWING = {"faults": ("hostile",)}
 
 
