@@ -4,7 +4,8 @@
              missing: those that never did
 
 Who is down, paused or hostile is not asked, and no chain leads over them. A link that is cut, or loses everything, is
-no link, nor is one between two walls through which neither can call; one that is bad is one. Where there are many
+no link, nor is one between two walls through which neither can call; one that is bad is one. No chain is longer than
+a path may be: MAX_HOPS servers between its ends (DESIGN G3). Where there are many
 pairs, `MOST` of them are drawn. The pings are packets like any others: a run that is finished by them replays.
 """
 
@@ -17,6 +18,7 @@ import networkx
 import trio
 
 from identity.errors import BangpathError
+from routing.probes import MAX_HOPS
 from simulations.promises import Watching
 
 if TYPE_CHECKING:
@@ -80,8 +82,8 @@ def joined(world: World) -> list[Pair]:
         called = network.can_call(source, target) or network.can_call(target, source)
         if called and _carries(world, source, target) and _carries(world, target, source):
             links.add_edge(source, target)
-    whole = {name: number for number, each in enumerate(networkx.connected_components(links)) for name in each}
-    return [(a, b) for a in names for b in names if a != b and whole[a] == whole[b]]
+    near = dict(networkx.all_pairs_shortest_path_length(links, cutoff=MAX_HOPS + 1))
+    return [(a, b) for a in names for b in names if a != b and b in near[a]]
 
 
 def is_unwilling(world: World, server: SimulatedServer) -> bool:

@@ -2,7 +2,8 @@
 
     graph of places  --ids 1, 1.1, 1.1.2, ...-->  keys  --signed by who stands above-->  chains, root first
 
-A place that is a server id is that server; other places are numbered: the root and its children, in their order.
+A place that is a server id is that server; other places are numbered: the root and its children, in their order. What
+the graph says of itself (`topologies.NO_OTHERS`) stays.
 Left to others: the shapes of graphs (`topologies.py`), what runs with these keys (`server.py`).
 """
 

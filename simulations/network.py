@@ -6,8 +6,9 @@
 
 A link is one direction between two hosts; the other direction has rules of its own (one-way faults are real, DESIGN
 G1). A fault is a *layer* over some links: what it changes it changes while it lies there, and faults that overlap end
-each by itself. What is cut while a datagram is under way still arrives: wires are not emptied by cutting them. A
-datagram for a port that nobody opened vanishes, as UDP's do. The ports pass the same contract suite as the real ones
+each by itself. What is cut while a datagram is under way still arrives: wires are not emptied by cutting them. Hosts
+may have no links but some (`only`): the others are cut, and nothing mends them. A datagram for a port that nobody
+opened vanishes, as UDP's do. The ports pass the same contract suite as the real ones
 (tests/contracts/test_ports.py).
 
 Speed: a link with nothing but delay, jitter, loss and duplication is `plain` and judged here, in the same order of
@@ -81,6 +82,7 @@ class SimulatedNetwork:
         self._default = default or Link()
         self._set: dict[Way, Link] = {}
         self._layers: list[Layer] = []
+        self._neighbours: dict[str, frozenset[str]] = {}  # of hosts that have no links but these
         self._numbers = itertools.count(1)
         self._links: dict[Way, Link] = {}  # what was set and the layers over it, as far as it was asked for
         self._directions: dict[Way, Direction] = {}  # the rules at work of those that are not plain
@@ -121,11 +123,23 @@ class SimulatedNetwork:
         """Change some rules of what is set for one direction, from now on."""
         self.set_link(source, target, self._set.get((source, target), self._default).changed(fields))
 
+    def only(self, links: Iterable[Way]) -> None:
+        """These, in both directions, are all the links there are among their hosts; nothing mends another one."""
+        neighbours: dict[str, set[str]] = {}
+        for source, target in links:
+            neighbours.setdefault(source, {source}).add(target)
+            neighbours.setdefault(target, {target}).add(source)
+        self._neighbours = {host: frozenset(others) for host, others in neighbours.items()}
+        self._links.clear()
+
     def _look_up(self, way: Way) -> Link:
         link = self._set.get(way, self._default)
         for layer in self._layers:
             if layer.covers(way):
                 link = link.changed(layer.fields)
+        source, target = way
+        if source in self._neighbours and target in self._neighbours and target not in self._neighbours[source]:
+            link = link.changed({"cut": True})
         self._links[way] = link
         if not link.plain:
             self._directions[way] = Direction(link, self._random, self._directions.get(way))

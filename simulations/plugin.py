@@ -51,6 +51,7 @@ def simulate(nodes: Any = None, seeds: int | None = None, **options: Any) -> Any
 
     `nodes`: how many (3), or a networkx graph. `seeds`: how many worlds (the ini setting `simulation_seeds`, which
     is 1). `limit_s`: virtual seconds a world may take (3600). `link="delay 20ms loss 1%"`: the rules of every link.
+    `no_other_links=True`: only neighbours of the graph `nodes` reach each other without others between them.
     More options are those of `simulations.world.simulate`. Without arguments also `@simulate` alone.
     """
     if inspect.isfunction(nodes) or inspect.isclass(nodes):

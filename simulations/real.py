@@ -43,6 +43,7 @@ from simulations.real_network import NoTrace
 from simulations.real_promises import expect_seen, seen
 from simulations.real_server import RealServer
 from simulations.stage import Undo, Way
+from simulations.topologies import NO_OTHERS
 
 PREFIX = "bangpath-real-"
 RUNNING = "running"  # a file in the directory of a run under way: the number of its process
@@ -251,6 +252,10 @@ class _Paper:
 def check(scenario: Any, *, loopback: bool = False) -> None:
     """That all of it can be made on real processes here. Raises `Refused` naming the line and the reason."""
     _check_size(scenario.graph)
+    if scenario.graph.graph.get(NO_OTHERS):
+        raise Refused(
+            f"a mesh with {NO_OTHERS} can be made only in the simulator", next_step="run this scenario without --real"
+        )
     why = why_loopback(loopback)
     if why and scenario.link != Link():
         real_ground.check_rules(scenario.link.differences(), "its links", why)

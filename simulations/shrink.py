@@ -22,6 +22,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from simulations.topologies import NO_OTHERS
+
 Lines = tuple[str, ...]
 Breaks = Callable[[Lines], bool]
 
@@ -141,7 +143,7 @@ class _Search:
 
 
 def fewer_words(lines: Lines) -> Iterator[Lines]:
-    """Each line without its `at`, without its `for`, without one rule of a link, without the shape of the mesh."""
+    """Each line without its `at`, without its `for`, without one rule of a link; any shape of the mesh, any links."""
     for number, line in enumerate(lines):
         words = line.split()
         shorter = []
@@ -152,7 +154,7 @@ def fewer_words(lines: Lines) -> Iterator[Lines]:
         if words[0] == "link":
             shorter += [" ".join(words[:at] + words[at + 2 :]) for at in range(1, len(words), 2) if len(words) > 3]
         if words[0] == "servers":
-            shorter += [" ".join(words[:2])] if len(words) > 2 else []
+            shorter += [" ".join(words[:2]).rstrip(","), line.removesuffix(f", {NO_OTHERS}")] if len(words) > 2 else []
         if "|" in words:
             shorter += [" ".join(words[:at] + words[at + 1 :]) for at in range(len(words)) if _is_name(words[at])]
         yield from (_with(lines, number, each) for each in shorter)

@@ -9,6 +9,10 @@
     servers 13 tree of 3             authorities: 1 delegates 1.1 1.2 1.3, which delegate 1.1.1 ...
     servers linked 1-1.1 1.1-1.1.1   these ids, these links
     servers from FILE                a link a line, or GraphML; ids as in the file, or numbered as they appear
+    servers 5 line, no other links   any of these: who is nobody's neighbour is reached over others only
+
+A shape says whose addresses a server has at the start. It learns the others', and its packets go straight there, as in
+the internet; only with `no other links` is the graph all the wires there are, whatever is mended or healed.
 
 But for a tree, and where ids are said, servers are the root 1 and its children 1.1, 1.2, ... in the order of the
 graph. What chance decides is decided by the words alone, so that a scenario has one graph with every seed; `draw 2`
@@ -32,6 +36,7 @@ from identity.names import MAX_COMPONENTS, ServerId
 MOST_SERVERS = 1000
 MAX_FILE_BYTES = 1 << 20  # 1 000 servers with 100 neighbours each; more is no mesh that can be simulated here
 _DRAWS = 100  # tries for a random graph in one piece, before we say that there is none
+NO_OTHERS = "no other links"  # the words, and the graph's attribute
 _REWIRED = 0.3  # of a small world's links: short ways across, and most of the ring still there
 
 _ID = r"\d+(?:\.\d+)*"
@@ -58,6 +63,10 @@ def read_topology(text: str, *, folder: Path | None = None) -> Topology:
     `folder`: in which `from FILE` is looked for; the current one when it is not said.
     """
     words = " ".join(text.split())
+    if words.endswith(f", {NO_OTHERS}"):
+        alone = read_topology(words.removesuffix(f", {NO_OTHERS}"), folder=folder)
+        alone.graph.graph[NO_OTHERS] = True
+        return alone
     if words.startswith("from "):
         return _read_file((folder or Path()) / words[5:].strip("'\""))
     if words == "linked" or words.startswith("linked "):
@@ -85,7 +94,8 @@ def without_files(text: str, path: Path) -> str:
             except Refused as refused:
                 raise Refused(f"{path}:{number + 1}: {refused.cause}", next_step=refused.next_step) from None
             links = sorted(topology.graph.edges, key=lambda link: tuple(map(topology.names.index, link)))
-            lines[number] = f"servers linked {' '.join(map('-'.join, links))}  # {match[1]}"
+            others = f", {NO_OTHERS}" if topology.graph.graph.get(NO_OTHERS) else ""
+            lines[number] = f"servers linked {' '.join(map('-'.join, links))}{others}  # {match[1]}"
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """Verbs of the network: shapes of meshes, rules of links, cuts, partitions.
 
 servers 5 ring                       `topologies.py` has the shapes
+servers 5 line, no other links       nobody is reached but by neighbours; `heal` leaves it
 link delay 20ms jitter 10ms loss 1%  before the first step: how every link is; `link_text.py` has the rules
 link 1.1 > 1.2 loss 30% for 8s       a step: one direction; `<>` both
 links of 1.2 corrupt 2%              a step: all to it and from it

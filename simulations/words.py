@@ -10,7 +10,7 @@ import re
 from identity.errors import Refused
 from simulations.checkers import BY_NAME
 from simulations.faults import kinds
-from simulations.topologies import SHAPES
+from simulations.topologies import NO_OTHERS, SHAPES
 from simulations.verbs import VERBS
 
 
@@ -47,4 +47,8 @@ def _refused() -> dict[str, str]:
 
 def meshes() -> list[str]:
     """An example of each shape, and the line about all links."""
-    return [*(f"servers {shape.says}" for shape in SHAPES.values()), "link delay 20ms jitter 5ms loss 1%"]
+    return [
+        *(f"servers {shape.says}" for shape in SHAPES.values()),
+        f"servers 5 line, {NO_OTHERS}",
+        "link delay 20ms jitter 5ms loss 1%",
+    ]

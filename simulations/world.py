@@ -50,6 +50,7 @@ from simulations.network import Link, SimulatedNetwork
 from simulations.promises import Checker, Wanted
 from simulations.server import Direction, SimulatedServer
 from simulations.stage import Undo, Way
+from simulations.topologies import NO_OTHERS
 from simulations.trace import Trace
 
 Result = TypeVar("Result")
@@ -129,13 +130,16 @@ class World:
         )
 
     @contextlib.asynccontextmanager
-    async def life(self, topology: networkx.Graph | int) -> AsyncIterator[World]:
+    async def life(self, topology: networkx.Graph | int, *, no_other_links: bool = False) -> AsyncIterator[World]:
         """Found the servers (root `1`, the others its children), start them all, and end them in the end.
 
-        `topology`: how many servers, every two of them neighbours; or a graph whose nodes are taken in order. Raises
-        `Refused` for what is no mesh.
+        `topology`: how many servers, every two of them neighbours; or a graph whose nodes are taken in order.
+        `no_other_links`: who are no neighbours reach one another over others only; also where the graph says so
+        (`topologies.NO_OTHERS`). Raises `Refused` for what is no mesh.
         """
         self._found(as_graph(topology))
+        if no_other_links or self.graph.graph.get(NO_OTHERS):
+            self.network.only(self.graph.edges)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
@@ -318,11 +322,14 @@ def simulate(
     link: Link | str | None = None,
     limit_s: float = math.inf,
     keep: int | None = 10_000,
+    no_other_links: bool = False,
 ) -> tuple[Result, World]:
     """Run `story(world)` in a new world and give what it returned, and the world (its trace's hash is the run's).
 
     `link`: the rules of every link, a `Link` or in words, as "delay 20ms loss 1%" (`link_text.py`).
     `limit_s`: virtual seconds after which the run is ended with an AssertionError. A failure names the seed.
+    `no_other_links`: a datagram passes only between neighbours of the graph `servers`; else everybody has an address
+    that all can reach, and the graph says who knows whose at the start.
     """
     kept: list[World] = []
 
@@ -330,7 +337,7 @@ def simulate(
         world = World(agenda, seed=seed, link=as_link(link), keep=keep)
         kept.append(world)
         with trio.move_on_after(limit_s):
-            async with world.life(servers):
+            async with world.life(servers, no_other_links=no_other_links):
                 return await story(world)
         raise AssertionError(f"the story did not end within {limit_s} virtual seconds (seed {seed})")
 

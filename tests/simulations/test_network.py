@@ -68,6 +68,28 @@ def test_a_cut_is_one_way_and_heals() -> None:
     run(story)
 
 
+def test_hosts_may_have_no_links_but_some_and_nothing_mends_another() -> None:
+    async def story(network: SimulatedNetwork) -> None:
+        left, right = await pair(network)
+        network.only([("1.1", "1.3"), ("1.3", "1.2")])
+        passing = ("1.1", "1.3"), ("1.3", "1.1"), ("1.3", "1.2"), ("1.1", "1.1"), ("1.1", "a client")
+        for mend in (lambda: None, network.heal, lambda: network.mend("1.1", "1.2")):
+            mend()
+            assert network.link("1.1", "1.2").cut
+            assert network.link("1.2", "1.1").cut
+            assert not any(network.link(*way).cut for way in passing)
+        network.lay(None, {"cut": False, "loss": 0.0})
+        network.set_link("1.1", "1.2", Link())
+        left.send_batch(batch(b"lost", to=right))
+        assert await receive_all(right, seconds=1) == []
+        layer = network.cut("1.1", "1.3")
+        assert network.link("1.1", "1.3").cut
+        network.lift(layer)
+        assert not network.link("1.1", "1.3").cut
+
+    run(story)
+
+
 def test_a_partition_cuts_between_groups_only() -> None:
     async def story(network: SimulatedNetwork) -> None:
         network.part(["1", "1.1"], ["1.2"])

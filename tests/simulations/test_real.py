@@ -192,5 +192,7 @@ def test_links_with_rules_and_crowds_are_refused_where_they_cannot_be() -> None:
         check(parse("servers 2\n1.1 stands behind a NAT\n", name="story"), loopback=True)
     if not real_ground.missing():
         check(parse("servers 2\n1.1 stands behind a NAT\n"))
+    with pytest.raises(Refused, match="a mesh with no other links can be made only in the simulator"):
+        check(parse("servers 3 line, no other links\n"))
     with pytest.raises(Refused, match="65 servers are too many for real processes; let there be 64"):
         check(parse("servers 65\n"))

@@ -95,6 +95,8 @@ def test_any_subset_of_lines_is_found_whole(needed: list[int]) -> None:
 def test_words_that_can_go() -> None:
     found = list(fewer_words(("servers 4 ring", "link delay 20ms loss 1%", "at 3s crash 1.1 for 4s")))
     assert [each[0] for each in found[:1]] == ["servers 4"]
+    alone = [each[0] for each in fewer_words(("servers 4 ring, no other links",))]
+    assert alone == ["servers 4", "servers 4 ring"]
     assert {each[1] for each in found} == {"link delay 20ms loss 1%", "link loss 1%", "link delay 20ms"}
     assert {each[2] for each in found} == {"at 3s crash 1.1 for 4s", "crash 1.1 for 4s", "at 3s crash 1.1"}
 

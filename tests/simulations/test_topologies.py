@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import networkx
 import pytest
 
 from identity.errors import Refused
-from simulations.topologies import MOST_SERVERS, SHAPES, as_ids, read_topology, shape, without_files
+from simulations.founding import found
+from simulations.topologies import MOST_SERVERS, NO_OTHERS, SHAPES, as_ids, read_topology, shape, without_files
 
 
 def degrees(text: str) -> list[int]:
@@ -22,6 +24,17 @@ def test_a_line_of_text_becomes_a_mesh_whose_root_is_first() -> None:
     topology = read_topology("4 line")
     assert topology.names == ("1", "1.1", "1.2", "1.3")
     assert sorted(topology.graph.edges) == [("1", "1.1"), ("1.1", "1.2"), ("1.2", "1.3")]
+
+
+def test_a_graph_knows_whether_it_is_all_the_links_there_are() -> None:
+    for text in ("4 line", "9 random draw 3", "5", "linked 1-1.1"):
+        assert NO_OTHERS not in read_topology(text).graph.graph
+        alone = read_topology(f"{text}, no other links")
+        assert alone.graph.graph[NO_OTHERS]
+        assert sorted(alone.graph.edges) == sorted(read_topology(text).graph.edges)
+        assert found(alone.graph, random.Random).graph.graph[NO_OTHERS]
+    with pytest.raises(Refused, match="'line, no others' is no shape"):
+        read_topology("4 line, no others")
 
 
 def test_every_shape_is_in_one_piece_and_has_as_many_servers_as_were_asked_for() -> None:
@@ -160,6 +173,8 @@ def test_a_scenario_takes_the_links_of_a_file_beside_it_into_itself(tmp_path: Pa
     text = without_files("# a story\nservers from mesh.txt # ours\nrun 1s\n", story)
     assert text.splitlines()[1] == "servers linked 1-1.1 1.1-1.2  # from mesh.txt"
     assert text.count("\n") == 3
+    alone = without_files("servers from mesh.txt, no other links", story)
+    assert alone == "servers linked 1-1.1 1.1-1.2, no other links  # from mesh.txt, no other links"
     assert read_topology("linked 1-1.1 1.1-1.2").names == read_topology("from mesh.txt", folder=tmp_path).names
     with pytest.raises(Refused) as caught:
         without_files("\nservers from mush.txt\n", story)

@@ -85,6 +85,14 @@ def test_a_step_sets_rules_of_one_direction_of_both_of_one_server_or_of_all(rule
     assert all(network.link(a, b) == link for a in NAMES for b in NAMES if a != b)
 
 
+def test_a_mesh_may_have_no_other_links_and_healing_adds_none() -> None:
+    apart = both(*((one, other) for at, one in enumerate(NAMES) for other in NAMES[at + 2 :]))
+    for line in ("run 1s", "heal", "mend 1 > 1.2", "link 1 <> 1.2 always delay 5ms"):
+        lines = ("cut 1 > 1.1", "heal", line) if line.startswith("mend") else (line,)
+        assert cuts(played(*lines, servers="5 line, no other links")[0].network) == apart
+        assert not cuts(played(*lines, servers="5 line")[0].network)
+
+
 def test_healing_ends_all_that_lasts_and_what_was_set_stays() -> None:
     world, _ = played(
         "link 1.1 > 1.2 loss 30%", "links of 1.2 corrupt 2%", "part 1 1.1 | 1.2 1.3", "cut 1.1 > 1.2", "isolate 1.4",

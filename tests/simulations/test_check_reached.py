@@ -1,0 +1,61 @@
+"""Who must be reached: whoever a chain of links joins that is no longer than a path may be, and nobody else."""
+
+from __future__ import annotations
+
+import networkx
+import pytest
+
+from routing.probes import MAX_HOPS
+from simulations.check_reached import EverybodyReached, joined
+from simulations.checkers import every_checker
+from simulations.plugin import simulate
+from simulations.promises import PromiseBroken
+from simulations.scenario import parse, run_scenario
+from simulations.world import World
+from simulations.world import simulate as run_world
+
+
+async def pairs(world: World) -> set[tuple[str, str]]:
+    return set(joined(world))
+
+
+def test_a_chain_has_at_most_so_many_servers_between_its_ends() -> None:
+    for servers in (MAX_HOPS + 2, MAX_HOPS + 3):
+        found, world = run_world(pairs, servers=networkx.path_graph(servers), no_other_links=True)
+        every = {(a.name, b.name) for a in world.servers for b in world.servers if a is not b}
+        ends = {("1", f"1.{servers - 1}"), (f"1.{servers - 1}", "1")}
+        assert every - found == (ends if servers > MAX_HOPS + 2 else set())
+
+
+@simulate(nodes=networkx.path_graph(4), no_other_links=True)
+async def test_a_line_is_parted_by_a_cut_in_its_middle(mesh: World) -> None:
+    a, b, c, d = mesh.nodes
+    assert len(joined(mesh)) == 12
+    mesh.cut(b >> c)
+    assert set(joined(mesh)) == {(a.name, b.name), (b.name, a.name), (c.name, d.name), (d.name, c.name)}
+    mesh.heal()
+    await mesh.expect(EverybodyReached, within=30)
+    mesh.cut(b >> c)
+    mesh.cut(c >> b)
+    with pytest.raises(Exception, match=r"no way|unreachable|no answer|deadline"):
+        await a.node.ping(d.name, deadline=5)
+
+
+@pytest.mark.parametrize("servers", [5, MAX_HOPS + 2])
+def test_everybody_is_reached_over_a_line_that_is_all_the_links(servers: int) -> None:
+    text = f"servers {servers} line, no other links\nlink delay 5ms\nexpect everybody reached within 60s\n"
+    assert run_scenario(parse(text), seed=1, checkers=every_checker()).broken is None
+
+
+def test_nobody_is_reached_over_others_where_gateways_do_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    from routing.router import Router
+
+    begin = Router.__init__
+    monkeypatch.setattr(
+        Router, "__init__", lambda self, *said, **more: begin(self, *said, **{**more, "gateways": False})
+    )
+    text = "servers 4 line{}\nlink delay 5ms\nexpect everybody reached within 60s\n"
+    assert run_scenario(parse(text.format("")), seed=1, checkers=every_checker()).broken is None
+    broken = run_scenario(parse(text.format(", no other links")), seed=1, checkers=every_checker()).broken
+    assert isinstance(broken, PromiseBroken)
+    assert "does not reach" in broken.said
