@@ -35,6 +35,7 @@ SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objec
 WITHIN_S = 120  # for everything to come right: a search for a way may take 60 s, and catching up another 30
 ECHOES = 0.12  # of what befalls a server: so often several go at once (their power line), so often it comes again
 AWAITED = 0.3  # of the minutes have a change that waits for its owner when its asker crashes: else one in fifty
+REPEATED = 0.4  # have changes that an owner carries out, whose answers are lost and which it forgets in a crash
 CROWDS, CROWDED = 3, 0.6  # moments of a minute, and how much of everything falls there
 DURATIONS_S = (0.5, 3.0, 8.0, 20.0)  # of faults, half of it to half as much again: hiccups, and what is noticed (10 s)
 MOST_OWNERS, MOST_MIRRORS = 6, 12
@@ -134,7 +135,7 @@ class _Drawing:
         self._mirrors = sorted(random.sample(pairs, wished))
         count = max(round(STEPS_A_MINUTE * random.choice(PACES) * self._seconds / 60), 3)
         steps = [(self._moment(random), self._step(random, mesh)) for _ in range(count)]
-        return [*steps, *self._awaited(mesh)[0]]
+        return [*steps, *self._awaited(mesh)[0], *self._repeated(mesh)[0]]
 
     def _awaited(self, mesh: Mesh) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
         """Now and then: changes for an owner that is cut off, whose asker crashes while they wait. Work, and faults."""
@@ -149,10 +150,26 @@ class _Drawing:
         mended = random.uniform(1.0, 6.0) + crash - begin
         work = [(asked[0], f"{other} changes 2 Note of {owner}"), (asked[1], f"{other} commits 1 Memo at {owner}")]
         breaking = [(begin, f"isolate {owner} for {mended:.1f}s"), (crash, f"crash {other} for 1s")]
-        last = self._seconds * 0.95
-        return [(round(min(when, last), 1), line) for when, line in work], [
-            (round(min(when, last), 1), line) for when, line in breaking
-        ]
+        return self._in_time(work), self._in_time(breaking)
+
+    def _repeated(self, mesh: Mesh) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
+        """Now and then: nobody hears an owner, which is asked, and crashes: it is asked again. Work, and faults."""
+        random = self._random("repeated")
+        others = [name for name in mesh.servers if name not in self._owners[-1:]]
+        if not others or random.random() > REPEATED * self._seconds / 60:
+            return [], []
+        owner, other = self._owners[-1], random.choice(others)
+        begin = self._moment(random, until=0.5)
+        asked = [begin + random.uniform(0.1, 1.5) for _ in range(2)]  # before anybody notices: 2 s
+        crash = max(asked) + random.uniform(0.5, 5.0)
+        mended = random.uniform(1.0, 6.0) + crash - begin
+        rest = " ".join(name for name in mesh.servers if name != owner)
+        work = [(asked[0], f"{other} commits 2 Note at {owner}"), (asked[1], f"{other} changes 1 Note of {owner}")]
+        breaking = [(begin, f"part one way {owner} > {rest} for {mended:.1f}s"), (crash, f"crash {owner} for 1s")]
+        return self._in_time(work), self._in_time(breaking)
+
+    def _in_time(self, lines: list[tuple[float, str]]) -> list[tuple[float, str]]:
+        return [(round(min(when, self._seconds * 0.95), 1), line) for when, line in lines]
 
     def _moment(self, random: Random, *, until: float = 0.95) -> float:
         """More than half of all that happens crowds together around a few moments: there it meets."""
@@ -180,6 +197,7 @@ class _Drawing:
             f"{other} changes {few} {what} of {owner}{random.choice(('', '', ' as last seen'))}": 5,
             f"{owner} deletes 1 {what}": 1,
             f"{other} deletes 1 {what} of {owner}": 1,
+            f"{random.choice((owner, *mesh.servers))} and {other} change {few} {what} of {owner} as last seen": 3,
             f"{other} gets {few} {what} of {owner}{read}": 5,
             f"{other} asks {asked}{random.choice(('', ' of their owners'))}": 4,
         }
@@ -202,6 +220,9 @@ class _Drawing:
         if {"isolation", "crash"} <= {kind.name for kind in chosen} and (awaited := self._awaited(mesh)[1]):
             found += awaited
             self.drawn += ["isolation", "crash"]
+        if {"one-way partition", "crash"} <= {kind.name for kind in chosen} and (repeated := self._repeated(mesh)[1]):
+            found += repeated
+            self.drawn += ["one-way partition", "crash"]
         for _ in range(number):
             if not left or len(found) >= number:
                 break

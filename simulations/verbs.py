@@ -6,11 +6,20 @@ expect 1.2 has all of 1.1 within 30s
 
 from __future__ import annotations
 
-from simulations import verbs_expect, verbs_hostile, verbs_network, verbs_servers, verbs_walls, verbs_work
+from simulations import (
+    verbs_contest,
+    verbs_expect,
+    verbs_hostile,
+    verbs_network,
+    verbs_servers,
+    verbs_walls,
+    verbs_work,
+)
 from simulations.steps import Verb
 
 VERBS: tuple[Verb, ...] = (
     *verbs_work.VERBS,
+    *verbs_contest.VERBS,
     *verbs_network.VERBS,
     *verbs_walls.VERBS,
     *verbs_servers.VERBS,
