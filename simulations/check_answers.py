@@ -5,30 +5,37 @@
         after update 17 of 1.1 the object was not newer than sequence 9          else accused
         18 was not yet made at 28 s, less the time that news may take            else accused
     1.4 asked Note: 12 rows, whole
-        each row as above; of each owner told as answered, for every object: there was a moment, at its position or
-        later, at which it belonged into the answer as it stands there, or was rightly left out
-        every owner whose class was known to 1.4 when it asked is in the report; no row too many, and all in order
+        each row as above, of the class and the servers asked for, and its version meets the condition
+        no more rows than the limit, and each before the next one in the order asked for
+        of each owner told as answered, for every object that is not among the rows: there was a moment, at its
+        position or later, at which it did not belong there, or, with a limit, came after the last row
+        every owner whose class was known to 1.4 when it asked is in the report
 
-Nobody can be sure of more without a clock that all share. Left out: answers to and by hostile servers, owners that are
-excused, questions with a limit beyond their rows, objects of private classes (they are in no feed).
+Conditions and orders are understood by `row_model.py`, not by the product. Nobody can be sure of more without a clock
+that all share: what may have changed while the answer was under way accuses nobody. Left out: answers to and by hostile
+servers, owners that are excused, what is missing where an answer says that it is not whole, objects of private classes
+(they are in no feed).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from identity.errors import BangpathError
-from identity.names import Pattern
+from identity.names import ObjectId, Pattern, Reference
 from node.asking import Found
 from node.language import parse
 from simulations.history import Outcome, Word
 from simulations.promises import Watching
+from simulations.row_model import Row, comes_first, fits
 from simulations.truth import fields_of
-from store.query import Question, compile_filter, sort_key
+from store.query import Question, compile_filter
 from store.records import REGISTRY
 
 if TYPE_CHECKING:
+    from identity.names import ServerId
     from simulations.ledger import Version
     from simulations.world import World
 
@@ -129,9 +136,10 @@ class TrueAnswers(Watching):
         names = None if question.fields is None else dict.fromkeys(question.fields)
         for row in word.result.rows:
             self._judge_found(world, word, row, dict.fromkeys(row.fields) if names is None else names)
+            self._judge_belongs(world, word, question, servers, row)
             shown.setdefault(str(row.reference.server), {})[row.reference.object] = row
         self._judge_order(world, word, question)
-        if not report["whole"] or question.limit is not None:
+        if not report["whole"]:
             return
         told = {each["server"]: each for each in report["owners"]}
         for owner in known_owners(world, word, question.class_name):
@@ -145,31 +153,43 @@ class TrueAnswers(Watching):
                 self.accuse(world, f"{word}, and was told that it is whole; {owner} was {each['how']}")
             self._judge_part(world, word, question, owner, each, shown.get(owner, {}))
 
+    def _judge_belongs(self, world: World, word: Word, question: Question, servers: Pattern | None, row: Found) -> None:
+        """That a row was asked for: its server, its class, and the condition of the version that is told."""
+        told = f"{word}, and was told {row.reference}: {dict(row.fields)}, sequence {row.sequence}"
+        if servers is not None and not servers.matches(row.reference.server):
+            self.accuse(world, f"{told}, which is of none of the servers asked for")
+        if row.class_name != question.class_name:
+            self.accuse(world, f"{told}, a {row.class_name}")
+        if _is_believed(world, row) and fits(question.where, _fields_of_row(world, row)) is False:
+            self.accuse(world, f"{told}, which does not meet the condition")
+
     def _judge_order(self, world: World, word: Word, question: Question) -> None:
         """That there are not more rows than asked for, and that they come in the order asked for."""
         rows = word.result.rows
         if question.limit is not None and len(rows) > question.limit:
             self.accuse(world, f"{word}, and was told {len(rows)} rows")
-        entry = _class_of(world, question.class_name)
-        if entry is None or question.fields is not None:
-            return
-        key = sort_key(entry.definition, question.order)
-        keys = [key(row.reference, row.fields) for row in rows]
-        for before, after, first, second in zip(keys, keys[1:], rows, rows[1:], strict=False):
-            if before >= after:
+        both = [(row.reference, _fields_of_row(world, row)) for row in rows if _is_believed(world, row)]
+        for before, after in pairwise(both):
+            if comes_first(question.order, before, after) is False:
                 self.accuse(
                     world,
-                    f"{word}, and was told {first.reference}: {dict(first.fields)} before {second.reference}: "
-                    f"{dict(second.fields)}",
+                    f"{word}, and was told {before[0]}: {dict(before[1])} before {after[0]}: {dict(after[1])}",
                 )
 
     def _judge_part(
         self, world: World, word: Word, question: Question, owner: str, told: dict[str, Any], rows: dict[int, Found]
     ) -> None:
-        """That nothing is missing of one owner, at its position or later."""
+        """That nothing is missing of one owner, at its position or later; with a limit, nothing before the last row."""
         ledger = world.ledger
+        all_rows = word.result.rows
+        last: Row | None = None  # after it anything may be cut away
+        if question.limit is not None and len(all_rows) >= question.limit:
+            if not all_rows or not all(_is_believed(world, row) for row in all_rows):
+                return
+            last = (all_rows[-1].reference, _fields_of_row(world, all_rows[-1]))
         if told["position"] is None:
             return
+        server = world.server(owner).server
         number = int(str(told["position"]).rpartition(":")[2])
         for object in ledger.objects(owner):
             if object in rows:
@@ -177,7 +197,9 @@ class TrueAnswers(Watching):
             standing = ledger.version(owner, object, number)
             later = [each for each in ledger.versions(owner, object) if each.number > number]
             candidates = [standing, *later]
-            if all(each is not None and _belongs(world, question, each) for each in candidates):
+            if all(each is not None and _belongs(world, question, each) for each in candidates) and (
+                last is None or all(_is_before(world, question, server, each, last) for each in candidates)
+            ):
                 assert standing is not None
                 self.accuse(
                     world,
@@ -214,17 +236,33 @@ def _belongs(world: World, question: Question, version: Version) -> bool:
             continue
         if entry.definition.name != question.class_name:
             return False
-        return question.where is None or bool(compile_filter(question.where, entry.definition)(fields))
+        known = fits(question.where, fields)
+        if known is None and question.where is not None:
+            return bool(compile_filter(question.where, entry.definition)(fields))
+        return bool(known)
     return False
 
 
-def _class_of(world: World, class_name: str) -> Any:
-    """The class, as some server that is up knows it."""
-    for server in world.servers:
-        entry = None if server.node is None else server.node.parts.database.registry.by_name(class_name)
-        if entry is not None:
-            return entry
-    return None
+def _is_before(world: World, question: Question, server: ServerId, version: Version | None, last: Row) -> bool:
+    """Whether this version comes before the last row for certain."""
+    fields = None if version is None else fields_of(world, version.leaf)
+    if version is None or fields is None:
+        return False
+    reference = Reference(server, last[0].incarnation, ObjectId(version.leaf.object))
+    return comes_first(question.order, (reference, fields), last) is True
+
+
+def _is_believed(world: World, row: Found) -> bool:
+    """Whether who told this row is neither hostile, nor has a disk that rotted, nor came back in time."""
+    return str(row.reference.server if row.by is None else row.by) not in world.ledger.excused
+
+
+def _fields_of_row(world: World, row: Found) -> dict[str, Any]:
+    """All fields of the version that is told, also those that nobody asked to see."""
+    versions = world.ledger.versions(str(row.reference.server), row.reference.object)
+    version = next((each for each in versions if each.leaf.sequence == row.sequence), None)
+    fields = None if version is None else fields_of(world, version.leaf)
+    return {**(fields or {}), **row.fields}
 
 
 def known_owners(world: World, word: Word, class_name: str) -> Iterator[str]:
