@@ -113,6 +113,11 @@ def _check_together(scenario: str | None, options: dict[str, Any]) -> None:
     """What may not be said together."""
     if options["sweep"] and options["seeds"] is None:
         options["seeds"] = (None, options["sweep"])
+    for showing in ("words", "only_print"):
+        beside = [name for name in ("as_json", "seeds", "twice", "timeline") if options[name]]
+        if options[showing] and beside:
+            what, other = (name.removeprefix("only_").removeprefix("as_") for name in (showing, beside[0]))
+            raise click.UsageError(f"--{what} runs nothing: leave out --{other}.")
     if scenario is not None:
         said = [f"--{name}" for name in DRAWING if options[name] is not None]
         if said:
@@ -278,10 +283,12 @@ def _read(scenario: str) -> str:
     from simulations.topologies import without_files
 
     path = Path(scenario)
+    if scenario == "-":
+        raise Refused("a scenario has a file", next_step="write it to one, so that what fails can be run again")
     if path.is_dir():
         raise Refused(f"{scenario} is a directory", next_step="name a scenario's file in it")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of its encoding
     except FileNotFoundError:
         near = [str(each) for each in sorted(path.parent.glob("*.txt"))[:3]] if path.parent.is_dir() else []
         hint = f"there are {', '.join(near)}" if near else "without a file one is drawn: bangpath simulate --seed 7"

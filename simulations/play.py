@@ -182,10 +182,12 @@ def many(
     first = next((verdict for verdict in failed if verdict.promise), None)
     if first is not None and not stopped:
         small, files = _first_failure(kept[first.seed], first, wishes, foot)
-    if wishes.timeline is not None and not (failed or stopped or wishes.as_json):
-        wishes.output.write(
-            [f"nothing is drawn to {wishes.timeline}: no run of these failed; leave out --seeds to draw one that held"]
-        )
+    if wishes.timeline is not None and not (failed or stopped):
+        why = f"nothing is drawn to {wishes.timeline}: no run of these failed; leave out --seeds to draw one that held"
+        if wishes.as_json:
+            foot.say(why)
+        else:
+            wishes.output.write([why])
     if wishes.as_json:
         more = {"stopped": stopped, "real_s": round(elapsed_s, 3), "files": files, "small": _small_as_json(small)}
         _write_json(wishes.output, report.sweep_as_json(verdicts, **more))

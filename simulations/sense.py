@@ -20,7 +20,7 @@ from identity.errors import Refused
 from simulations.steps import ID, Step
 
 _CLASS = re.compile(r"class (\w+) (.+)")
-_USES = re.compile(rf"{ID} (commits|changes|deletes|gets) \d+ (\w+)\b.*")
+_USES = re.compile(rf"(?:{ID} and )?{ID} (commits|changes?|deletes|gets) \d+ (\w+)\b.*")
 _DOWN = re.compile(rf"(?:crash|kill|stop) {ID}(?: with a torn write)?")
 _UP = re.compile(rf"restart {ID}")
 _NEEDS_UP = re.compile(rf"{ID} (?:commits|changes|deletes|mirrors|stops mirroring)\b.*|pause {ID}")
@@ -50,12 +50,14 @@ def _classes(steps: Sequence[Step]) -> Findings:
         if used is None:
             continue
         known = anywhere if step.at_s is not None else above
-        if used[3] not in known:
-            when = "no line makes" if used[3] not in anywhere else "no line above makes"
-            yield step, f"{when} a class {used[3]}", f"write before it: class {used[3]} text:string"
-        elif used[2] in ("commits", "changes") and not re.search(r"\btext:string\b", above.get(used[3], "text:string")):
-            fields = f"{above[used[3]]} text:string"
-            yield step, f"{used[3]} has no field for a text", f"make it with one: class {used[3]} {fields}"
+        if used[4] not in known:
+            when = "no line makes" if used[4] not in anywhere else "no line above makes"
+            yield step, f"{when} a class {used[4]}", f"write before it: class {used[4]} text:string"
+        elif used[3] in ("commits", "changes", "change") and not re.search(
+            r"\btext:string\b", above.get(used[4], "text:string")
+        ):
+            fields = f"{above[used[4]]} text:string"
+            yield step, f"{used[4]} has no field for a text", f"make it with one: class {used[4]} {fields}"
 
 
 def _undone(steps: Sequence[Step]) -> Findings:

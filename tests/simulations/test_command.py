@@ -199,6 +199,14 @@ def test_a_sweep_that_held_says_that_nothing_was_drawn(at: Path) -> None:
     assert code_of(result) == 0
     assert "nothing is drawn to run.html" in result.stdout
     assert not (at / "run.html").exists()
+    result = said("good.txt", "--seeds", "1", "--timeline", "run.html", "--json")
+    assert json.loads(result.stdout)["files"] == {}
+    assert "nothing is drawn to run.html" in result.stderr
+
+
+def test_a_file_may_begin_with_the_mark_of_its_encoding(at: Path) -> None:
+    (at / "marked.txt").write_text(GOOD, encoding="utf-8-sig")
+    assert said("marked.txt", "--print").stdout == GOOD
 
 
 def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
@@ -242,6 +250,7 @@ REFUSED = [
     ("dead.txt", "dead.txt:3: 'crash 1.1': 1.1 is down since line 2", "restart 1.1"),
     ("nowhere.txt", "there is no file nowhere.txt", "broken.txt, dead.txt, good.txt"),
     (".", ". is a directory", "name a scenario's file"),
+    ("-", "a scenario has a file", "write it to one"),
     ("binary.txt", "binary.txt cannot be read: it is no text in UTF-8", "name a text file"),
     ("empty.txt", "empty.txt:1: it is empty", "servers 4"),
     ("--topology spiral", "'spiral' is no shape of a mesh", "ring"),
@@ -291,6 +300,10 @@ def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words
         ("--seed 3 --seeds 4-9", "say two beginnings"),
         ("--dask tcp://h:1", "--dask is for many seeds: add --seeds 100"),
         ("--stop-after 1", "--stop-after is for many seeds"),
+        ("--words --json", "--words runs nothing: leave out --json"),
+        ("--print --json", "--print runs nothing: leave out --json"),
+        ("good.txt --print --seeds 3", "--print runs nothing: leave out --seeds"),
+        ("--print --timeline a.svg", "--print runs nothing: leave out --timeline"),
         ("--dask tcp://h:1 --seeds 3 --processes 2", "leave out --processes"),
         ("--frobnicate", "No such option"),
     ],
