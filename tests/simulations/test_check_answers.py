@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from node import fan_out
+from node.standpoint import Standpoint
 from simulations.checkers import every_checker
 from simulations.promises import PromiseBroken
 from simulations.scenario import parse, run_scenario
@@ -139,3 +140,18 @@ def test_servers_that_were_not_asked_are_noticed() -> None:
 def test_what_changes_meanwhile_accuses_nobody(question: str, before_s: float, after_s: float) -> None:
     with delayed(before_s, after_s):
         assert run(BUSY.format(question=question)) is None
+
+
+def test_rows_newer_than_the_position_that_is_told_accuse_nobody() -> None:
+    """A position says what an answer has at least: what was deleted after it may be left out."""
+    real = Standpoint.holding
+
+    def holding(self: Standpoint, server: Any) -> Any:
+        held = real(self, server)
+        if held.position is None:
+            return held
+        return held._replace(position=held.position._replace(number=max(held.position.number - 3, 0)))
+
+    asks = "1.1 deletes 2 Note\n1.1 asks Note\n1.1 asks Note order by text limit 5\n1 asks Note"
+    with mock.patch.object(Standpoint, "holding", holding):
+        assert run(ROWS.format(asks=asks)) is None
