@@ -15,7 +15,7 @@ from simulations.world import World
 pytest_plugins = ["pytester"]
 
 INI = "[pytest]\nsimulation_twice = 0\n"
-HEAD = "import bangpath, pytest, trio\nfrom bangpath import simulate\n"
+HEAD = "import bangpath, networkx, pytest, trio\nfrom bangpath import simulate\n"
 
 
 @pytest.fixture
@@ -571,9 +571,14 @@ class TestClass:
 
     def test_other(self):
         pass
+
+@simulate(nodes=networkx.path_graph(3), no_other_links=True)
+async def test_line(mesh):
+    assert mesh.network.link("1", "1.2").cut
+    assert not mesh.network.link("1", "1.1").cut
 """
     )
-    users.runpytest().assert_outcomes(passed=2)
+    users.runpytest().assert_outcomes(passed=3)
 
 
 def test_a_limit_of_virtual_time_ends_a_world(users: pytest.Pytester) -> None:
