@@ -91,6 +91,7 @@ async def expect(world: World, wanted: Iterable[Wanted] = (), *, within: float) 
         if not left:
             return world.now - begun
         if world.now >= begun + within:
+            missing.sort(key=lambda found: found[0].name != EverybodyReached.name)  # who is cut off explains the rest
             checker, said = next((each, said) for each, said in missing if said)
             when = f" within {world.now - begun:g} s" if within else ""
             raise PromiseBroken(checker.promise, checker.name, world.now, f"not{when}: {said}")

@@ -9,7 +9,9 @@
                       at 7.7s crash 1.1 for 2s                 and end,
                       run 60s
                       heal                                     all of them;
-                      expect every promise within 120s         then everything must come right
+                      expect every promise within 120s         then everything must come right;
+                      cut 1.1 > 1.2                            and where one link breaks in the quiet,
+                      expect everybody reached within 8s       another way is soon found
 
 Promise: the same arguments give the same text in every process, as long as the verbs are the same ones; and it can be
 read. Every use of chance has a generator of its own, so that asking for other faults leaves the work as it was.
@@ -18,11 +20,15 @@ Nothing runs here: `scenario.py` does that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from random import Random
 
+import networkx
+
 from identity.errors import Refused
 from simulations.faults import WEIGHTS, Kind, Mesh, kinds
+from simulations.topologies import NO_OTHERS
 from simulations.verbs_network import read_servers
 
 SHAPES = ("full", "ring", "star", "line", "grid", "random", "small world", "scale free", "tree")  # where they can be
@@ -35,6 +41,9 @@ SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objec
 WITHIN_S = 120  # for everything to come right: a search for a way may take 60 s, and catching up another 30
 ECHOES = 0.12  # of what befalls a server: so often several go at once (their power line), so often it comes again
 AWAITED = 0.3  # of the minutes have a change that waits for its owner when its asker crashes: else one in fifty
+ALONE = 0.5  # of the meshes that are not full have no links but those of their shape
+STANDING = 0.5  # have a cut that stands before `heal`, and again in the quiet at the end: who is reached by then?
+SOON_S = 8  # for a way round it in the quiet, where everybody is a possible gateway; measured: 3 at most
 REPEATED = 0.4  # have changes that an owner carries out, whose answers are lost and which it forgets in a crash
 CROWDS, CROWDED = 3, 0.6  # moments of a minute, and how much of everything falls there
 DURATIONS_S = (0.5, 3.0, 8.0, 20.0)  # of faults, half of it to half as much again: hiccups, and what is noticed (10 s)
@@ -59,6 +68,7 @@ def draw(
     head, mesh = drawing.mesh(servers, shape)
     chosen = kinds(faults)
     timed = sorted([*drawing.work(mesh), *drawing.faults(mesh, chosen)], key=lambda each: each[0])
+    standing, quiet = drawing.standing(mesh, chosen)
     told = f"# drawn from seed {seed}: {len(mesh.servers)} servers, {minutes:g} min, faults: "
     lines = [
         told + (", ".join(drawing.drawn) or "none"),
@@ -66,8 +76,10 @@ def draw(
         *drawing.opening(mesh),
         *[f"at {when:g}s {line}" for when, line in timed],
         f"run {minutes * 60:g}s",
+        *standing,
         "heal",
         f"expect every promise within {WITHIN_S}s",
+        *quiet,
     ]
     return "\n".join(lines) + "\n"
 
@@ -92,6 +104,7 @@ class _Drawing:
         self._seconds = seconds
         self.drawn: list[str] = []  # names of the faults
         self._owners: list[str] = []
+        self._alone = False  # the mesh has no links but its own
         self._mirrors: list[tuple[str, str]] = []
         crowds = self._random("crowds")
         self._crowds = [crowds.uniform(0.1, 0.75) * seconds for _ in range(max(round(CROWDS * seconds / 60), 1))]
@@ -110,6 +123,9 @@ class _Drawing:
         if line.endswith(BY_CHANCE):
             line += f" draw {random.randint(1, 99)}"
         graph, names = read_servers(line, "the mesh")
+        self._alone = shape is None and len(graph.edges) < servers * (servers - 1) // 2
+        self._alone = self._alone and self._random("links").random() < ALONE
+        line += f", {NO_OTHERS}" * self._alone
         links = tuple(sorted((min(pair), max(pair)) for pair in graph.edges))
         delay = random.choice((1, 5, 20, 20, 50, 150))
         link = f"link delay {delay}ms jitter {random.choice((1, 5, 10, 30))}ms"
@@ -242,6 +258,23 @@ class _Drawing:
         del found[number:]
         self.drawn = sorted(set(self.drawn))
         return found
+
+    def standing(self, mesh: Mesh, chosen: tuple[Kind, ...]) -> tuple[list[str], list[str]]:
+        """A link that stays cut, and who is reached all the same: before all is healed, and when it is quiet."""
+        random = self._random("standing")
+        if len(mesh.servers) < 3 or "one-way cut" not in {kind.name for kind in chosen} or random.random() > STANDING:
+            return [], []
+        bridges = {frozenset(link) for link in networkx.bridges(networkx.Graph(mesh.links))}
+        spare = [link for link in mesh.links if frozenset(link) not in bridges]  # there is a way round
+        cuts = [
+            f"cut {one} {random.choice(('>', '<', '<>'))} {other}"
+            for one, other in [random.choice(links) for links in (mesh.links, spare or mesh.links)]
+        ]
+        cuts = [re.sub(r"cut (\S+) < (\S+)", r"cut \2 > \1", each) for each in cuts]
+        before = [cuts[0], f"expect everybody reached within {WITHIN_S}s"]
+        after = [cuts[1], f"expect everybody reached within {SOON_S}s"]
+        self.drawn = sorted({*self.drawn, "one-way cut"})
+        return before, after if spare and not self._alone and "hostile" not in self.drawn else []
 
 
 def _echoes(random: Random, line: str, mesh: Mesh) -> list[tuple[float, str]]:
