@@ -21,7 +21,7 @@ def test_a_seed_is_a_scenario_with_work_and_faults() -> None:
     for seed in range(1, 41):
         scenario = parse(draw(seed))
         assert len(scenario.graph) == 5
-        faults = [step for step in scenario.steps if step.verb.fault]
+        faults = [step for step in scenario.steps if step.at_s is not None and step.verb.fault]
         work = [step for step in scenario.steps if step.at_s is not None and not step.verb.fault]
         assert FEWEST_FAULTS <= len(faults) <= MOST_FAULTS
         assert len({step.verb.fault for step in faults}) >= 2
