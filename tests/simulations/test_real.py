@@ -13,6 +13,7 @@ from identity.errors import Refused
 from simulations import real, real_ground
 from simulations.real import check, run_real
 from simulations.scenario import parse, run_scenario
+from simulations.schedule import draw
 from simulations.steps import Verb
 from simulations.verbs import VERBS
 
@@ -177,6 +178,11 @@ def test_what_can_be_broken_depends_on_the_ground() -> None:
         guide = (Path(__file__).parents[2] / "docs" / "guide-simulation.md").read_text(encoding="utf-8")
         assert f"the {len(between)} kinds of faults that real processes can suffer, eleven of them" in guide
         assert len(anywhere) == 11
+
+
+def test_what_is_drawn_for_the_simulator_is_adapted() -> None:
+    for seed in range(1, 13):
+        check(parse(real.adapted(draw(seed, faults=real.possible_faults(loopback=True)))))
 
 
 def test_links_with_rules_and_crowds_are_refused_where_they_cannot_be() -> None:
