@@ -3,6 +3,7 @@
 #   make mesh     six servers with the world's airports, on this machine, until Ctrl-C   (ARGS=... goes to the command)
 #                 ARGS=--tour breaks them in twelve ways, explains each, and fails unless every step held
 #   make test     every check: format, lint, types, floors, tests, a sweep of simulation seeds (SEEDS=5 of each kind)
+#   make planted  every bug that is planted on purpose is found by a sweep and made small, anew; many minutes
 #   make check    format, lint, types and floors only
 #   make bench    ours and its peers, measured in turn
 #   make clean    removes what was built and installed; ./mesh, which is data, stays
@@ -22,15 +23,18 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$each && break; done)
 
-.PHONY: mesh test check bench clean setup
+.PHONY: mesh test planted check bench clean setup
 
 mesh: $(READY)
 	@$(BIN)/bangpath mesh $(ARGS)
 
 test: check
-	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not sweep" $(ARGS)
 	@$(BIN)/bangpath simulate tests/scenarios/first-mesh.txt --seeds $(SEEDS) --stop-after 1
 	@$(BIN)/bangpath simulate --seeds $(SEEDS) --twice --stop-after 1
+
+planted: $(READY)
+	@$(BIN)/pytest -q -n 2 --dist worksteal -m sweep tests/simulations/test_planted.py $(ARGS)
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet $(CODE) || { echo 'make: run $(BIN)/ruff format $(CODE)'; exit 1; }

@@ -77,7 +77,7 @@ def test_the_small_scenario_breaks_with_the_bug_and_holds_without(path: Path) ->
     assert held.passed, held.said
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("path", BUGS, ids=lambda path: path.stem)
 def test_a_sweep_finds_it_and_makes_it_small(path: Path) -> None:
     planted = bug(path)
