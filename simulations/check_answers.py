@@ -28,7 +28,7 @@ from identity.names import ObjectId, Pattern, Reference
 from node.asking import Found
 from node.language import parse
 from simulations.history import Outcome, Word
-from simulations.promises import Watching
+from simulations.promises import JudgingWords
 from simulations.row_model import Row, comes_first, fits
 from simulations.truth import fields_of
 from store.query import Question, compile_filter
@@ -44,29 +44,16 @@ LEARNT_S = 1.0  # from the sync of a registry update to a directory that has it
 HELD_UP = ("pause", "disk", "clock", "link")  # marks of faults by which it may take any time
 
 
-class TrueAnswers(Watching):
+class TrueAnswers(JudgingWords):
     """Nobody is told what is not so, or less than all as all."""
 
     name = "true answers"
     promise = "P5"
 
-    def __init__(self) -> None:
-        self._words = 0
-        self._waiting: list[Word] = []  # about owners whose logs may say more than is known
+    def concerns(self, word: Word) -> bool:
+        return word.verb in ("get", "query") and word.outcome is Outcome.DONE
 
-    def look(self, world: World) -> None:
-        ended = world.history.ended
-        fresh = [w for w in ended[self._words :] if w.verb in ("get", "query") and w.outcome is Outcome.DONE]
-        self._words = len(ended)
-        if fresh or self._waiting:
-            world.ledger.refresh()
-            self._waiting = [word for word in (*self._waiting, *fresh) if not self._judge(world, word)]
-
-    def finish(self, world: World) -> str:
-        self.look(world)
-        return ""
-
-    def _judge(self, world: World, word: Word) -> bool:
+    def judge(self, world: World, word: Word) -> bool:
         """Accuses, or says whether nothing is left to say; not while an owner's log may say more than is known."""
         if world.ledger.is_hostile(word.server):
             return True

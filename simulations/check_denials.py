@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from identity.errors import NotFound
 from simulations.history import Word
-from simulations.promises import Watching
+from simulations.promises import JudgingWords
 from store.records import DATA
 
 if TYPE_CHECKING:
@@ -23,29 +23,16 @@ if TYPE_CHECKING:
 _UP, _DOWN = ("start", "resume"), ("stop", "crash", "died", "pause")
 
 
-class OwnersDeny(Watching):
+class OwnersDeny(JudgingWords):
     """Whoever says that there is none, is its owner, and right."""
 
     name = "only owners deny"
     promise = "P5"
 
-    def __init__(self) -> None:
-        self._words = 0
-        self._waiting: list[Word] = []  # their owner is down: what it made last is not known yet
+    def concerns(self, word: Word) -> bool:
+        return word.verb == "get" and isinstance(word.error, NotFound)
 
-    def look(self, world: World) -> None:
-        ended = world.history.ended
-        fresh = [word for word in ended[self._words :] if word.verb == "get" and isinstance(word.error, NotFound)]
-        self._words = len(ended)
-        if fresh or self._waiting:
-            world.ledger.refresh()
-            self._waiting = [word for word in (*self._waiting, *fresh) if not self._judge(world, word)]
-
-    def finish(self, world: World) -> str:
-        self.look(world)
-        return ""
-
-    def _judge(self, world: World, word: Word) -> bool:
+    def judge(self, world: World, word: Word) -> bool:
         """Accuses, or says whether nothing is left to say; not while what the owner has in its log is not known."""
         ledger = world.ledger
         assert isinstance(word.error, NotFound)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, Protocol
 
 if TYPE_CHECKING:
+    from simulations.history import Word
     from simulations.world import World
 
 
@@ -83,3 +84,32 @@ class Watching:
 
     def accuse(self, world: World, said: str, *, promise: str = "") -> NoReturn:
         raise PromiseBroken(promise or self.promise, self.name, world.now, said)
+
+
+class JudgingWords(Watching):
+    """Words are judged when they have ended, and again at each look until nothing is left to say of them: what the
+    owner in question made last may not be known yet. A subclass has `concerns` and `judge`."""
+
+    def __init__(self) -> None:
+        self._words = 0
+        self._waiting: list[Word] = []
+
+    def concerns(self, word: Word) -> bool:
+        """Whether this word is one to be judged."""
+        raise NotImplementedError
+
+    def judge(self, world: World, word: Word) -> bool:
+        """Accuses, or says whether nothing is left to say."""
+        raise NotImplementedError
+
+    def look(self, world: World) -> None:
+        ended = world.history.ended
+        fresh = [word for word in ended[self._words :] if self.concerns(word)]
+        self._words = len(ended)
+        if fresh or self._waiting:
+            world.ledger.refresh()
+            self._waiting = [word for word in (*self._waiting, *fresh) if not self.judge(world, word)]
+
+    def finish(self, world: World) -> str:
+        self.look(world)
+        return ""
