@@ -57,6 +57,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of a case. `promise` "" is a case that passed; else "P1" and such, "expectation" or "code".
 
     `checker`: which checker, which expectation, or which error where. `cpu_s`: of the process that ran it.
+    `given_up_s`: it was ended after so many real seconds: nothing was broken until then, and more is not known.
     """
 
     seed: int
@@ -72,10 +73,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     transcript: tuple[str, ...] = ()  # of a case that failed
     differs: str = ""  # the first event that a second run of it had otherwise
     unjudged: tuple[str, ...] = ()  # what checkers could not judge
+    given_up_s: float = 0.0
 
     @property
     def passed(self) -> bool:
-        return not self.promise and not self.differs
+        return not self.failed and not self.given_up_s
+
+    @property
+    def failed(self) -> bool:
+        """Something was broken, or was not the same twice. Without a verdict it has neither passed nor failed."""
+        return bool(self.promise or self.differs)
 
     @property
     def broken(self) -> tuple[str, str]:

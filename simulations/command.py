@@ -8,7 +8,8 @@
 
 Exit codes: 0 every promise and expectation held; 1 one did not, with the line that replays it and the scenario made
 small; 2 what was asked for makes no sense, the scenario cannot be read (file, line and what would be right), or there
-is nowhere to tell it; 130 ended by Ctrl-C. A reader that goes away (`| head`) changes no code.
+is nowhere to tell it; 3 nothing was broken, but some run was not done within its real time and has no verdict; 130
+ended by Ctrl-C. A reader that goes away (`| head`) changes no code.
 `python -m simulations` is the same command.
 
 Only what reads the command line stands here: nothing is imported until it is known that something will run.
@@ -54,19 +55,20 @@ class Seeds(click.ParamType[tuple[int | None, int]]):
         return found
 
 
-class Minutes(click.ParamType[float]):
-    """Virtual minutes."""
+class Time(click.ParamType[float]):
+    """A number above 0, at most a day."""
 
-    name = "MINUTES"
+    def __init__(self, name: str, what: str, most: float) -> None:
+        self.name, self._what, self._most = name, what, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            minutes = float(value)
+            number = float(value)
         except ValueError:
-            minutes = 0.0
-        if not 0 < minutes <= 1440:
-            self.fail(f"{value} is no number of virtual minutes above 0, at most 1440 (a day).", param, ctx)
-        return minutes
+            number = 0.0
+        if not 0 < number <= self._most:
+            self.fail(f"{value} is no number of {self._what} above 0, at most {self._most:g} (a day).", param, ctx)
+        return number
 
 
 @click.command(
@@ -79,13 +81,24 @@ class Minutes(click.ParamType[float]):
 @click.option("--nodes", type=click.IntRange(1, 1000), metavar="N", help=f"How many servers to draw. [{NODES}]")
 @click.option("--topology", metavar="SHAPE", help="ring, star, line, tree of 3, ...; without it one is drawn.")
 @click.option("--faults", metavar="KINDS", help="Kinds separated by commas, `all` or `none`. [all]")
-@click.option("--minutes", type=Minutes(), metavar="M", help=f"Virtual minutes to draw. [{MINUTES:g}]")
+@click.option(
+    "--minutes",
+    type=Time("MINUTES", "virtual minutes", 1440),
+    metavar="M",
+    help=f"Virtual minutes to draw. [{MINUTES:g}]",
+)
 @click.option("--seed", type=click.IntRange(0, MOST_SEED), metavar="N", help="Decides everything by chance. [1]")
 @click.option("--seeds", type=Seeds(), metavar="N|A-B", help="Many: so many from --seed on, or those of a range.")
 @click.option("--twice", is_flag=True, help="Each seed again in a fresh process; unequal traces fail.")
 @click.option("--processes", type=click.IntRange(1, 1024), metavar="N", help="How many at a time. [all cores]")
 @click.option("--dask", metavar="ADDRESS", help="On the machines of a Dask scheduler, such as tcp://10.0.0.1:8786.")
 @click.option("--stop-after", type=click.IntRange(1), metavar="N", help="Begin no further seed after N failures.")
+@click.option(
+    "--limit",
+    type=Time("SECONDS", "real seconds", 86400),
+    metavar="SECONDS",
+    help="Real seconds a run may take. [many seeds: 600 each]",
+)
 @click.option("--timeline", metavar="FILE", help="Draw it: FILE.html, a whole page, or FILE.svg. Of many: a failure.")
 @click.option("--no-shrink", is_flag=True, help="Leave a failing scenario as long as it is.")
 @click.option("--real", is_flag=True, help="On real processes, in real time; as root on real networks.")
@@ -153,7 +166,10 @@ def _simulate(scenario: str | None, options: dict[str, Any]) -> int:
     from simulations import play
 
     wishes = play.Wishes(
-        as_json=options["as_json"], timeline=_timeline(options["timeline"]), small=not options["no_shrink"]
+        as_json=options["as_json"],
+        timeline=_timeline(options["timeline"]),
+        small=not options["no_shrink"],
+        limit_s=options["limit"],
     )
     if options["seeds"] is None and not options["twice"]:
         return play.one(cases[0], wishes)

@@ -178,15 +178,6 @@ def mended_after_all(lines: Lines) -> bool:
     return last >= 0 and all(each <= run for each in timed)
 
 
-def told_of(case: Case, verdict: Verdict) -> str:
-    """What a person reads of a failure: the seed, the first broken promise, the line that replays it."""
-    what = verdict.promise if verdict.promise else "not the same twice"
-    lines = [f"seed {case.seed}: {what}", *(["  " + line for line in verdict.said.strip().splitlines()])]
-    if verdict.differs:
-        lines.append(f"  {verdict.differs}")
-    return "\n".join([*lines, f"  it replays: {replay(case)}"])
-
-
 def write_down(found: Found, directory: Path) -> Path:
     """The small failure as a file, named for its case."""
     path = directory / found.case.name

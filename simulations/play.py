@@ -4,13 +4,14 @@
     many     sweep --> a line a seed --> kinds of failures; the first made small, its picture drawn
 
 Exit codes: 0 all held, 1 a promise was broken, an expectation failed or a seed was not the same twice, 2 all held and
-could not be told (`output.py`), 130 ended by Ctrl-C, with what is known so far told all the same. What cannot be read
-or asked for is raised as `Refused`.
+could not be told (`output.py`), 3 nothing was seen broken and some run was not done within its real time, 130 ended by
+Ctrl-C, with what is known so far told all the same. What cannot be read or asked for is raised as `Refused`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -19,28 +20,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from identity.errors import Refused
 from simulations import report
 from simulations.cases import Case, Verdict, every_checker, replay, run_and_keep
 from simulations.failure import FEW_LINES, Found, shrink_case, write_down
 from simulations.output import Output
-from simulations.progress import Foot, Stop, Stopped, Watcher, pace
+from simulations.progress import Foot, Late, Stop, Stopped, Watcher, pace
 from simulations.scenario import known_of, parse
 from simulations.sweep import sweep
 from simulations.timeline import draw
 from simulations.timeline_page import page
+from simulations.worker import REAL_LIMIT_S
 
-HELD, BROKEN, INTERRUPTED = 0, 1, 130
+HELD, BROKEN, NO_VERDICT, INTERRUPTED = 0, 1, 3, 130  # 3 is, as of a query, an answer that is not whole
 MOST_SEEDS_TOLD = 12  # of one kind of failure
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """How it is to be told. `timeline`: a file to draw to, None for none; `small`: whether failures are made small."""
+    """How it is to be told. `timeline`: a file to draw to, None for none; `small`: whether failures are made small;
+    `limit_s`: real seconds after which a run is given up; None: one run never, those of a sweep as workers do."""
 
     as_json: bool = False
     timeline: Path | None = None
     small: bool = True
+    limit_s: float | None = None
     directory: Path = Path()
     output: Output = field(default_factory=Output)
 
@@ -51,11 +57,12 @@ class Wishes:
 def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
     """Run it, tell it; the exit code. Raises `Refused` for a text that cannot be read, or that asks for what is not."""
     foot = foot or Foot()
-    told = run(case, foot)
+    told = run(case, foot, limit_s=wishes.limit_s or math.inf)
     files = _drawn(told, wishes)
     if not wishes.as_json:
         _tell(told, files, wishes.output)
-    code = BROKEN if told.verdict.promise else INTERRUPTED if told.stopped else HELD
+    code = INTERRUPTED if told.stopped else HELD
+    code = BROKEN if told.verdict.promise else NO_VERDICT if told.verdict.given_up_s else code
     small = None
     if told.verdict.promise and wishes.small and not told.stopped and not case.real:
         small = _make_small(case, told.verdict, foot)
@@ -68,23 +75,22 @@ def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
     return wishes.output.settled(code)
 
 
-def run(case: Case, foot: Foot) -> report.Told:
-    """One run, watched. Ctrl-C ends it; then `stopped` says so."""
+def run(case: Case, foot: Foot, *, limit_s: float = math.inf) -> report.Told:
+    """One run, watched. Ctrl-C ends it, and so do `limit_s` real seconds; then `stopped` says so."""
     scenario = parse(case.text, name=case.name)
     checkers = () if case.real else every_checker()
     stop = Stop()
     begun = time.perf_counter()
     verdict, outcome, stopped = Verdict(seed=case.seed, name=case.name), None, False
     with stop.heard(foot):
-        watcher = Watcher(foot, stop, planned_s=report.planned_s(scenario), real=case.real)
+        watcher = Watcher(foot, stop, planned_s=report.planned_s(scenario), real=case.real, limit_s=limit_s)
         try:
             verdict, outcome = run_and_keep(case, watching=(watcher,))
         except Stopped as error:
             stopped, outcome = True, known_of(error)
+            verdict = replace(verdict, given_up_s=limit_s if isinstance(error, Late) else 0.0)
             if outcome is not None:
-                verdict = Verdict(
-                    seed=case.seed, name=case.name, trace=outcome.trace, events=outcome.events, seconds=outcome.seconds
-                )
+                verdict = replace(verdict, trace=outcome.trace, events=outcome.events, seconds=outcome.seconds)
         finally:
             foot.clear()
     elapsed_s = time.perf_counter() - begun
@@ -100,10 +106,14 @@ def picture(told: report.Told, path: Path) -> Path:
         text = page(
             told.picture(), promises=report.promises(told), promise_words=report.PROMISES, faults=told.faults(),
             transcript=told.outcome.transcript if told.outcome else (), text=told.case.text,
-            more="Ended by Ctrl-C: it shows the run until then." if told.stopped else "",
+            more=f"Ended by {_ended_by(told)}: it shows the run until then." if told.stopped else "",
         )  # fmt: skip
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _ended_by(told: report.Told) -> str:
+    return f"--limit {told.verdict.given_up_s:g}" if told.verdict.given_up_s else "Ctrl-C"
 
 
 def _drawn(told: report.Told, wishes: Wishes) -> dict[str, Any]:
@@ -124,6 +134,8 @@ def _tell(told: report.Told, files: dict[str, Any], output: Output) -> None:
     if "timeline" in files:
         lines.append(f"picture {files['timeline']}")
     output.write(lines)
+    if told.verdict.given_up_s:
+        output.write(["", f"{report.no_verdict(told.verdict)}; {report.more_time(told.verdict.given_up_s)}"])
     if told.verdict.promise:
         output.write(["", *told.verdict.said.rstrip().splitlines()])
         if "timeline" not in files:
@@ -161,20 +173,28 @@ def many(
         if not wishes.as_json:
             foot.clear()
             wishes.output.write([report.line_of(verdict)])
-        failed = sum(not each.passed for each in verdicts)
+        failed = sum(each.failed for each in verdicts)
         foot.show(pace(len(verdicts), total, failed, time.perf_counter() - begun))
 
     stopped = False
     foot.show(pace(0, total, 0, 0.0))
     try:
-        sweep(drawn(), processes=processes, twice=twice, dask=dask, stop_after=stop_after, told=hear)
+        sweep(
+            drawn(),
+            processes=processes,
+            twice=twice,
+            dask=dask,
+            stop_after=stop_after,
+            limit_s=wishes.limit_s or REAL_LIMIT_S,
+            told=hear,
+        )
     except KeyboardInterrupt:
         stopped = True
     finally:
         foot.clear()
     verdicts.sort(key=lambda verdict: verdict.seed)
     elapsed_s = time.perf_counter() - begun
-    failed = [verdict for verdict in verdicts if not verdict.passed]
+    failed = [verdict for verdict in verdicts if verdict.failed]
     if not wishes.as_json:
         _tell_sweep(verdicts, kept, elapsed_s, total, wishes.output, stopped=stopped)
     small: Found | None = None
@@ -191,7 +211,8 @@ def many(
     if wishes.as_json:
         more = {"stopped": stopped, "real_s": round(elapsed_s, 3), "files": files, "small": _small_as_json(small)}
         _write_json(wishes.output, report.sweep_as_json(verdicts, **more))
-    return wishes.output.settled(INTERRUPTED if stopped else BROKEN if failed else HELD)
+    code = BROKEN if failed else HELD if all(verdict.passed for verdict in verdicts) else NO_VERDICT
+    return wishes.output.settled(INTERRUPTED if stopped else code)
 
 
 def _first_failure(case: Case, verdict: Verdict, wishes: Wishes, foot: Foot) -> tuple[Found | None, dict[str, Any]]:
@@ -211,16 +232,24 @@ def _tell_sweep(
     verdicts: Sequence[Verdict], kept: dict[int, Case], elapsed_s: float, total: int, output: Output, *, stopped: bool
 ) -> None:
     for kind in report.kinds_of(verdicts):
-        seeds = ", ".join(map(str, kind.seeds[:MOST_SEEDS_TOLD]))
-        more = f" and {len(kind.seeds) - MOST_SEEDS_TOLD} more" if len(kind.seeds) > MOST_SEEDS_TOLD else ""
         lines = [
-            "", f"{kind.promise} ({kind.checker}), {report.counted(len(kind.seeds), 'seed')}: {seeds}{more}",
+            "", f"{kind.promise} ({kind.checker}), {_seeds(kind.seeds)}",
             f"  {kind.said}", f"  it replays: {replay(kept[kind.seeds[0]])}",
         ]  # fmt: skip
         output.write(lines)
+    late = [verdict for verdict in verdicts if verdict.given_up_s]
+    if late:
+        told = [f"{report.no_verdict(late[0])}, {_seeds([each.seed for each in late])}"]
+        output.write(["", *told, f"  {report.more_time(late[0].given_up_s)}"])
     ended = f", ended by you with {total - len(verdicts)} to go" if stopped else ""
     summary = f"{report.summary_of(verdicts)} in {elapsed_s:.1f} s{ended}"
     output.write(["", summary, f"trace   {report.trace_of(verdicts)}"])
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    told = ", ".join(map(str, seeds[:MOST_SEEDS_TOLD]))
+    more = f" and {len(seeds) - MOST_SEEDS_TOLD} more" if len(seeds) > MOST_SEEDS_TOLD else ""
+    return f"{report.counted(len(seeds), 'seed')}: {told}{more}"
 
 
 # -- failures made small

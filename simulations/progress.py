@@ -11,6 +11,7 @@ A watcher looks on as checkers do and decides nothing: a run takes the same step
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -35,6 +36,10 @@ BAR = 20
 
 class Stopped(KeyboardInterrupt):
     """A person ended the run."""
+
+
+class Late(Stopped):
+    """It took longer than a person gave it."""
 
 
 class Foot:
@@ -87,10 +92,13 @@ class Watcher(Watching):
     name = "the display"
     promise = ""
 
-    def __init__(self, foot: Foot, stop: Stop, *, planned_s: float = 0.0, real: bool = False) -> None:
+    def __init__(
+        self, foot: Foot, stop: Stop, *, planned_s: float = 0.0, real: bool = False, limit_s: float = math.inf
+    ) -> None:
         self._foot = foot
         self._stop = stop
         self._planned_s = planned_s
+        self._until = time.monotonic() + limit_s  # real seconds
         self._real = real
         self._seen = 0
         self._faults: list[Any] = []
@@ -104,6 +112,8 @@ class Watcher(Watching):
         with outside():
             if self._stop.wanted:
                 raise Stopped("ended at the next look")
+            if time.monotonic() > self._until:
+                raise Late("more real time than it was given")
             if self._foot.due():
                 self._foot.show(self.line(world))
 

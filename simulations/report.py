@@ -5,7 +5,8 @@
 
 Rules. A promise is said to hold only as far as somebody looked: what must never be is looked at all the time, what
 must come right only where the scenario expects it, and a run that was ended early says so. JSON has everything,
-people get what they can read. `trace` is the hash over all events of the run; of a sweep, over its runs' hashes.
+people get what they can read. `trace` is the hash over all events of the run; of a sweep, over its runs' hashes. A run
+that was given up for want of time has no verdict: it is counted neither among what passed nor among what failed.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def title(told: Told) -> str:
         return f"{told.case.name}, seed {told.case.seed}"
     faults = told.faults()
     speed = f" in {told.real_s:.1f} s" if told.real_s else ""
-    ended = ", ended by you" if told.stopped else ""
+    ended = f", {no_verdict(told.verdict) or 'ended by you'}" if told.stopped else ""
     figures = [
         counted(len(told.servers), "server"),
         *([f"{outcome.seconds:.1f} real s, real processes"] if told.case.real else []),
@@ -180,6 +181,7 @@ def as_json(told: Told) -> dict[str, Any]:
         "seed": told.case.seed,
         "passed": verdict.passed and not told.stopped,
         "stopped": told.stopped,
+        "no_verdict": no_verdict(verdict) or None,
         "trace": verdict.trace,
         "events": verdict.events,
         "seconds": outcome.seconds if outcome else 0.0,
@@ -226,7 +228,7 @@ def kinds_of(verdicts: Iterable[Verdict]) -> list[Kind]:
     """The kinds of failures, the most frequent first."""
     seeds: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in verdicts:
-        if not verdict.passed:
+        if verdict.failed:
             key = verdict.broken if verdict.promise else ("P6", "not the same twice")
             seeds.setdefault(key, []).append(verdict)
     found = [
@@ -242,6 +244,8 @@ def _said(verdict: Verdict) -> str:
 
 def line_of(verdict: Verdict) -> str:
     """One seed of a sweep in a line."""
+    if verdict.given_up_s:
+        return f"seed {verdict.seed}: {no_verdict(verdict)}"
     what = f"seed {verdict.seed}: {verdict.events} events in {verdict.seconds:.1f} virtual s"
     if verdict.passed:
         return ", ".join((what, *verdict.unjudged, f"trace {verdict.trace[:SHORT_TRACE]}"))
@@ -250,9 +254,20 @@ def line_of(verdict: Verdict) -> str:
 
 
 def summary_of(verdicts: Sequence[Verdict]) -> str:
-    """`98 passed, 2 failed`."""
-    failed = sum(not verdict.passed for verdict in verdicts)
-    return f"{len(verdicts) - failed} passed, {failed} failed"
+    """`98 passed, 2 failed`, and, where there are any, `, 1 without a verdict`."""
+    passed, failed = sum(verdict.passed for verdict in verdicts), sum(verdict.failed for verdict in verdicts)
+    neither = len(verdicts) - passed - failed
+    return f"{passed} passed, {failed} failed" + (f", {neither} without a verdict" if neither else "")
+
+
+def no_verdict(verdict: Verdict) -> str:
+    """Why there is none; "" where there is one."""
+    return f"no verdict: not done within {verdict.given_up_s:g} real s" if verdict.given_up_s else ""
+
+
+def more_time(limit_s: float) -> str:
+    """What to do about it."""
+    return f"ask for fewer servers or minutes, or give it more time: --limit {2 * limit_s:g}"
 
 
 def trace_of(verdicts: Iterable[Verdict]) -> str:
@@ -265,11 +280,11 @@ def trace_of(verdicts: Iterable[Verdict]) -> str:
 
 def sweep_as_json(verdicts: Sequence[Verdict], **more: Any) -> dict[str, Any]:
     """The report of a sweep."""
-    failed = sum(not verdict.passed for verdict in verdicts)
     return {
         "seeds": len(verdicts),
-        "passed": len(verdicts) - failed,
-        "failed": failed,
+        "passed": sum(verdict.passed for verdict in verdicts),
+        "failed": sum(verdict.failed for verdict in verdicts),
+        "without_verdict": sum(verdict.given_up_s > 0 for verdict in verdicts),
         "trace": trace_of(verdicts),
         **more,
         "kinds": [
@@ -289,6 +304,8 @@ def _run(verdict: Verdict) -> dict[str, Any]:
         told["broken"] = _broken(verdict)
     if verdict.differs:
         told["differs"] = verdict.differs
+    if verdict.given_up_s:
+        told["no_verdict"] = no_verdict(verdict)
     if verdict.unjudged:
         told["unjudged"] = list(verdict.unjudged)
     return told

@@ -50,7 +50,8 @@ def sweep(
     limit_s: float = REAL_LIMIT_S,
     told: Told = lambda verdict: None,
 ) -> list[Verdict]:
-    """The verdicts of all cases, in their order. `stop_after` so many failures no further case is begun.
+    """The verdicts of all cases, in their order. `stop_after` so many failures no further case is begun; after
+    `limit_s` real seconds a case is given up.
 
     `dask`: the address of a scheduler, whose workers must have Bangpath installed in this version.
     """
@@ -89,7 +90,7 @@ def gather(
         done, _ = wait(under_way, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda each: under_way[each]):
             verdict = found[under_way.pop(future)] = future.result()
-            failed += not verdict.passed
+            failed += verdict.failed
             told(verdict)
 
 
@@ -112,10 +113,12 @@ class Judges:
     def judge(self, case: Case) -> Verdict:
         """The verdict of one case, looked at twice where that is asked for."""
         verdict = self._worker().judge(case)
-        if not self._twice or verdict.checker.startswith("the process"):
+        if not self._twice or verdict.given_up_s or verdict.checker.startswith("the process"):
             return verdict
         with Worker(hash_seed=other_hash_seed(case.seed), limit_s=self._limit_s) as fresh:
             again = fresh.judge(case)
+        if again.given_up_s:  # whether it is the same twice is not known; what the first time broke is
+            return verdict if verdict.failed else again
         if (again.trace, again.broken) == (verdict.trace, verdict.broken):
             return verdict
         return msgspec.structs.replace(verdict, differs=self._difference(case, verdict, again))
@@ -174,14 +177,3 @@ def text_cases(seeds: Iterable[int], text: str, *, name: str) -> Iterator[Case]:
     parse(text, name=name)
     for seed in seeds:
         yield Case(seed=seed, text=text, name=name)
-
-
-def failures(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Those that did not pass; of each kind of failure the first ones stand first."""
-    seen: dict[tuple[str, str], int] = {}
-    found = []
-    for verdict in verdicts:
-        if not verdict.passed:
-            seen[verdict.broken] = seen.get(verdict.broken, 0) + 1
-            found.append((seen[verdict.broken], verdict))
-    return [verdict for _, verdict in sorted(found, key=lambda each: each[0])]

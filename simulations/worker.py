@@ -3,12 +3,11 @@
     Worker.judge(case)  --one line of JSON-->  python -m simulations.worker  --one line of JSON-->  Verdict
                                                PYTHONHASHSEED=n, its own address layout
 
-A worker runs one case after another. One that dies, or that does not answer within the real time allowed, is killed
-and gives a verdict all the same: "code", with what it wrote to standard error last. What a case prints cannot spoil
-the lines: standard output is the worker's alone, and the case's goes to standard error. A case that cannot be read is
-told as "refused": whoever makes cases reads them first.
-
-A simulated second takes no real one, so the bound on real time is for code that loops without the clock moving.
+A worker runs one case after another. One that dies gives a verdict all the same: "code", with what it wrote to standard
+error last. One that does not answer within the real time allowed is killed, and there is no verdict (`given_up_s`):
+large meshes and slow machines take long, and code that never lets time go on is told before that, by the run itself
+(`watchdog.py`). What a case prints cannot spoil the lines: standard output is the worker's alone, and the case's goes
+to standard error. A case that cannot be read is told as "refused": whoever makes cases reads them first.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ import msgspec
 from identity.errors import Refused
 from simulations.cases import Case, Verdict, run_case
 
-REAL_LIMIT_S = 600.0  # a case of 5 servers and a minute takes 1 s, of 200 servers some minutes
+REAL_LIMIT_S = 600.0  # a case of 5 servers and a minute takes a few; what takes longer is seldom meant (`estimate.py`)
 _TOLD_BYTES = 4000
 
 _READ_VERDICT = msgspec.json.Decoder(Verdict)
@@ -64,7 +63,7 @@ class Worker:
         return self._process.poll() is None
 
     def judge(self, case: Case) -> Verdict:
-        """What became of the case; also where it took the process with it."""
+        """What became of the case; also where it took the process with it, or took too long."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         late = threading.Event()
@@ -85,10 +84,10 @@ class Worker:
         if line:
             return _READ_VERDICT.decode(line)
         self._process.wait()
-        what = f"no end within {self._limit_s:g} real seconds" if late.is_set() else f"exit {self._process.returncode}"
-        return Verdict(
-            seed=case.seed, name=case.name, promise="code", checker=f"the process: {what}", said=self._last_words()
-        )
+        if late.is_set():
+            return Verdict(seed=case.seed, name=case.name, given_up_s=self._limit_s)
+        what = f"the process: exit {self._process.returncode}"
+        return Verdict(seed=case.seed, name=case.name, promise="code", checker=what, said=self._last_words())
 
     def close(self) -> None:
         """End the process; what it runs is lost."""

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from node.cli.main import COMMANDS
+from simulations import play
+from simulations.cases import Case, Verdict
 from simulations.command import simulate_command
 from simulations.faults import kinds
 from simulations.verbs import VERBS
@@ -226,6 +229,41 @@ def test_a_line_that_its_server_refuses_is_told_as_that_with_file_and_line(at: P
     assert "Traceback" not in result.output
 
 
+def test_a_run_that_is_not_done_within_its_limit_has_no_verdict(at: Path) -> None:
+    (at / "long.txt").write_text("servers 3\nclass Note text:string\n1.1 commits 1 Note\nrun 86400s\n")
+    why = "no verdict: not done within 0.5 real s"
+    todo = "ask for fewer servers or minutes, or give it more time: --limit 1"
+    result = said("long.txt", "--limit", "0.5")
+    assert code_of(result) == 3
+    assert f"{why}; {todo}" in result.stdout
+    assert "held until " in result.stdout
+    report = report_of("long.txt", "--limit", "0.5")
+    assert (report["passed"], report["no_verdict"], report["broken"]) == (False, why, None)
+
+
+def test_runs_of_a_sweep_without_a_verdict_are_counted_apart(at: Path) -> None:
+    (at / "long.txt").write_text("servers 3\nclass Note text:string\n1.1 commits 1 Note\nrun 86400s\n")
+    result = said("long.txt", "--seeds", "2", "--limit", "2")
+    assert code_of(result) == 3
+    assert "seed 1: no verdict: not done within 2 real s\n" in result.stdout
+    assert "no verdict: not done within 2 real s, 2 seeds: 1, 2\n  ask for fewer servers" in result.stdout
+    assert "0 passed, 0 failed, 2 without a verdict" in result.stdout
+    report = report_of("long.txt", "--seeds", "1", "--limit", "2")
+    assert (report["passed"], report["failed"], report["without_verdict"], report["kinds"]) == (0, 0, 1, [])
+    assert report["runs"][0]["no_verdict"] == "no verdict: not done within 2 real s"
+
+
+def test_what_was_broken_outweighs_what_has_no_verdict(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = [Verdict(seed=1, given_up_s=9), Verdict(seed=2, promise="expectation", checker="x", said="x")]
+
+    def sweep(cases: Iterable[Case], *, told: Callable[[Verdict], None], **_: Any) -> None:
+        for each, _case in zip(verdicts, cases, strict=True):
+            told(each)
+
+    monkeypatch.setattr(play, "sweep", sweep)
+    assert code_of(said("good.txt", "--seeds", "2", "--no-shrink")) == 1
+
+
 def test_ctrl_c_ends_a_sweep_with_what_is_known_and_leaves_nobody_behind(at: Path) -> None:
     sweep = [sys.executable, "-m", "simulations", "good.txt", "--seeds", "100000", "--processes", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -292,6 +330,7 @@ def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words
         ("--minutes 0", "0 is no number of virtual minutes above 0"),
         ("--minutes nan", "nan is no number of virtual minutes"),
         ("--minutes long", "long is no number of virtual minutes"),
+        ("--limit 0", "0 is no number of real seconds above 0, at most 86400 (a day)"),
         ("--seed -1", "-1 is not in the range"),
         ("--seeds 9-3", "9-3 has no seed in it"),
         ("--seeds 0", "0 has no seed in it"),

@@ -9,7 +9,7 @@ import pytest
 
 from identity.errors import LocalMistake
 from simulations.cases import Case, Verdict, run_case
-from simulations.failure import mended_after_all, shrink_case, told_of, write_down
+from simulations.failure import mended_after_all, shrink_case, write_down
 
 LONG = """
 servers 4 ring
@@ -117,12 +117,3 @@ def test_every_fault_begins_before_the_mesh_is_mended() -> None:
     assert mended_after_all(("servers 2", "at 6s cut 1 > 1.1", "run 5s", "run 2s", "heal"))
     assert not mended_after_all(("servers 2", "at 3s cut 1 > 1.1", "run 5s"))
     assert not mended_after_all(("servers 2", "at 3s cut 1 > 1.1", "heal", "run 5s"))
-
-
-def test_what_a_person_reads() -> None:
-    case = Case(seed=17, text=LONG, drawn=("--nodes", "5"))
-    told = told_of(case, Verdict(seed=17, promise="P1", checker="durable", said="P1 broken (durable) at 4.2 s: gone"))
-    assert told.splitlines() == [
-        "seed 17: P1", "  P1 broken (durable) at 4.2 s: gone", "  it replays: bangpath simulate --nodes 5 --seed 17",
-    ]  # fmt: skip
-    assert "event 9" in told_of(case, Verdict(seed=17, differs="event 9: 'a' against 'b'"))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from identity.errors import Refused
-from simulations.cases import Verdict
-from simulations.sweep import drawn_cases, failures, other_hash_seed, sweep, text_cases
+from simulations.cases import Case, Verdict
+from simulations.sweep import Judges, drawn_cases, other_hash_seed, sweep, text_cases
+from simulations.worker import Worker
 
 TEXT = "servers 2\nclass Note text:string\n1.1 mirrors 1\n1 commits 3 Note\nexpect 1.1 has all of 1 within 10s\n"
 EARLY = TEXT.replace("within 10s", "within 1ms")
@@ -61,10 +62,27 @@ def test_enough_failures_end_a_sweep() -> None:
     assert not any(each.passed for each in verdicts)
 
 
-def test_failures_of_each_kind_come_first() -> None:
-    one, two = {"promise": "P1", "checker": "durable"}, {"promise": "P3", "checker": "equal"}
-    verdicts = [Verdict(seed=1), Verdict(seed=2, **one), Verdict(seed=3, **one), Verdict(seed=4, **two)]
-    assert [each.seed for each in failures(verdicts)] == [2, 4, 3]
+def test_what_takes_too_long_is_no_failure_and_ends_no_sweep(tmp_path: Path) -> None:
+    bug = tmp_path / "slow.py"
+    bug.write_text(
+        "import contextlib\n@contextlib.contextmanager\ndef plant():\n    [None for _ in iter(int, 1)]\n    yield\n"
+    )
+    slow = Case(seed=1, text=TEXT, planted=str(bug))
+    for twice in (False, True):
+        verdicts = sweep([slow, Case(seed=2, text=TEXT)], processes=1, stop_after=1, limit_s=3.0, twice=twice)
+        assert [(each.given_up_s, each.passed, each.failed) for each in verdicts] == [
+            (3, False, False),
+            (0, True, False),
+        ]
+
+
+def test_a_second_run_that_takes_too_long_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Verdict(seed=1, given_up_s=3.0)
+    for first, told in [(Verdict(seed=1), late), (broken := Verdict(seed=1, promise="P1"), broken)]:
+        both = iter((first, late))
+        monkeypatch.setattr(Worker, "judge", lambda self, case, both=both: next(both))
+        with Judges(twice=True) as judges:
+            assert judges.judge(Case(seed=1, text=TEXT)) == told
 
 
 def test_drawn_cases_say_how_they_are_drawn_again() -> None:

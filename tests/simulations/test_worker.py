@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulations.cases import Case, run_case
+from simulations.cases import Case, Verdict, run_case
 from simulations.worker import Worker
 
 TEXT = "servers 2\nclass Note text:string\n1 commits 3 Note\n"
@@ -42,11 +42,14 @@ def test_a_process_that_dies_gives_a_verdict(tmp_path: Path) -> None:
         assert not worker.alive
 
 
-def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_what_takes_too_long_is_ended_and_has_no_verdict(tmp_path: Path) -> None:
     bug = plants(tmp_path, "[None for _ in iter(int, 1)]")
     with Worker(hash_seed=5, limit_s=3.0) as worker:
         verdict = worker.judge(Case(seed=1, text=TEXT, planted=bug))
-        assert verdict.broken == ("code", "the process: no end within 3 real seconds")
+        assert verdict == Verdict(seed=1, given_up_s=3.0)
+        assert not verdict.passed
+        assert not verdict.failed
+        assert not worker.alive
 
 
 def test_what_cannot_be_read_is_told_and_the_process_goes_on() -> None:
