@@ -76,8 +76,12 @@ class Pump:
         self._turning = False
 
     def touch(self) -> None:
-        """Something was said to a machine: take a turn when the tasks that are ready now have run."""
-        self._touched.set()
+        """Something was said to a machine: take a turn when the tasks that are ready now have run.
+
+        Said while a turn carries out outputs, this very turn sees to it: it goes on until no machine has one.
+        """
+        if not self._turning:
+            self._touched.set()
 
     async def run(self) -> None:
         """Turn until cancelled."""
@@ -92,18 +96,19 @@ class Pump:
 
     def turn(self) -> None:
         """Everything that can be done now without waiting."""
-        if self._turning:  # an output's handler said something to a machine: this very turn will see to it
+        if self._turning:
             return
         self._turning = True
         try:
             self.turns += 1
             now = trio.current_time()
             self._drain(now)
-            for machine in self._machines:
-                due = machine.deadline()
-                if due <= now:
-                    self.lag_s = now - due
-                    machine.handle_deadline(now)
+            if self._due <= now:  # what comes due by what was drained, or said since, has a turn of its own
+                for machine in self._machines:
+                    due = machine.deadline()
+                    if due <= now:
+                        self.lag_s = now - due
+                        machine.handle_deadline(now)
             self._carry_out_all(now)
             self._transmit(now)
             self._carry_out_departures(now)
@@ -118,18 +123,19 @@ class Pump:
                 return
             length, segment_size, address = received
             self._feed.handle_datagrams(self._buffer[:length], segment_size, address, now)
-        self.touch()  # more is waiting; the others first
+        self._touched.set()  # more is waiting; the others first
 
     def _carry_out_all(self, now: float) -> None:
+        quiet = 0  # machines in a row that had none
         for _ in range(MAX_ROUNDS):
-            quiet = True
             for machine in self._machines:
-                for output in machine.take_outputs():
-                    quiet = False
+                outputs = machine.take_outputs()
+                quiet = 0 if outputs else quiet + 1
+                for output in outputs:
                     self._carry_out(output, now)
-            if quiet:
-                return
-        self.touch()
+                if quiet == len(self._machines):
+                    return
+        self._touched.set()
 
     def _carry_out_departures(self, now: float) -> None:
         """What was told while datagrams left: packets that go by gateways, which leave within others in this turn."""
@@ -141,7 +147,7 @@ class Pump:
                 self._carry_out(output, now)
             self._carry_out_all(now)
             self._transmit(now)
-        self.touch()
+        self._touched.set()
 
     def _transmit(self, now: float) -> None:
         if self._blocked is not None:
@@ -154,7 +160,7 @@ class Pump:
                 self._blocked = batch
                 self._writable.set()
                 return
-        self.touch()  # more is ready; what came in meanwhile first
+        self._touched.set()  # more is ready; what came in meanwhile first
 
     def _arm(self) -> None:
         """Set the timer for the earliest deadline, where what it is set for would be too late, or for nothing."""

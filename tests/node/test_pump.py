@@ -85,9 +85,9 @@ class Echo:
 
 
 class World:
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, echo: Echo | None = None) -> None:
         self.port = FakePort()
-        self.echo = Echo()
+        self.echo = echo or Echo()
         self.carried: list[Any] = []
         self.pump = Pump(self.port, self.echo, (), lambda output, now: self.carried.append(output))  # type: ignore[arg-type]
         nursery.start_soon(self.pump.run)
@@ -191,10 +191,30 @@ async def test_an_output_that_speaks_to_a_machine_is_seen_to_in_the_same_turn(
             world.carried.append(output)
             if output == b"a":
                 world.echo.outputs.append("then this")
+                world.echo.waiting.append(b"and this")
                 world.pump.turn()  # as a word of the node's would; it must not turn inside a turn
+                world.pump.touch()  # nor for its own sake after it
 
         world.pump._carry_out = carry_out
+        before = world.pump.turns
         world.port.arrive(b"a")
         await trio.testing.wait_all_tasks_blocked()
         assert world.carried == [b"a", "then this"]
+        assert world.port.sent == [b"a", b"and this"]
+        assert world.pump.turns == before + 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_a_datagram_makes_due_is_seen_to_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    class Hasty(Echo):
+        def handle_datagrams(self, buffer: memoryview, segment_size: int, address: Any, now: float) -> None:
+            super().handle_datagrams(buffer, segment_size, address, now)
+            self.due = now
+
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, Hasty())
+        await trio.sleep(3)
+        world.port.arrive(b"a")
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.echo.seen == ["datagram a", "deadline at 3"]
         nursery.cancel_scope.cancel()
