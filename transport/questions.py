@@ -8,9 +8,10 @@
 
 Rules: parts of a stream are told in order of their index, each once, and at most MAX_PARTS_AHEAD beyond what the
 consumer has taken; a question has one ending and is forgotten with it; DONE is told together for what ended within
-DONE_DELAY_S, in ranges as wide as they can be (`transport.requests`). All state is memory: what must outlive a restart
-waits in the outbox, which asks it again under its old number. Such a number is *kept*: before it is written down
-(`reserve`) and until its outcome is (`release`) no DONE speaks of it, so that its answer stays at the answerer, however
+DONE_DELAY_S, in ranges as wide as they can be (`transport.requests`), and sooner beside a REQUEST that leaves anyway,
+or when what the answerer keeps for us grows large. All state is memory: what must outlive a restart waits in the
+outbox, which asks it again under its old number. Such a number is *kept*: before it is written down (`reserve`) and
+until its outcome is (`release`) no DONE speaks of it, so that its answer stays at the answerer, however
 often either side ends in between.
 """
 
@@ -46,8 +47,12 @@ from transport.requests import (
 )
 from transport.wire import SendTo
 
-DONE_DELAY_S = 0.05  # an answer stays kept so much longer, and one DONE ends many
+# An answer stays kept so much longer. Alone a DONE costs two packets, itself and its ACK, half of what its question
+# cost: who asks now and then tells it beside the next question, and who asks all the time tells it 20 times a second.
+DONE_DELAY_S = 1.0
+DONE_ASIDE_S = 0.05  # from then on it goes with the next REQUEST
 MAX_NOT_TOLD = MAX_LISTED  # ended questions before a DONE leaves early
+MAX_NOT_TOLD_BYTES = 256 << 10  # of answers: an answerer that keeps too many holds streams back (`transport.answers`)
 MAX_EARLY_BYTES = 32 << 20  # of one peer's parts that overtook others; its streams together have 2 MiB each at most
 
 
@@ -62,6 +67,7 @@ class _Question(msgspec.Struct):
     next_part: int = 0  # Invariant: taken_told <= taken <= next_part <= taken + MAX_PARTS_AHEAD.
     taken: int = 0
     taken_told: int = 0
+    answer_bytes: int = 0
     early: dict[int, Answer] = msgspec.field(default_factory=dict)  # parts that overtook others
 
 
@@ -70,6 +76,7 @@ class _Peer(msgspec.Struct):
     outstanding: int = 0
     early_bytes: int = 0
     ended: list[int] = msgspec.field(default_factory=list)  # and not told by DONE
+    ended_bytes: int = 0  # of the answers to these
 
 
 class Questions:
@@ -112,6 +119,8 @@ class Questions:
         if deadline < math.inf:
             heapq.heappush(self._heap, (deadline, number))
         if peer in self._connected:
+            if self._tell_done.get(peer, math.inf) <= now + DONE_DELAY_S - DONE_ASIDE_S:
+                self._flush_done(peer)
             self._send(question, now)
         return number
 
@@ -170,6 +179,7 @@ class Questions:
             self._put_out(SendTo(peer, Done(self._incarnation, self._next, ())))
             return
         state.ended.clear()
+        state.ended_bytes = 0
         self._send_done(peer, state, state.numbers.missing(0, self._next - 1))
         for first, last in state.numbers.as_list():
             for number in range(first, last + 1):
@@ -182,6 +192,7 @@ class Questions:
         state = self._peers.get(peer)
         if state is not None:
             state.ended.clear()  # when it connects it is told everything
+            state.ended_bytes = 0
             if not state.numbers:
                 del self._peers[peer]
 
@@ -209,6 +220,7 @@ class Questions:
             state.early_bytes += len(message.body)
         while (part := question.early.pop(question.next_part, None)) is not None:
             question.next_part += 1
+            question.answer_bytes += len(part.body)
             state.early_bytes -= len(part.body)
             self._put_out(Answered(part.number, peer, part.index, part.last, part.ok, part.body))
             if part.last:
@@ -281,9 +293,9 @@ class Questions:
         state.outstanding -= 1
         state.early_bytes -= sum(len(part.body) for part in question.early.values())
         if question.number not in self._kept:
-            self._done(question.peer, question.number, now)
+            self._done(question.peer, question.number, now, question.answer_bytes)
 
-    def _done(self, peer: ServerId, number: int, now: float) -> None:
+    def _done(self, peer: ServerId, number: int, now: float, answer_bytes: int = 0) -> None:
         state = self._peers[peer]
         state.numbers.subtract(number)
         if peer not in self._connected:
@@ -291,8 +303,9 @@ class Questions:
                 del self._peers[peer]
             return
         state.ended.append(number)
+        state.ended_bytes += answer_bytes
         self._tell_done.setdefault(peer, now + DONE_DELAY_S)
-        if len(state.ended) >= MAX_NOT_TOLD:
+        if len(state.ended) >= MAX_NOT_TOLD or state.ended_bytes >= MAX_NOT_TOLD_BYTES:
             self._flush_done(peer)
 
     def _flush_done(self, peer: ServerId) -> None:
@@ -303,6 +316,7 @@ class Questions:
             if number not in gaps and number not in state.numbers:  # asked again under its old number
                 gaps.add(*state.numbers.gap_around(number, highest=max(self._next - 1, number)))
         state.ended.clear()
+        state.ended_bytes = 0
         self._send_done(peer, state, gaps.as_list())
 
     def _send_done(self, peer: ServerId, state: _Peer, gaps: list[Interval]) -> None:

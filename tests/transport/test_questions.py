@@ -17,6 +17,7 @@ from transport.requests import (
     Failed,
     Met,
     Refuse,
+    Request,
 )
 
 
@@ -212,3 +213,50 @@ def test_a_watched_peer_is_told_of_at_each_session(pair: Pair) -> None:
     assert pair.take(ONE, Met) == [Met(TWO)]
     pair.one.handle_connected(THREE, pair.now)
     assert Met(THREE) in pair.one.take_outputs()
+
+
+# -- when what is done is told
+
+
+def said_by_one(pair: Pair) -> list[type]:
+    pair.collect()
+    said = [type(sent.message) for sender, sent in pair.wire if sender == ONE]
+    pair.wire = [each for each in pair.wire if each[0] != ONE]
+    return said
+
+
+def ask_and_hear(pair: Pair, body: bytes = b"answer") -> None:
+    pair.one.ask(TWO, b"question", pair.now, deadline_s=None)
+    pair.settle()
+    pair.two.answer(ONE, pair.asked().request_id, body)
+    pair.settle()
+    assert len(pair.take(ONE, Answered)) == 1
+
+
+def test_done_goes_beside_the_next_question_and_alone_after_a_while(pair: Pair) -> None:
+    ask_and_hear(pair)
+    pair.now += questions.DONE_ASIDE_S / 2
+    pair.one.ask(TWO, b"at once", pair.now, deadline_s=None)
+    assert said_by_one(pair) == [Request]
+    pair.now += questions.DONE_ASIDE_S
+    pair.one.ask(TWO, b"later", pair.now, deadline_s=None)
+    assert said_by_one(pair) == [Done, Request]
+    pair.one.ask(TWO, b"later still", pair.now + questions.DONE_ASIDE_S, deadline_s=None)
+    assert said_by_one(pair) == [Request]
+
+
+def test_done_of_the_last_question_is_told_by_itself(pair: Pair) -> None:
+    ask_and_hear(pair)
+    assert pair.settle(questions.DONE_DELAY_S * 0.9) == []
+    assert pair.settle(questions.DONE_DELAY_S * 0.2) == [Done]
+    assert not pair.two._answers._askers[ONE].works
+
+
+def test_large_answers_are_done_at_once(pair: Pair) -> None:
+    half = bytes(questions.MAX_NOT_TOLD_BYTES // 2)
+    ask_and_hear(pair, half)
+    assert pair.two._answers._askers[ONE].kept_bytes >= len(half)
+    ask_and_hear(pair, half)
+    assert pair.two._answers._askers[ONE].kept_bytes == 0
+    ask_and_hear(pair, half)  # counted anew
+    assert pair.two._answers._askers[ONE].kept_bytes >= len(half)
