@@ -90,6 +90,8 @@ class Inquiring:
         self._outputs: list[Ask | Verify | AnswerProbe] = []
 
     def deadline(self) -> float:
+        while self._timers and self._timers[0][2].done:  # nearly all are answered long before
+            heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else math.inf
 
     def handle_deadline(self, now: float) -> None:

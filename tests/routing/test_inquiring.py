@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import count
 
 import pytest
@@ -51,6 +52,7 @@ def test_a_target_that_answers_is_confirmed_and_no_other() -> None:
     assert world.machine.handle_verified(verify.number, True, 0.03)
     assert world.machine.take_outputs() == [AnswerProbe(107, ASKER, Confirm((ME, TARGET), 30_000))]
     assert not world.machine.handle_verified(verify.number, True, 0.04)  # said once
+    assert world.machine.deadline() == math.inf  # and nothing is waited for
     world.machine.handle_deadline(10.0)
     assert world.machine.take_outputs() == []
 
