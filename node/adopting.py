@@ -8,7 +8,12 @@ own again. It is over when every neighbour is reached and for `SETTLE_S` none ha
 `PATIENCE_S` it goes on without those that were not reached. Should one of them hold more, it will refuse the branch
 that is signed now, and say so (`rolled_back`, docs/decisions/0030).
 
-What cannot come back: commits that no other server had, private objects, the answers of requests.
+Requests of others that it had carried out are known again by their ids in the leaves of these updates, so that one
+that comes again is answered and not carried out twice; until then it waits. What waited in this server's own outbox may
+have been sent meanwhile, and its owner may have been told since that nobody asks for it any more: such changes are not
+sent again, and their outcome is unknown.
+
+What cannot come back: commits that no other server had, private objects.
 """
 
 from __future__ import annotations
@@ -43,7 +48,10 @@ async def adopt(parts: Parts, *, note: Callable[..., Any]) -> None:
         if now - quiet_since >= SETTLE_S or now - begun >= PATIENCE_S:
             break
     parts.flood.adopt(False)
+    await parts.delivering.written()  # what became of the outbox: the next start is none of a restored server
     await parts.database.end_adoption()
+    with parts.database.view() as view:
+        parts.recorded.load(view)
     parts.serving.wait("")
     updates = sum(parts.flood.position(feed) - position for feed, position in zip(own, before, strict=True))
     note("adopted", updates=updates, without=missing, seconds=round(now - begun, 3))

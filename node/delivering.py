@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from identity.errors import BangpathError, Exhausted, PeerMisbehaved
+from identity.errors import BangpathError, Exhausted, OutcomeUnknown, PeerMisbehaved
 from identity.names import ServerId
 from node.outcomes import operations_json, read_answered_untrusted
 from node.requests import ChangedAll, Modify, Withdraw, read_request_untrusted
@@ -39,6 +39,10 @@ from transport.wire import encode
 NEXT, ENTRIES, CHANGES = "outbox", "outbox/", "outbox-change/"
 WITHDRAW_S = 2.0  # how long who cancels what was sent waits for its outcome, if the owner is there
 DISK_PAUSE_S = 1.0  # before a write that found no room is tried again
+SET_BACK = OutcomeUnknown(
+    "this server came back from a backup, and may have sent the change since that was made",
+    next_step="look whether it was carried out before asking again",
+)
 DIAL_S, DIAL_MOST_S = 2.0, 60.0  # between two calls of a server that is no neighbour
 
 
@@ -102,9 +106,15 @@ class Delivering:
         self._leaving = False
 
     def load(self, view: View, *, now: float) -> None:
-        """What waits since earlier runs; what was sent is asked again, under its number, in the first session."""
+        """What waits since earlier runs; what was sent is asked again, under its number, in the first session.
+
+        Where this server came back from a backup nothing of it is asked: it may have been, since that was made.
+        """
         entries = [Entry.from_plain(int(key[len(ENTRIES) :]), said) for key, said in view.settings(ENTRIES).items()]
         self.outbox.load(entries, view.get_setting(NEXT) or 1, now=now, wall_ms=self._wall_ms())
+        if self._database.adopting:
+            outcome = {"error": SET_BACK.as_json()}
+            self.outbox.handle_set_back(outcome, now=now, wall_ms=self._wall_ms())
         for entry in entries:
             if entry.state in ASKED:
                 self._ask(entry, now)

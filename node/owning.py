@@ -1,7 +1,7 @@
 """Changes to this server's own objects: by its own people and programs, and by other servers' requests.
 
     transact(operations)         --> one transaction --> sequences and position, when durable
-    modify_for(peer, request)    --> the same, with its answer recorded; a second time only the record is read
+    modify_for(peer, request)    --> the same, with its answer recorded; a second time the very same is answered
 
 The request id of another server's change stands in the leaf of every object it changed, so that a server that is
 rebuilt from mirrors still knows what it has carried out (DESIGN F6).
@@ -24,6 +24,7 @@ from store.database import Database, Transaction
 from store.records import DATA
 
 if TYPE_CHECKING:
+    from store.reading import Reader
     from store.values import Resolve
 
 
@@ -57,29 +58,39 @@ class Owner:
                 gone=True,
             )
 
-        def body(transaction: Transaction) -> tuple[Transaction, list[Act] | None, bytes]:
+        def body(transaction: Transaction) -> tuple[Transaction, tuple[Outcome, ...] | None, ChangedAll | None]:
             record = transaction.answered(request_id)
             if record is not None:
-                return transaction, None, record
+                return transaction, None, self._again(record, transaction, operations)
             acts = carry_out(transaction, operations, resolve=self._resolve, request=request_id, by_another=True)
-            transaction.record_answer(request_id, record_of(acts))
-            return transaction, acts, b""
+            outcomes = tuple(Outcome(each.reference.object, _sequence(each, transaction), each.done) for each in acts)
+            carried = transaction.foretell()[DATA] if transaction.changes else None  # what others change is in the feed
+            transaction.record_answer(request_id, record_of(outcomes, carried))
+            return transaction, outcomes, None
 
-        transaction, acts, record = await self._database.transact(body)
-        at = at_of(transaction.positions.get(DATA) or self._position(), 0.0)
-        if acts is None:
-            with self._database.view() as view:
-                return answer_again(record, view, at=at)
+        transaction, outcomes, again = await self._database.transact(body)
+        if outcomes is None:
+            assert again is not None
+            return again
         self._recorded.add(request_id)
         self._note("modified", peer=str(peer), number=transaction.sequence)
-        outcomes = tuple(Outcome(each.reference.object, _sequence(each, transaction), each.done) for each in acts)
+        at = at_of(transaction.positions.get(DATA) or self._position(), 0.0)
         return ChangedAll(self._database.incarnation, at, outcomes)
 
-    def answered(self, request_id: bytes) -> ChangedAll | None:
-        """The answer to another server's MODIFY that was carried out and not declared done; None: it was not."""
+    def answered(self, request_id: bytes, question: Modify | None) -> ChangedAll | None:
+        """The answer to another server's MODIFY that was carried out and not declared done; None: it was not.
+
+        `question`: the MODIFY, where it is that which came again. Raises `OutcomeUnknown`, `PeerMisbehaved`.
+        """
+        record = self._database.answered(request_id)
+        if record is None:
+            return None
+        operations = None if question is None else [operation_untrusted(act) for act in question.acts]
         with self._database.view() as view:
-            record = self._database.answered(request_id)
-            return None if record is None else answer_again(record, view, at=at_of(self._position(), 0.0))
+            return self._again(record, view, operations)
+
+    def _again(self, record: bytes, reader: Reader, operations: Sequence[Operation] | None) -> ChangedAll:
+        return answer_again(record, reader, operations, stands=self._position())
 
     def _position(self) -> Position | None:
         position = self._database.last_position(DATA)

@@ -7,8 +7,10 @@
 A record is never forgotten by age: an asker that was away for a year may still come back for its answer. What that can
 cost is bounded by `transport.answers`, which takes no more than 4 096 requests of one asker that are not done.
 
-Sequences are known only when the transaction has its place in the log, so a record holds objects and what was done,
-and a repeated answer tells the sequences that stand now: 0 for what is gone since.
+A repeated answer is the one that was given: sequences and position are known in the body of the transaction already,
+and stand in the record (`store.answered`, which has its picture). Where nothing was changed there is no position of it,
+and the one that stands is told. A record that was made again after a restore (DESIGN D4) tells what became of each
+object, and the operations that are asked again tell which of them is whose.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from sortedcontainers import SortedDict
 
-from identity.encoding import decode_value_trusted, encode_value
-from identity.names import ServerId
-from node.changing import Act
-from node.requests import At, ChangedAll, Outcome
-from store.reading import View
+from identity.errors import OutcomeUnknown
+from identity.names import Position, ServerId
+from node.asking import Operation
+from node.requests import At, ChangedAll, Outcome, at_of
+from store.answered import Kept
+from store.reading import Reader, View
 from store.registry import ANSWERED
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ NUMBER_BYTES = 8
 IDENTITY_BYTES = 24  # incarnation, epoch, number, after the asker's ended name (`transport.requests.request_id`)
 FORGET_S = 5.0  # records are forgotten together: a transaction of their own, soon enough
 MAX_FORGOTTEN = 8192  # in one transaction (DESIGN L6: 65 536 changes)
+_UNTOLD = "it was carried out before its owner came back from a backup, and what is left of it does not tell how"
 
 
 class Recorded:
@@ -82,18 +86,48 @@ async def forget(recorded: Recorded, transact: Callable[[Callable[[Any], None]],
         await transact(body)
 
 
-def record_of(acts: Sequence[Act]) -> bytes:
-    """What is recorded beside the changes."""
-    return encode_value([[act.reference.object, act.done] for act in acts])
+def record_of(outcomes: Sequence[Outcome], position: Position | None) -> bytes:
+    """What is recorded beside the changes: the answer. `position`: of the update that carries them; None: none does."""
+    epoch, number = (position.epoch, position.number) if position is not None else (0, 0)
+    return Kept(epoch, number, tuple((each.object, each.sequence, each.done) for each in outcomes)).to_bytes()
 
 
-def answer_again(record: bytes, view: View, *, at: At) -> ChangedAll:
-    """The answer that a record stands for."""
-    outcomes = []
-    for number, done in decode_value_trusted(record):
-        stored = view.get((None, number))
-        outcomes.append(Outcome(number, stored.sequence if stored else 0, done))
-    return ChangedAll(view.servers.incarnation, at, tuple(outcomes))
+def answer_again(
+    record: bytes, reader: Reader, operations: Sequence[Operation] | None, *, stands: Position | None
+) -> ChangedAll:
+    """The answer that a record stands for; `stands`: the position to tell where the record has none.
+
+    `operations`: what is asked again, which a record that was made again needs; None: only what became of it is asked.
+    Raises `OutcomeUnknown` where such a record does not tell what became of each of them.
+    """
+    kept = Kept.from_bytes(record)
+    outcomes = tuple(Outcome(*each) for each in kept.outcomes)
+    if kept.rebuilt and operations is not None:
+        outcomes = _sort_out(outcomes, operations)
+    at = At(kept.epoch, kept.number, 0) if kept.number else at_of(stands, 0.0)
+    return ChangedAll(reader.servers.incarnation, at, outcomes)
+
+
+def _sort_out(outcomes: Sequence[Outcome], operations: Sequence[Operation]) -> tuple[Outcome, ...]:
+    """What became of each operation of a transaction, by what became of each object."""
+    sequence = outcomes[0].sequence  # of the one transaction
+    found: dict[int, Outcome] = {}
+    for place, operation in enumerate(operations):
+        if operation.op == "update":
+            found[place] = Outcome(operation.object, sequence, "updated")
+        elif operation.op == "delete":
+            found[place] = Outcome(operation.object, sequence, "deleted")
+        elif operation.op == "put":
+            if len(operations) > 1:  # it may have been any of those, or have changed nothing
+                raise OutcomeUnknown(_UNTOLD, next_step="look what stands there before asking again")
+            found[place] = outcomes[0]
+    named = {each.object for each in found.values()}
+    created = [each for each in outcomes if each.done == "created" and each.object not in named]
+    creations = [place for place, operation in enumerate(operations) if operation.op == "create"]
+    if len(created) != len(creations):
+        raise OutcomeUnknown(_UNTOLD, next_step="look what stands there before asking again")
+    found.update(zip(creations, created, strict=True))  # ids ascend in the order of the operations
+    return tuple(found[place] for place in range(len(operations)))
 
 
 def _parts(request_id: bytes) -> tuple[bytes, int, int]:

@@ -112,6 +112,7 @@ class Serving:
         self._count: dict[ServerId, int] = {}
         self._refusing = ""
         self._waiting = ""
+        self._held: dict[tuple[ServerId, bytes], Asked] = {}
         self.outputs: dict[type, Callable[[Any, float], None]] = {
             Asked: self._asked,
             Cancelled: self._cancelled,
@@ -127,8 +128,15 @@ class Serving:
         self._refusing = reason
 
     def wait(self, reason: str) -> None:
-        """Answer nothing about objects for now; empty: from now on as ever."""
+        """Answer nothing about objects for now; empty: from now on as ever.
+
+        Changes that may have been carried out before wait unanswered until then, for a refusal would say that they
+        were not; `transport.answers` bounds them.
+        """
         self._waiting = reason
+        held, self._held = self._held, {}
+        for asked in held.values():
+            self._asked(asked, trio.current_time())
 
     # -- outputs of the machine
 
@@ -136,9 +144,13 @@ class Serving:
         try:
             question = read_request_untrusted(asked.body)
             if isinstance(question, Withdraw) or (asked.again and isinstance(question, Modify)):
-                known = self._owner.answered(asked.request_id)  # before any refusal, which would say that it is not
+                again = question if isinstance(question, Modify) else None
+                known = self._owner.answered(asked.request_id, again)  # before any refusal: it would say that it is not
                 if known is not None:
                     self._answer(asked, known)
+                    return
+                if self._waiting:  # what this server had carried out is only just being learnt
+                    self._held[asked.peer, asked.request_id] = asked
                     return
             if isinstance(question, Withdraw):
                 raise Refused(f"{self._server} has not carried it out, and will not", withdrawn=True)
@@ -169,6 +181,7 @@ class Serving:
         self._begin(asked, question)
 
     def _cancelled(self, output: Cancelled, now: float) -> None:
+        self._held.pop((output.peer, output.request_id), None)
         work = self._works.get((output.peer, output.request_id))
         if work is not None:
             work.scope.cancel()

@@ -4,7 +4,7 @@
                 |          |
                 |          +---> WITHDRAWN ---> CANCELLED, or one of those above
                 |          +---> LAPSED ------> EXPIRED, or one of those above
-                +---> CANCELLED  EXPIRED
+                +---> CANCELLED  EXPIRED  UNKNOWN
 
 STEPS is the whole truth: what is not in it does not happen. Nothing here acts; the machine is `replication.outbox`.
 """
@@ -63,6 +63,7 @@ class Happened(enum.Enum):
     REFUSED = "its owner does not do that"
     NOT_DONE = "its owner has not carried it out, and will not"
     LOST = "nobody knows any more what became of it"
+    SET_BACK = "this server came back from a backup, and may have sent it since that"
     CANCELLED = "somebody cancelled it"
     EXPIRED = "its time is over"
 
@@ -81,6 +82,7 @@ STEPS: dict[tuple[State, Happened], State] = {
     (State.WITHDRAWN, Happened.NOT_DONE): State.CANCELLED,
     (State.LAPSED, Happened.PUT_BACK): State.EXPIRED,
     (State.LAPSED, Happened.NOT_DONE): State.EXPIRED,
+    (State.WAITING, Happened.SET_BACK): State.UNKNOWN,
     **{
         (state, happened): outcome
         for state in (State.SENT, State.WITHDRAWN, State.LAPSED)
@@ -89,6 +91,7 @@ STEPS: dict[tuple[State, Happened], State] = {
             (Happened.CONFLICT, State.CONFLICT),
             (Happened.REFUSED, State.REFUSED),
             (Happened.LOST, State.UNKNOWN),
+            (Happened.SET_BACK, State.UNKNOWN),
         )
     },
 }

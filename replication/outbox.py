@@ -10,7 +10,8 @@ refused or conflicts does not stop those behind it. What was sent may have been 
 the owner is asked, under the same request number, what became of it, and the queue goes on when it has said so; only
 `forget` ends it without an answer, as UNKNOWN. What an owner could not do just now (it stops, its disk is full) is put
 back and asked again after a pause under another number. An owner that is in doubt itself is asked again, under the
-same number, in its next session; after MAX_DOUBTS the outcome is UNKNOWN.
+same number, in its next session; after MAX_DOUBTS the outcome is UNKNOWN. Of a server that came back from a backup
+everything that waits is UNKNOWN: asked again, it might be carried out twice.
 
 A machine without disk: `Write` says that an entry is to be written down as it is, and what may be done when that is
 durable, and not before. Nothing it puts out may be left out or done in another order.
@@ -238,6 +239,11 @@ class Outbox:
     def lose(self, entry: Entry, *, now: float, wall_ms: int) -> None:
         """What is to be sent is not there."""
         self.handle_outcome(entry.number, Happened.LOST, None, now=now, wall_ms=wall_ms)
+
+    def handle_set_back(self, outcome: dict[str, Any], *, now: float, wall_ms: int) -> None:
+        """This server came back from a backup: whatever waits may have been sent and answered since that was made."""
+        for entry in [each for each in self if each.open]:
+            self.handle_outcome(entry.number, Happened.SET_BACK, outcome, now=now, wall_ms=wall_ms)
 
     # -- the verbs of every machine
 

@@ -31,6 +31,7 @@ Reading order:
     transaction     reads and writes of one unit of work
     applying        from checked changes to records, index entries and feed positions: live and in replay alike
     foreign         what can be done with an update of another server: now, later, never
+    answered        what is kept of a request that was carried out, or made again of leaves after a restore
     frame_parts     what frames hold          held_feeds   which updates are here, and where
     recovery        from disk to a store that may answer
     work, grouping, writing     the one task that owns the log: what it does, what one sync takes, its loop

@@ -321,6 +321,11 @@ class Applier:
             self._count(entry, kind, 1)
         objects[key] = record
 
+    def owns(self, number: int) -> bool:
+        """Whether there is such an object of this server's own, in the appended state."""
+        standing = self._standing({}, END + encode_integer(number))
+        return standing is not None and not standing.deleted
+
     def _standing(self, objects: dict[bytes, bytes | None], key: bytes) -> Record | None:
         data = objects[key] if key in objects else self._source().get(OBJECTS, key)
         return None if data is None else unpack_record(key, data)

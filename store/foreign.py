@@ -18,12 +18,14 @@ from typing import NamedTuple
 import msgspec
 
 from identity.errors import PeerMisbehaved
-from identity.names import ServerId
+from identity.names import END, ServerId
+from store.answered import rebuilt
 from store.applying import Applier, ForeignPut, known_class_body, known_class_definition
 from store.bodies import body_length, has_newer_fields
 from store.frame_parts import LocalChange
-from store.records import DELETE, PUT, REGISTRY, Leaf, Update, read_leaves_untrusted
+from store.records import DATA, DELETE, PUT, REGISTRY, Leaf, Update, read_leaves_untrusted
 from store.registry import (
+    ANSWERED,
     BUILT_IN,
     CLASS,
     FIRST_USER_NUMBER,
@@ -98,7 +100,20 @@ def read_foreign_untrusted(applier: Applier, update: Update) -> Foreign | Outcom
                 local += _heard_class_untrusted(applier, put, local)
     except PeerMisbehaved as error:
         return Rejected(update, error.cause)
+    if server_key == END and head.kind == DATA:
+        local += _carried_out(applier, update, read)
     return Foreign(update, read, local)
+
+
+def _carried_out(applier: Applier, update: Update, puts: Sequence[ForeignPut]) -> list[LocalChange]:
+    """The records of requests that this server had carried out, and had forgotten with its own update."""
+    head = update.head
+    records = rebuilt((put.leaf for put in puts), epoch=head.epoch, number=head.number, stands=applier.owns)
+    codec = BUILT_IN[ANSWERED].codec
+    return [
+        LocalChange(PUT, applier.allocate(), ANSWERED, codec.encode([request, kept.to_bytes()]))
+        for request, kept in records
+    ]
 
 
 def understand_untrusted(applier: Applier, update: Update) -> list[ForeignPut] | str:
