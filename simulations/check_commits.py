@@ -6,9 +6,10 @@
 
 A transaction of several operations stands in one sequence of one update, all of it. One whose outcome nobody knows is
 found by what it would have written; if one of its operations is there, all must be. What was refused must not be there.
-A request of another server is carried out once: its id stands in the leaves of one transaction only. And a change that
-somebody may have asked for again is not carried out more often than it was asked for. What a hostile server asked, and
-was told, is nobody's promise. Objects of private classes are in no feed: of them the owner's store alone is asked.
+A request of another server is carried out once, also by an owner that was restored from a backup: its id stands in the
+leaves of one transaction only. And a change that somebody may have asked for again is not carried out more often than
+it was asked for. What a hostile server asked, and was told, is nobody's promise. Objects of private classes are in no
+feed: of them the owner's store alone is asked.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ class NoLostCommits(Watching):
             self._check_there(world, owner, acknowledged)
         for server in world.servers:
             self._check_own(world, server.name)
+        for owner, kind in world.ledger.made:
+            if kind == DATA and world.ledger.remembers_requests(owner) and not world.ledger.is_behind(owner):
+                self._check_requests(world, owner)
         for word in self._unsure:
             self._check_whole(world, word)
         for word in self._refused:
@@ -99,7 +103,7 @@ class NoLostCommits(Watching):
         results = word.result if isinstance(word.result, list) else [word.result]
         acknowledged = self._acknowledged.setdefault(word.owner, {})
         told = {changed.sequence for changed in results if changed.done != "unchanged"}
-        if len(told) > 1 and word.server == word.owner:  # an answer that is repeated tells what stands by then
+        if len(told) > 1:
             which = ", ".join(f"{changed.reference} {changed.sequence}" for changed in results)
             self.accuse(world, f"{word}; but it is no one transaction: its sequences are {which}")
         last = {changed.reference.object: number for number, changed in enumerate(results)}
@@ -127,10 +131,6 @@ class NoLostCommits(Watching):
         if made is None or made.since > word.end:
             when = "is not durable" if made is None else f"became durable at {made.at:.3f} s, after that"
             self.accuse(world, f"{word}; but update {number} of {word.owner} {when}")
-        if word.server != word.owner and any(
-            _does(world, operation, each.leaf) for each in ledger.versions(word.owner, object)
-        ):
-            return  # an answer that is repeated after a crash tells the sequence and position that stand by then
         for leaf in made.leaves:
             if leaf.object == object and leaf.sequence == changed.sequence:
                 if not _does(world, operation, leaf):
@@ -178,8 +178,10 @@ class NoLostCommits(Watching):
                     )
 
     def _check_requests(self, world: World, owner: str) -> None:
-        """That no request was carried out in two transactions."""
+        """That no request was carried out in two transactions; of a restored owner, in its history as it is now."""
         made = world.ledger.made[owner, DATA]
+        if owner in world.ledger.excused:
+            self._requests[owner], self._numbers[owner] = {}, 0
         known = self._requests.setdefault(owner, {})
         number = self._numbers.get(owner, 0) + 1
         while number in made:

@@ -194,10 +194,8 @@ def acts_of(world: World, word: Word, places: Mapping[int, int]) -> tuple[Act, .
     acts = []
     for operation, changed in zip(word.operations, results_of(word), strict=True):
         verb = {"created": "create", "updated": "update", "deleted": "delete", "unchanged": "same"}[changed.done]
-        # An answer to another server that is repeated after a crash tells the sequence that stands by then.
-        sequence = changed.sequence if word.server == word.owner else 0
         expect = operation.expect if based and verb != "create" else None  # a "put" may have found nothing
-        acts.append(Act(places[changed.reference.object], verb, sequence, frozen(operation.fields), expect))
+        acts.append(Act(places[changed.reference.object], verb, changed.sequence, frozen(operation.fields), expect))
     return tuple(acts)
 
 

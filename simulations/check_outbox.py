@@ -74,8 +74,8 @@ class NoForgottenChanges(Watching):
     def _check_made(self, world: World, word: Word, entry: Entry) -> None:
         """That the owner made what it is said to have committed."""
         for result in (entry.outcome or {}).get("results", ()):
-            if result["done"] == "unchanged" or not result["sequence"]:
-                continue  # 0: an answer that is repeated after a crash, of what is gone since (`node.recorded`)
+            if result["done"] == "unchanged":
+                continue
             object = int(str(result["reference"]).rpartition("/")[2])
             versions = world.ledger.versions(word.owner, object)
             if versions and all(each.leaf.sequence != result["sequence"] for each in versions):

@@ -99,6 +99,8 @@ class Ledger:
         # holder -> in its present life, by feed: the last number held before it, and the first number taken in it
         self._firsts: dict[str, dict[FeedOf, tuple[int, int]]] = {}
         self._hostile: dict[str, None] = {}
+        self._restored: dict[str, None] = {}  # from a backup, and their nodes were told
+        self._lost: dict[str, None] = {}  # what they knew: rotted, or set back behind their nodes' backs
         self._gaps: dict[str, None] = {}  # owners of whom an update was heard whose predecessor was not
         self._marks = 0
 
@@ -292,6 +294,13 @@ class Ledger:
         self._hear_marks()
         return bool(self._hostile)
 
+    def remembers_requests(self, server: str) -> bool:
+        """Whether it still knows what it carried out for others: nothing befell it, or it was restored and knows it."""
+        self._hear_marks()
+        return server not in self.excused or (
+            server in self._restored and server not in {**self._lost, **self._hostile}
+        )
+
     def _is_excused(self, server: str) -> bool:
         self._hear_marks()
         return server in self.excused
@@ -304,8 +313,10 @@ class Ledger:
                 self.excuse(mark.servers[0], "it is hostile")
             elif mark.kind == "restore":
                 self.excuse(mark.servers[0], "it was restored from a backup")
+                (self._restored if mark.details["told"] else self._lost)[mark.servers[0]] = None
             elif mark.kind == "disk" and mark.text == "rot":
                 self.excuse(mark.servers[0], "its disk rotted")
+                self._lost[mark.servers[0]] = None
         self._marks = len(marks)
 
     # -- questions

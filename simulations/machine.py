@@ -327,7 +327,7 @@ class Machine(ABC):
             if not self._scope.cancel_called:
                 self.crash(keep=True)
             await self._gone.wait()
-        self.world.mark("restore", self.name, backup_at=f"{backup.at:.3f}")
+        self.world.mark("restore", self.name, backup_at=f"{backup.at:.3f}", told=told)
         self.disk.load(backup.disk)
         self.tables.load(backup.tables)
         self.restored = told
