@@ -76,7 +76,8 @@ Reading order:
     timeline_layout.py, timeline_updates.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
     progress.py      what a person sees while it runs, and Ctrl-C
     output.py        where a run is told; none of it turns a verdict round
-    command.py       `bangpath simulate`; play.py: what it does; words.py: what a scenario can say
+    command.py       `bangpath simulate`; words.py: what a scenario can say
+    play.py          what it does with one run; play_many.py: with many
     real.py          a scenario on real processes, in real time: the same text and verbs
     real_server.py   one of them: its process, and the simulator's words said to it as a client
     real_ground.py   where they stand: network namespaces, or loopback

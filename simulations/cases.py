@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simulations.steps import Scenario
 
 MAX_TOLD = 4000  # characters of a failure's text
+FIRST_WORDS = 5  # who, did what, to what; behind them stand values
 _REFUSED_LINE = (
     "  no promise was seen broken: the line itself was refused. Mend it, or begin it with a time (at 3s ...), where it "
     "may be refused"
@@ -88,6 +89,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def broken(self) -> tuple[str, str]:
         """What two failures must have in common to be the same one."""
         return self.promise, self.checker
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """What failures of one kind have in common: what was broken, and the first words about it, without names."""
+        if self.promise:
+            return *self.broken, first_words(self)
+        return ("P6", "not the same twice", "") if self.differs else ("", "", "")
 
 
 def run_case(case: Case) -> Verdict:
@@ -196,6 +204,24 @@ def _expectation(said: str) -> str:
     """`first.txt:9: expect 1.2 has all of 1.1: ...` is `expect N has all of N`: servers are renamed in shrinking."""
     step = re.sub(r"^\S+:\d+: ", "", said).partition(": ")[0]
     return re.sub(r"\d[\w.]*", "N", step)[:100]
+
+
+def first_line(verdict: Verdict) -> str:
+    """What was broken, in a line: of a traceback the error, which stands below the last frame."""
+    lines = [line for line in verdict.said.strip().splitlines() if line.strip()]
+    if not lines:
+        return verdict.checker or verdict.promise
+    frames = [number for number, line in enumerate(lines) if line.startswith(" ")]
+    below = frames[-1] + 1 if verdict.promise == "code" and frames else 0
+    return lines[min(below, len(lines) - 1)].strip()
+
+
+def first_words(verdict: Verdict) -> str:
+    """`P1 broken (no lost commits) at 3.500 s: 1.2 lost 1.2/7: it has nothing` begins with `N lost N: it has`."""
+    said = re.sub(r"^\S+:\d+: |^\w+ broken \(.*?\) at [\d.]+ s: ", "", first_line(verdict))
+    if verdict.promise == "expectation":  # the line of the scenario, which is the checker's name, comes first
+        said = said.partition(": ")[2]
+    return " ".join(re.sub(r"\d[\w.:/-]*", "N", said).split()[:FIRST_WORDS])
 
 
 def _arose(error: BaseException) -> str:

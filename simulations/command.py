@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST_SEED = 2**63 - 1
 MOST_SEEDS = 1_000_000
+SMALL = 3  # kinds of failures that are made small: more at once nobody mends
 BAD_INPUT = 2
 NODES, MINUTES = 5, 1.0  # of a scenario that is drawn
 DRAWING = ("nodes", "topology", "faults", "minutes")  # options that only a drawn scenario has
@@ -100,7 +101,9 @@ class Time(click.ParamType[float]):
     help="Real seconds a run may take. [many seeds: 600 each]",
 )
 @click.option("--timeline", metavar="FILE", help="Draw it: FILE.html, a whole page, or FILE.svg. Of many: a failure.")
-@click.option("--no-shrink", is_flag=True, help="Leave a failing scenario as long as it is.")
+@click.option(
+    "--shrink", type=click.IntRange(0), metavar="N", help=f"Make N kinds of failures small, 0: none. [{SMALL}]"
+)
 @click.option("--real", is_flag=True, help="On real processes, in real time; as root on real networks.")
 @click.option("--plant", metavar="FILE", help="With a bug on purpose: a Python file whose plant() patches the product.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; `trace` is the hash over all events.")
@@ -163,17 +166,19 @@ def _simulate(scenario: str | None, options: dict[str, Any]) -> int:
     if options["only_print"]:
         click.echo(cases[0].text, nl=False)
         return 0
-    from simulations import play
+    from simulations.play import Wishes, one
 
-    wishes = play.Wishes(
+    wishes = Wishes(
         as_json=options["as_json"],
         timeline=_timeline(options["timeline"]),
-        small=not options["no_shrink"],
+        small=SMALL if options["shrink"] is None else options["shrink"],
         limit_s=options["limit"],
     )
     if options["seeds"] is None and not options["twice"]:
-        return play.one(cases[0], wishes)
-    return play.many(
+        return one(cases[0], wishes)
+    from simulations.play_many import many
+
+    return many(
         cases,
         total,
         wishes,

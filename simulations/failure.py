@@ -34,7 +34,7 @@ from simulations.worker import Worker
 
 FEW_LINES = 10  # what a person reads at a glance
 MORE_SEEDS = 4
-PATIENCE_S = 900.0  # real seconds of the whole search; a drawn minute takes one or two hundred
+PATIENCE_S = 900.0  # real seconds of all that one command makes small; a drawn minute takes one or two hundred
 LIMIT_S = 120.0  # real seconds of one candidate: shrinking must not make a hang of it
 
 _RUN = re.compile(rf"run {SECONDS}")
@@ -49,6 +49,7 @@ class Found:
     verdict: Verdict
     tries: int
     minimal: bool
+    stopped: bool = False  # by Ctrl-C
 
     @property
     def text(self) -> str:
@@ -69,16 +70,19 @@ def shrink_case(
     tries: int = TRIES,
     few: int = FEW_LINES,
     patience_s: float = PATIENCE_S,
+    same_kind: bool = False,
     told: Callable[[Lines, int], None] = lambda lines, tries: None,
 ) -> Found:
     """The smallest case found that breaks what this one broke. `told` hears of each smaller one and the tries so far.
 
-    `patience_s`: real seconds after which it ends with what it has.
+    `patience_s`: real seconds after which it ends with what it has, as it does at Ctrl-C. `same_kind`: what is smaller
+    must also be told in the same first words: for sweeps that have more failures of the same promise and checker.
     Raises `LocalMistake` for a case that passed.
     """
     if not verdict.promise:
         raise LocalMistake(f"seed {case.seed} of {case.name} passed: there is nothing to make small")
-    small = _Shrinking(case, verdict, patience_s)
+    small = _Shrinking(case, verdict, patience_s, same_kind=same_kind)
+    minimal, stopped = False, False
     try:
         lines = small.without_end(tuple(case.text.splitlines()))
         shrunk = shrink(lines, small.breaks, keep=small.keep, tries=tries, told=lambda each: told(each, small.tries))
@@ -88,23 +92,28 @@ def shrink_case(
             shrunk = shrink(
                 shrunk.lines, small.breaks, keep=small.keep, tries=left, told=lambda each: told(each, small.tries)
             )
+        minimal = shrunk.minimal and not small.impatient
+    except KeyboardInterrupt:
+        stopped = True
     finally:
         small.close()
-    return Found(small.case, small.verdict, small.tries, shrunk.minimal and not small.impatient)
+    return Found(small.case, small.verdict, small.tries, minimal, stopped)
 
 
 class _Shrinking:
     """The predicate: runs candidates in a process, and remembers the last case that broke."""
 
-    def __init__(self, case: Case, verdict: Verdict, patience_s: float) -> None:
-        file = Path(case.name).name
-        name = f"failure-{case.seed}.txt" if case.drawn or not file.endswith(".txt") else f"small-{file}"
+    def __init__(self, case: Case, verdict: Verdict, patience_s: float, *, same_kind: bool) -> None:
+        file = Path(case.name)
+        read = not case.drawn and file.suffix == ".txt"
+        name = f"small-{file.stem}-{case.seed}.txt" if read else f"failure-{case.seed}.txt"
         self.case = msgspec.structs.replace(case, name=name, drawn=())
         self.verdict = verdict
         self.tries = 0
         self.seeds = 1
         self.until = time.monotonic() + patience_s
-        self._target = verdict.broken
+        self._same_kind = same_kind
+        self._target = self._seen(verdict)
         mended = any(line.endswith("  heal") for line in verdict.transcript)
         self._kept = kept_of(case, verdict) if mended else frozenset()
         self._worker: Worker | None = None
@@ -131,10 +140,13 @@ class _Shrinking:
         for seed in seeds:
             case = msgspec.structs.replace(self.case, text=text, seed=seed)
             verdict = self._run(case)
-            if verdict.broken == self._target:
+            if self._seen(verdict) == self._target:
                 self.case, self.verdict = case, verdict
                 return True
         return False
+
+    def _seen(self, verdict: Verdict) -> tuple[str, ...]:
+        return verdict.kind if self._same_kind else verdict.broken
 
     @property
     def impatient(self) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simulations.cases import Case, Verdict, replay
+from simulations.cases import Case, Verdict, first_line, replay
 from simulations.marks import Mark
 from simulations.promises import Checker, Watching
 from simulations.timeline_layout import OWN, Picture, Span, lanes, spans
@@ -92,16 +92,6 @@ def asked_of(words: Iterable[Word]) -> tuple[Mark, ...]:
         details = {"begin": word.begin_s, "end": end, "outcome": outcome, "what": what}
         found.append(Mark(word.begin_s, "operation", (word.server,), "", details))
     return tuple(found)
-
-
-def first_line(verdict: Verdict) -> str:
-    """What was broken, in a line: of a traceback the error, which stands below the last frame."""
-    lines = [line for line in verdict.said.strip().splitlines() if line.strip()]
-    if not lines:
-        return verdict.checker or verdict.promise
-    frames = [number for number, line in enumerate(lines) if line.startswith(" ")]
-    below = frames[-1] + 1 if verdict.promise == "code" and frames else 0
-    return lines[min(below, len(lines) - 1)].strip()
 
 
 # -- one run
@@ -216,30 +206,37 @@ def _fault(span: Span) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of failure of a sweep: what was broken, and which seeds broke it."""
+    """One kind of failure of a sweep: what was broken, and which seeds broke it. `said`: of the first of them."""
 
     promise: str
     checker: str
     seeds: tuple[int, ...]
     said: str
+    alone: bool  # no other kind of the same sweep broke the same promise by the same checker
 
 
 def kinds_of(verdicts: Iterable[Verdict]) -> list[Kind]:
     """The kinds of failures, the most frequent first."""
-    seeds: dict[tuple[str, str], list[Verdict]] = {}
+    seeds: dict[tuple[str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
         if verdict.failed:
-            key = verdict.broken if verdict.promise else ("P6", "not the same twice")
-            seeds.setdefault(key, []).append(verdict)
+            seeds.setdefault(verdict.kind, []).append(verdict)
+    broken = Counter((promise, checker) for promise, checker, _ in seeds)
     found = [
-        Kind(promise, checker, tuple(each.seed for each in all_of), _said(all_of[0]))
-        for (promise, checker), all_of in seeds.items()
+        Kind(promise, checker, tuple(each.seed for each in all_of), _said(all_of[0]), broken[promise, checker] == 1)
+        for (promise, checker, _), all_of in seeds.items()
     ]
     return sorted(found, key=lambda kind: (-len(kind.seeds), kind.seeds))
 
 
 def _said(verdict: Verdict) -> str:
     return first_line(verdict) if verdict.promise else f"not the same twice: {verdict.differs}"
+
+
+def heading_of(kinds: Sequence[Kind]) -> str:
+    """`3 kinds of failures in 17 seeds`."""
+    failed = counted(sum(len(kind.seeds) for kind in kinds), "seed")
+    return f"{len(kinds)} kind{'' if len(kinds) == 1 else 's'} of failures in {failed}"
 
 
 def line_of(verdict: Verdict) -> str:
@@ -278,8 +275,8 @@ def trace_of(verdicts: Iterable[Verdict]) -> str:
     return whole.hexdigest()
 
 
-def sweep_as_json(verdicts: Sequence[Verdict], **more: Any) -> dict[str, Any]:
-    """The report of a sweep."""
+def sweep_as_json(verdicts: Sequence[Verdict], small: Mapping[int, Any], **more: Any) -> dict[str, Any]:
+    """The report of a sweep. `small`: what failures became, by their seeds."""
     return {
         "seeds": len(verdicts),
         "passed": sum(verdict.passed for verdict in verdicts),
@@ -288,7 +285,13 @@ def sweep_as_json(verdicts: Sequence[Verdict], **more: Any) -> dict[str, Any]:
         "trace": trace_of(verdicts),
         **more,
         "kinds": [
-            {"promise": kind.promise, "checker": kind.checker, "seeds": list(kind.seeds), "said": kind.said}
+            {
+                "promise": kind.promise,
+                "checker": kind.checker,
+                "seeds": list(kind.seeds),
+                "said": kind.said,
+                "small": small.get(kind.seeds[0]),
+            }
             for kind in kinds_of(verdicts)
         ],
         "runs": [_run(verdict) for verdict in verdicts],

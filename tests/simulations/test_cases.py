@@ -10,7 +10,7 @@ import pytest
 
 from identity.errors import Refused
 from simulations import cases
-from simulations.cases import Case, Verdict, replay, run_case
+from simulations.cases import Case, Verdict, first_line, first_words, replay, run_case
 from simulations.linearize import linearize
 from simulations.promises import PromiseBroken
 
@@ -114,3 +114,33 @@ def test_what_a_checker_could_not_judge_stands_in_the_verdict(monkeypatch: pytes
     told = run_case(Case(seed=1, text=text))
     assert told.passed
     assert told.unjudged == ("linearizable owners: not judged: 1 object, too many orders",)
+
+
+TRACEBACK = (
+    "Traceback (most recent call last):\n  File \"pump.py\", line 3, in run\n    x\nKeyError: 'x'\n"
+    "seed 7; it replays: the same call with seed=7 takes the same steps"
+)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "line"),
+    [
+        (Verdict(seed=7, promise="code", checker="KeyError in pump.run", said=TRACEBACK), "KeyError: 'x'"),
+        (Verdict(seed=7, promise="code", checker="the process: exit -9"), "the process: exit -9"),
+        (Verdict(seed=7, promise="P1", checker="x", said="P1 broken (x): a\nb"), "P1 broken (x): a"),
+    ],
+)
+def test_a_failure_in_a_line(verdict: Verdict, line: str) -> None:
+    assert first_line(verdict) == line
+
+
+@pytest.mark.parametrize(
+    ("promise", "said", "words"),
+    [
+        ("P1", "P1 broken (no lost commits) at 3.500 s: 1.2 lost 1.2/7: it has nothing, and", "N lost N it has"),
+        ("expectation", "long.txt:9: expect converged within 2s: 1.2 has 3 of 5 updates of 1", "N has N of N"),
+        ("code", TRACEBACK, "KeyError: 'x'"),
+    ],
+)
+def test_the_first_words_name_nobody(promise: str, said: str, words: str) -> None:
+    assert first_words(Verdict(seed=7, promise=promise, checker="x", said=said)) == words

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from node.cli.main import COMMANDS
-from simulations import play
+from simulations import play_many
 from simulations.cases import Case, Verdict
 from simulations.command import simulate_command
 from simulations.faults import kinds
@@ -174,12 +174,46 @@ def test_a_failure_is_told_made_small_written_down_and_drawn(at: Path) -> None:
     assert written[2] in page
 
 
-def test_the_first_failure_of_a_sweep_is_made_small(at: Path) -> None:
+def test_the_failure_of_a_sweep_is_made_small_once(at: Path) -> None:
     report = report_of("broken.txt", "--seeds", "2")
     assert (report["passed"], report["failed"]) == (0, 2)
-    assert report["kinds"][0]["seeds"] == [1, 2]
-    assert report["small"]["lines"] <= 6
-    assert Path(report["files"]["scenario"]).exists()
+    (kind,) = report["kinds"]
+    assert kind["seeds"] == [1, 2]
+    assert kind["small"]["lines"] <= 6
+    assert kind["small"]["files"] == report["files"] == {"scenario": "small-broken-1.txt"}
+    assert Path("small-broken-1.txt").exists()
+
+
+TWO_KINDS = """
+import contextlib
+from unittest import mock
+from simulations.server import SimulatedServer
+
+@contextlib.contextmanager
+def plant():
+    before = SimulatedServer.restart
+    async def restart(self):
+        await before(self)
+        raise ValueError(f"{'left' if self.world.seed % 2 else 'right'} is wrong on {self.name}")
+    with mock.patch.object(SimulatedServer, "restart", restart):
+        yield
+"""
+
+
+def test_a_failure_of_each_kind_is_made_small(at: Path) -> None:
+    (at / "bug.py").write_text(TWO_KINDS)
+    (at / "down.txt").write_text(GOOD + "crash 1.1\nrestart 1.1\n" + "run 1s\n" * 10)
+    result = said("down.txt", "--seeds", "3", "--plant", "bug.py")
+    assert code_of(result) == 1
+    assert "2 kinds of failures in 3 seeds" in result.stdout
+    assert "making 2 of 2 small, within 15 real minutes; --shrink 0 leaves it" in result.stdout
+    assert len(re.findall(r"^made small: .*\(small-down-[12]\.txt\)$", result.stdout, re.MULTILINE)) == 2
+    for seed, word in ((1, "left"), (2, "right")):
+        assert f"ValueError: {word} is wrong" in result.stdout
+        again = said(f"small-down-{seed}.txt", "--seed", str(seed), "--plant", "bug.py", "--shrink", "0")
+        assert f"ValueError: {word} is wrong" in again.stdout
+    report = report_of("down.txt", "--seeds", "3", "--plant", "bug.py", "--shrink", "1")
+    assert [(kind["seeds"], bool(kind["small"])) for kind in report["kinds"]] == [([1, 3], True), ([2], False)]
 
 
 def test_a_bug_can_be_planted_and_what_replays_its_failure_plants_it_again(at: Path) -> None:
@@ -194,7 +228,7 @@ def test_a_bug_can_be_planted_and_what_replays_its_failure_plants_it_again(at: P
     assert report["broken"]["promise"] == "expectation"
     assert report["replay"] == "bangpath simulate mirror.txt --seed 3 --plant bug.py"
     assert report["small"]["replay"].endswith("--plant bug.py")
-    assert code_of(said(*report["small"]["replay"].split()[2:], "--no-shrink")) == 1
+    assert code_of(said(*report["small"]["replay"].split()[2:], "--shrink", "0")) == 1
 
 
 def test_a_sweep_that_held_says_that_nothing_was_drawn(at: Path) -> None:
@@ -213,7 +247,7 @@ def test_a_file_may_begin_with_the_mark_of_its_encoding(at: Path) -> None:
 
 
 def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
-    result = said("broken.txt", "--no-shrink")
+    result = said("broken.txt", "--shrink", "0")
     assert code_of(result) == 1
     assert "made small" not in result.stdout
     assert "see it: bangpath simulate broken.txt --seed 1 --timeline broken.html" in result.stdout
@@ -260,8 +294,8 @@ def test_what_was_broken_outweighs_what_has_no_verdict(at: Path, monkeypatch: py
         for each, _case in zip(verdicts, cases, strict=True):
             told(each)
 
-    monkeypatch.setattr(play, "sweep", sweep)
-    assert code_of(said("good.txt", "--seeds", "2", "--no-shrink")) == 1
+    monkeypatch.setattr(play_many, "sweep", sweep)
+    assert code_of(said("good.txt", "--seeds", "2", "--shrink", "0")) == 1
 
 
 def test_ctrl_c_ends_a_sweep_with_what_is_known_and_leaves_nobody_behind(at: Path) -> None:

@@ -68,11 +68,11 @@ def test_a_failure_becomes_the_lines_that_show_it(broken: tuple[Case, Verdict], 
     assert any("crash" in line for line in found.case.text.splitlines())
     assert told[-1] == found.lines
     path = write_down(found, tmp_path)
-    assert path.name == "small-long.txt"
+    assert path.name == "small-long-5.txt"
     head, command, *_ = path.read_text().splitlines()
     assert head == f"# {verdict.checker}"
     assert head.startswith("# ZeroDivisionError in ")
-    assert command.startswith("# bangpath simulate small-long.txt --seed 5")
+    assert command.startswith("# bangpath simulate small-long-5.txt --seed 5")
     again = run_case(msgspec.structs.replace(found.case, text=path.read_text()))
     assert again.broken == verdict.broken
 

@@ -31,7 +31,7 @@ def code_of(text: str, words: str, shell: str, directory: Path) -> tuple[int, st
 
 
 @pytest.mark.parametrize(("text", "code"), [(HOLDS, 0), (BREAKS, 1)])
-@pytest.mark.parametrize("words", ["", "--json", "--seeds 2 --processes 1 --no-shrink"])
+@pytest.mark.parametrize("words", ["", "--json", "--seeds 2 --processes 1 --shrink 0"])
 def test_a_reader_that_goes_away_turns_no_verdict_round(text: str, code: int, words: str, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)  # whatever is written meets a pipe that nobody reads

@@ -20,7 +20,7 @@ from simulations.report import (
     as_json,
     asked_of,
     columns,
-    first_line,
+    heading_of,
     kinds_of,
     line_of,
     planned_s,
@@ -91,7 +91,7 @@ def test_what_a_checker_could_not_judge_is_said_beside_what_held() -> None:
     assert row["both"] == "held, and came right (not judged: 1 object)"
     assert row["looks"] == "held"
     assert "both: not judged: 1 object" in line_of(Verdict(seed=3, unjudged=("both: not judged: 1 object",)))
-    assert sweep_as_json([Verdict(seed=3, unjudged=("both: so",))])["runs"][0]["unjudged"] == ["both: so"]
+    assert sweep_as_json([Verdict(seed=3, unjudged=("both: so",))], {})["runs"][0]["unjudged"] == ["both: so"]
 
 
 def test_what_nobody_expected_was_not_looked_at() -> None:
@@ -160,43 +160,40 @@ def test_json_has_everything_that_was_seen() -> None:
     assert report["broken"] is None
 
 
-TRACEBACK = (
-    "Traceback (most recent call last):\n  File \"pump.py\", line 3, in run\n    x\nKeyError: 'x'\n"
-    "seed 7; it replays: the same call with seed=7 takes the same steps"
-)
-
-
-@pytest.mark.parametrize(
-    ("verdict", "line"),
-    [
-        (Verdict(seed=7, promise="code", checker="KeyError in pump.run", said=TRACEBACK), "KeyError: 'x'"),
-        (Verdict(seed=7, promise="code", checker="the process: exit -9"), "the process: exit -9"),
-        (Verdict(seed=7, promise="P1", checker="x", said="P1 broken (x): a\nb"), "P1 broken (x): a"),
-    ],
-)
-def test_a_failure_in_a_line(verdict: Verdict, line: str) -> None:
-    assert first_line(verdict) == line
-
-
 SWEPT = [
     Verdict(seed=1, trace="aa" * 32, events=10, seconds=5.0),
     Verdict(seed=2, trace="bb" * 32, promise="P1", checker="x", said="P1 broken (x): gone"),
-    Verdict(seed=3, trace="cc" * 32, promise="P3", checker="y", said="P3 broken (y): late"),
-    Verdict(seed=4, trace="dd" * 32, promise="P3", checker="y", said="P3 broken (y): later"),
+    Verdict(
+        seed=3,
+        trace="cc" * 32,
+        promise="P3",
+        checker="y",
+        said="P3 broken (y) at 2.000 s: 1.2 lacks 1.1/7 of its owner",
+    ),
+    Verdict(
+        seed=4, trace="dd" * 32, promise="P3", checker="y", said="P3 broken (y) at 31.004 s: 1.3 lacks 1/12 of its own"
+    ),
     Verdict(seed=5, trace="ee" * 32, differs="event 7: a against b"),
+    Verdict(seed=6, trace="ff" * 32, promise="P3", checker="y", said="P3 broken (y) at 2.000 s: 1.2 has 1.1/7 twice"),
+    Verdict(seed=7, given_up_s=600.0),
 ]
 
 
 def test_a_sweep_tells_its_kinds_of_failures_the_most_frequent_first() -> None:
     assert [(kind.promise, kind.checker, kind.seeds, kind.said) for kind in kinds_of(SWEPT)] == [
-        ("P3", "y", (3, 4), "P3 broken (y): late"),
+        ("P3", "y", (3, 4), SWEPT[2].said),
         ("P1", "x", (2,), "P1 broken (x): gone"),
         ("P6", "not the same twice", (5,), "not the same twice: event 7: a against b"),
+        ("P3", "y", (6,), SWEPT[5].said),
     ]
-    assert summary_of(SWEPT) == "1 passed, 4 failed"
-    report = sweep_as_json(SWEPT, stopped=False)
-    assert (report["seeds"], report["passed"], report["failed"]) == (5, 1, 4)
-    assert [run["seed"] for run in report["runs"]] == [1, 2, 3, 4, 5]
+    assert [kind.alone for kind in kinds_of(SWEPT)] == [False, True, True, False]
+    assert heading_of(kinds_of(SWEPT)) == "4 kinds of failures in 5 seeds"
+    assert heading_of(kinds_of(SWEPT[1:2])) == "1 kind of failures in 1 seed"
+    assert summary_of(SWEPT) == "1 passed, 5 failed, 1 without a verdict"
+    report = sweep_as_json(SWEPT, {3: {"lines": 2}}, stopped=False)
+    assert (report["seeds"], report["passed"], report["failed"], report["without_verdict"]) == (7, 1, 5, 1)
+    assert [kind["small"] for kind in report["kinds"]] == [{"lines": 2}, None, None, None]
+    assert [run["seed"] for run in report["runs"]] == [1, 2, 3, 4, 5, 6, 7]
     assert report["runs"][1]["broken"]["checker"] == "x"
     assert report["runs"][4]["differs"] == "event 7: a against b"
 
