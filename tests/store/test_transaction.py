@@ -180,6 +180,37 @@ async def test_many_optimistic_writers_of_one_object(server: Any, shoe: ClassDef
         assert done + conflicts == 48
 
 
+@pytest.mark.parametrize("crashes", [False, True])
+async def test_a_unique_value_that_changes_hands_within_one_transaction_is_still_had(
+    server: Any, shoe: ClassDefinition, crashes: bool
+) -> None:
+    """The taker was changed before the one who lets go, so it stands before it in the transaction too."""
+
+    def hand_over(t: Any) -> None:
+        t.update(taker, {"name": "none"})
+        t.update(giver, {"name": "gave"})
+        t.update(taker, {"name": "b"})
+
+    async with server.open() as database:
+        await database.define(shoe)
+        taker = await database.transact(lambda t: t.create("Shoe", {"name": "a"}))
+        giver = await database.transact(lambda t: t.create("Shoe", {"name": "b"}))
+        await database.transact(hand_over)
+        if not crashes:
+            await _check_had(database, taker)
+    if crashes:
+        server.crash()
+        async with server.open() as database:  # and again from the log
+            await _check_had(database, taker)
+
+
+async def _check_had(database: Database, taker: Reference) -> None:
+    with pytest.raises(Refused, match=f"'b' is taken by {taker}"):
+        await database.transact(lambda t: t.create("Shoe", {"name": "b"}))
+    with database.view() as view:
+        assert [each.reference for each in view.select(Question("Shoe", Compare("name", "=", "b")))] == [taker]
+
+
 async def test_a_transaction_ends(server: Any, shoe: ClassDefinition) -> None:
     from identity.errors import LocalMistake
 
