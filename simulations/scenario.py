@@ -235,7 +235,7 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
             steps.append(_read_step(line, number, where, known))
     if graph is None:
         raise Refused(f"{name}: there are no servers", next_step="begin with a line such as: servers 4")
-    check(name, steps)
+    check(name, steps, graph)
     return Scenario(name, text, graph, link, tuple(steps))
 
 

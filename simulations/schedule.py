@@ -28,6 +28,7 @@ import networkx
 
 from identity.errors import Refused
 from simulations.faults import WEIGHTS, Kind, Mesh, kinds
+from simulations.sense import is_of_no_link
 from simulations.topologies import NO_OTHERS
 from simulations.verbs_network import read_servers
 
@@ -104,6 +105,7 @@ class _Drawing:
         self._seconds = seconds
         self.drawn: list[str] = []  # names of the faults
         self._owners: list[str] = []
+        self._graph = networkx.Graph()
         self._alone = False  # the mesh has no links but its own
         self._mirrors: list[tuple[str, str]] = []
         crowds = self._random("crowds")
@@ -125,7 +127,10 @@ class _Drawing:
         graph, names = read_servers(line, "the mesh")
         self._alone = shape is None and len(graph.edges) < servers * (servers - 1) // 2
         self._alone = self._alone and self._random("links").random() < ALONE
-        line += f", {NO_OTHERS}" * self._alone
+        if self._alone:
+            line += f", {NO_OTHERS}"
+            graph.graph[NO_OTHERS] = True
+        self._graph = graph
         links = tuple(sorted((min(pair), max(pair)) for pair in graph.edges))
         delay = random.choice((1, 5, 20, 20, 50, 150))
         link = f"link delay {delay}ms jitter {random.choice((1, 5, 10, 30))}ms"
@@ -248,7 +253,7 @@ class _Drawing:
             if kind.family == "hostile":  # one at most: the honest must be the more
                 left.remove(kind)
             line = kind.draw(random, mesh)
-            if line is None:  # so small a mesh has none of it
+            if line is None or is_of_no_link(line, self._graph):  # so small a mesh has none of it
                 continue
             when = self._moment(random, until=0.8)
             for after, each in [(0.0, line), *(_echoes(random, line, mesh) if kind.family == "servers" else ())]:

@@ -4,6 +4,7 @@
     crash 1.1
     crash 1.1                 it is down since the line before
     resume 1.2                and no line pauses it
+    cut 1 > 1.3               and `servers 4 line, no other links` has no such link
 
 Rules. Only what is certain is refused. What happens at a time of its own, or ends by itself, leaves a server's state
 unknown: then the server itself refuses, and the transcript says so. A timed line may stand before what it needs.
@@ -16,8 +17,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+import networkx
+
 from identity.errors import Refused
 from simulations.steps import ID, Step
+from simulations.topologies import NO_OTHERS
 
 _CLASS = re.compile(r"class (\w+) (.+)")
 _USES = re.compile(rf"(?:{ID} and )?{ID} (commits|changes?|deletes|gets) \d+ (\w+)\b.*")
@@ -27,16 +31,34 @@ _NEEDS_UP = re.compile(rf"{ID} (?:commits|changes|deletes|mirrors|stops mirrorin
 _UNSURE = re.compile(rf"crash {ID} at .*|disk of {ID} .*|restore {ID}|back up {ID} and .*")
 _RESUME = re.compile(rf"resume {ID}")
 _CUTS = re.compile(r"(?:cut|isolate|part)\b.*|links? .*\bcut\b.*")
+_LINK = re.compile(rf"(cut|mend|link) {ID} (>|<>) {ID}(?: .*)?")
+
+Findings = Iterable[tuple[Step, str, str]]
 
 
-def check(name: str, steps: Sequence[Step]) -> None:
+def check(name: str, steps: Sequence[Step], graph: networkx.Graph) -> None:
     """Raises `Refused` naming the line and what would be right."""
-    for one in (_classes, _undone, _lives):
-        for step, cause, right in one(steps):
+    for findings in (_classes(steps), _undone(steps), _lives(steps), _links(steps, graph)):
+        for step, cause, right in findings:
             raise Refused(f"{name}:{step.line}: {step.text!r}: {cause}", next_step=right)
 
 
-Findings = Iterable[tuple[Step, str, str]]
+def is_of_no_link(line: str, graph: networkx.Graph) -> bool:
+    """Whether a line without its times is about a link that such a mesh does not have."""
+    match = _LINK.fullmatch(line)
+    return match is not None and bool(graph.graph.get(NO_OTHERS)) and not graph.has_edge(match[2], match[4])
+
+
+def _links(steps: Sequence[Step], graph: networkx.Graph) -> Findings:
+    """Who cuts, mends or alters a link where there is none, and none can come."""
+    for step in steps:
+        if is_of_no_link(step.does, graph) and (match := _LINK.fullmatch(step.does)):
+            verb, one, way, other = match.groups()
+            links = ", ".join(f"{verb} {one} {way} {each}" for each in graph[one])
+            yield (
+                step, f"there is no link of {one} and {other}, and the mesh has {NO_OTHERS}",
+                f"{one} has these: {links}",
+            )  # fmt: skip
 
 
 def _classes(steps: Sequence[Step]) -> Findings:

@@ -11,6 +11,8 @@ from simulations.schedule import draw
 
 NOTE = "servers 3\nclass Note text:string\n"
 
+LINE = "servers 4 line, no other links\n"
+
 WRONG = [
     (
         "servers 2\nclass Note text:strng",
@@ -31,6 +33,10 @@ WRONG = [
     ("servers 2\ncrash 1.1\nheal\nrestart 1.1", "1.1 is up", "crash 1.1"),
     ("servers 2\nresume 1.1", "no line pauses 1.1", "pause 1.1"),
     ("servers 2\nmend 1 > 1.1", "no line cuts anything", "cut 1 > 1.1"),
+    (LINE + "cut 1 > 1.2", "story:2: 'cut 1 > 1.2': there is no link of 1 and 1.2", "1 has these: cut 1 > 1.1"),
+    (LINE + "at 3s cut 1.1 <> 1.3 for 2s", "no link of 1.1 and 1.3, and the mesh has no other links", "cut 1.1 <> 1.2"),
+    (LINE + "cut 1 > 1.1\nmend 1.3 > 1", "there is no link of 1.3 and 1", "1.3 has these: mend 1.3 > 1.2"),
+    (LINE + "link 1 > 1.2 loss 5%", "there is no link of 1 and 1.2", "1 has these: link 1 > 1.1"),
     ("servers 2\nrun 99999999999999s", "story:2: 99999999999999s is longer than a day", "at most 1440m"),
     ("servers 2\nat 1441m crash 1.1", "story:2: 1441m is longer than a day", "at most 1440m"),
     ("servers 2\ncrash 1.1 for 9999999s", "story:2: 9999999s is longer than a day", "at most 1440m"),
@@ -96,3 +102,10 @@ def test_what_is_refused_here_is_what_the_servers_refuse() -> None:
 def test_what_is_drawn_is_never_refused(seed: int) -> None:
     names = tuple(kind.name for kind in kinds())
     parse(draw(seed, servers=5, minutes=1.0, faults=names))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nothing_is_drawn_of_links_that_there_are_not(seed: int) -> None:
+    text = draw(seed, servers=7, shape="line, no other links", faults=("one-way cut", "loss", "jitter"))
+    assert "no other links" in text
+    parse(text)
