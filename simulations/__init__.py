@@ -77,6 +77,7 @@ Reading order:
     progress.py      what a person sees while it runs, and Ctrl-C
     output.py        where a run is told; none of it turns a verdict round
     command.py       `bangpath simulate`; words.py: what a scenario can say
+    estimate.py      how long a run will take, said before it does
     play.py          what it does with one run; play_many.py: with many
     real.py          a scenario on real processes, in real time: the same text and verbs
     real_server.py   one of them: its process, and the simulator's words said to it as a client

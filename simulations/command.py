@@ -80,13 +80,15 @@ class Time(click.ParamType[float]):
 )
 @click.argument("scenario", required=False, metavar="[SCENARIO]")
 @click.option("--nodes", type=click.IntRange(1, 1000), metavar="N", help=f"How many servers to draw. [{NODES}]")
-@click.option("--topology", metavar="SHAPE", help="ring, star, line, tree of 3, ...; without it one is drawn.")
+@click.option(
+    "--topology", metavar="SHAPE", help='ring, "tree of 3", "line, no other links", ...; without it one is drawn.'
+)
 @click.option("--faults", metavar="KINDS", help="Kinds separated by commas, `all` or `none`. [all]")
 @click.option(
     "--minutes",
     type=Time("MINUTES", "virtual minutes", 1440),
     metavar="M",
-    help=f"Virtual minutes to draw. [{MINUTES:g}]",
+    help=f"Virtual minutes of work and faults. [{MINUTES:g}]",
 )
 @click.option("--seed", type=click.IntRange(0, MOST_SEED), metavar="N", help="Decides everything by chance. [1]")
 @click.option("--seeds", type=Seeds(), metavar="N|A-B", help="Many: so many from --seed on, or those of a range.")
@@ -167,14 +169,18 @@ def _simulate(scenario: str | None, options: dict[str, Any]) -> int:
         click.echo(cases[0].text, nl=False)
         return 0
     from simulations.play import Wishes, one
+    from simulations.worker import REAL_LIMIT_S
 
+    many_of_them = options["seeds"] is not None or options["twice"]
+    if not options["real"]:
+        _warn(cases[0], limit_s=options["limit"] or (REAL_LIMIT_S if many_of_them else None))
     wishes = Wishes(
         as_json=options["as_json"],
         timeline=_timeline(options["timeline"]),
         small=SMALL if options["shrink"] is None else options["shrink"],
         limit_s=options["limit"],
     )
-    if options["seeds"] is None and not options["twice"]:
+    if not many_of_them:
         return one(cases[0], wishes)
     from simulations.play_many import many
 
@@ -187,6 +193,18 @@ def _simulate(scenario: str | None, options: dict[str, Any]) -> int:
         dask=options["dask"] or "",
         stop_after=options["stop_after"],
     )
+
+
+def _warn(case: Case, *, limit_s: float | None) -> None:
+    """Say on standard error that it will take long, before it does."""
+    from simulations.estimate import warning
+    from simulations.report import planned_s
+    from simulations.scenario import parse
+
+    scenario = parse(case.text, name=case.name)
+    told = warning(len(scenario.graph), planned_s(scenario) / 60, limit_s=limit_s)
+    if told:
+        click.echo(f"bangpath: {told}", err=True)
 
 
 class _Cases:

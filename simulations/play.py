@@ -79,7 +79,8 @@ def run(case: Case, foot: Foot, *, limit_s: float = math.inf) -> report.Told:
     stop = Stop()
     begun = time.perf_counter()
     verdict, outcome, stopped = Verdict(seed=case.seed, name=case.name), None, False
-    with stop.heard(foot):
+    foot.show(f"{report.counted(len(scenario.graph), 'server')} begin")
+    with stop.heard(foot), foot.ticking():
         watcher = Watcher(foot, stop, planned_s=report.planned_s(scenario), real=case.real, limit_s=limit_s)
         try:
             verdict, outcome = run_and_keep(case, watching=(watcher,))
@@ -156,7 +157,8 @@ def make_small(
 
     foot.show(f"making it small: {report.counted(len(lines), 'line')}")
     try:
-        found = shrink_case(case, verdict, patience_s=patience_s, same_kind=same_kind, told=told)
+        with foot.ticking():
+            found = shrink_case(case, verdict, patience_s=patience_s, same_kind=same_kind, told=told)
     finally:
         foot.clear()
     if found.stopped:

@@ -73,9 +73,16 @@ def many(
     foot.show(pace(0, total, 0, 0.0))
     limit_s = wishes.limit_s or REAL_LIMIT_S
     try:
-        sweep(
-            remembered(), processes=processes, twice=twice, dask=dask, stop_after=stop_after, limit_s=limit_s, told=hear
-        )
+        with foot.ticking():
+            sweep(
+                remembered(),
+                processes=processes,
+                twice=twice,
+                dask=dask,
+                stop_after=stop_after,
+                limit_s=limit_s,
+                told=hear,
+            )
     except KeyboardInterrupt:
         stopped = True
     finally:

@@ -2,6 +2,8 @@
 
     12.4 of 60 virtual s  [########------------]  18 203 events  under way: part 1 1.1 | 1.2 1.3; down: 1.4
 
+A line that nothing new replaces says for how long it has stood there: a thousand servers take their time.
+
 The line goes to standard error, so that standard output can be kept; where that is no terminal nothing is written but
 whole lines that somebody wanted said. The first Ctrl-C is heard at the next look of the checkers, a quarter of a
 virtual second later: the run ends there, and what is known so far is told. A second one ends the process at once.
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from simulations.world import World
 
 REDRAW_S = 0.1
+TICK_S = 1.0  # what stands there for longer says for how long, so that a slow run is seen to be alive
 BAR = 20
 
 
@@ -50,6 +53,7 @@ class Foot:
         self.live = _is_terminal(self._stream) if live is None else live
         self._drawn = ""
         self._next = 0.0
+        self._since = 0.0  # real second at which what stands there was shown
         self._lock = threading.Lock()
 
     def due(self) -> bool:
@@ -61,10 +65,10 @@ class Foot:
         if not self.live:
             return
         with self._lock:
-            self._next = time.monotonic() + REDRAW_S
-            width = shutil.get_terminal_size().columns - 1
-            self._drawn = text[:width]
-            self._write(f"\r{self._drawn}\x1b[K")
+            self._since = time.monotonic()
+            self._next = self._since + REDRAW_S
+            self._drawn = text
+            self._draw(text)
 
     def clear(self) -> None:
         """Leave an empty line."""
@@ -77,6 +81,31 @@ class Foot:
         """A whole line, on standard error."""
         self.clear()
         self._write(f"{text}\n")
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """While it lasts, what stands there unchanged says each second for how long; from a thread of its own."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._tick, args=(over,), daemon=True)
+        if self.live:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if thread.is_alive():
+                thread.join()
+
+    def _tick(self, over: threading.Event) -> None:
+        while not over.wait(TICK_S):
+            with self._lock:
+                quiet_s = time.monotonic() - self._since
+                if self._drawn and quiet_s >= TICK_S:
+                    self._draw(f"{self._drawn}  ({quiet_s:.0f} real s so far)")
+
+    def _draw(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        self._write(f"\r{text[:width]}\x1b[K")
 
     def _write(self, text: str) -> None:
         try:

@@ -275,6 +275,15 @@ def test_a_run_that_is_not_done_within_its_limit_has_no_verdict(at: Path) -> Non
     assert (report["passed"], report["no_verdict"], report["broken"]) == (False, why, None)
 
 
+def test_a_run_that_will_take_long_says_so_before_it_begins(at: Path) -> None:
+    (at / "large.txt").write_text("servers 200 ring\nrun 600s\n")
+    result = said("large.txt", "--limit", "0.01")
+    assert "bangpath: 200 servers for 10 virtual min: about 1.7 h of a core" in result.stderr
+    assert "it is given up after 0.01 real s" in result.stderr
+    assert code_of(result) == 3
+    assert said("good.txt", "--limit", "300").stderr == ""
+
+
 def test_runs_of_a_sweep_without_a_verdict_are_counted_apart(at: Path) -> None:
     (at / "long.txt").write_text("servers 3\nclass Note text:string\n1.1 commits 1 Note\nrun 86400s\n")
     result = said("long.txt", "--seeds", "2", "--limit", "2")
@@ -302,8 +311,9 @@ def test_ctrl_c_ends_a_sweep_with_what_is_known_and_leaves_nobody_behind(at: Pat
     sweep = [sys.executable, "-m", "simulations", "good.txt", "--seeds", "100000", "--processes", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        sweep, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    ) as process:
+        sweep, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where the tests run in a shell's background
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline().startswith("seed ")
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them

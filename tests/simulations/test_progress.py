@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import os
 import signal
+import threading
 from typing import Any
 
 import pytest
 
+from simulations import progress
 from simulations.cases import Case, run_and_keep
 from simulations.progress import BAR, Foot, Stop, Stopped, Watcher, bar, pace
 from simulations.scenario import known_of
@@ -88,6 +90,25 @@ def test_a_line_replaces_the_one_before_and_leaves_nothing() -> None:
     assert "\n" not in drawn
     assert drawn.endswith("\rsecond\x1b[K\r\x1b[K")
     assert max(map(len, drawn.split("\r"))) < 300
+
+
+def test_a_line_that_nothing_replaces_says_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "TICK_S", 0.01)
+    drawn = threading.Event()
+
+    class Heard(io.StringIO):
+        def write(self, text: str) -> int:
+            if "real s so far" in text:
+                drawn.set()
+            return super().write(text)
+
+    stream = Heard()
+    foot = Foot(stream, live=True)
+    with foot.ticking():
+        foot.show("1 000 servers begin")
+        assert drawn.wait(60)
+    assert "\r1 000 servers begin  (0 real s so far)\x1b[K" in stream.getvalue()
+    assert threading.active_count() == 1 or not any(each.name.endswith("(_tick)") for each in threading.enumerate())
 
 
 def test_ctrl_c_ends_the_run_at_the_next_look_with_what_is_known() -> None:
