@@ -133,7 +133,7 @@ class NoLostCommits(Watching):
             self.accuse(world, f"{word}; but update {number} of {word.owner} {when}")
         for leaf in made.leaves:
             if leaf.object == object and leaf.sequence == changed.sequence:
-                if not _does(world, operation, leaf):
+                if not does(world, operation, leaf):
                     self.accuse(world, f"{word}; but {word.owner} signed {fields_of(world, leaf)} for it")
                 return
         self.accuse(
@@ -207,7 +207,7 @@ class NoLostCommits(Watching):
             if sequence in self._claimed.get(word.owner, {}):
                 continue
             wanted = _lasting(word.operations)
-            there = [any(_does(world, each, leaf) for leaf in leaves) for each in wanted]
+            there = [any(does(world, each, leaf) for leaf in leaves) for each in wanted]
             if any(has and _tells(each) for each, has in zip(wanted, there, strict=True)) and not all(there):
                 missing = [said(word.owner, each) for each, has in zip(wanted, there, strict=True) if not has]
                 self.accuse(
@@ -222,7 +222,7 @@ class NoLostCommits(Watching):
         wanted = _lasting(word.operations)
         for number, sequence, leaves in _transactions(world, word.owner):
             if sequence not in self._claimed.get(word.owner, {}) and all(
-                any(_does(world, each, leaf) for leaf in leaves) for each in wanted
+                any(does(world, each, leaf) for leaf in leaves) for each in wanted
             ):
                 if self._is_asked_twice(world, word):
                     return
@@ -265,7 +265,7 @@ def _transactions(world: World, owner: str) -> Iterator[tuple[int, int, list[Lea
             yield number, sequence, leaves
 
 
-def _does(world: World, operation: Operation, leaf: Leaf) -> bool:
+def does(world: World, operation: Operation, leaf: Leaf) -> bool:
     """Whether this leaf is what the operation would write."""
     if operation.object and operation.object != leaf.object:
         return False
@@ -283,8 +283,8 @@ def _times(world: World, owner: str, operation: Operation) -> Iterator[int]:
         for version in world.ledger.versions(owner, object):
             leaf = version.leaf
             if operation.op == "update" or before is None:
-                again = before is not None and _does(world, operation, before) and leaf.body != before.body
-                if leaf.body and fields_of(world, leaf) is not None and _does(world, operation, leaf) and not again:
+                again = before is not None and does(world, operation, before) and leaf.body != before.body
+                if leaf.body and fields_of(world, leaf) is not None and does(world, operation, leaf) and not again:
                     yield leaf.sequence
             before = leaf
 

@@ -1,21 +1,27 @@
-"""P1: a change that was said to wait in an outbox is there after any crash, until its owner has said what became of it.
+"""P1: a change that was said to wait is there after any crash, until its owner has done what is told of it; in turn.
 
     1.3 asked of 1.1: update 1.1/4  -> waits as request 7
-        while 1.3 is up     request 7 is in its outbox, open or with its outcome            else accused
-        committed           1.1 made that version                                           else accused
-        refused, expired    1.1 made no such version (`check_commits` looks for it)
-        in the end          it has an outcome, when its owner is there                      else missing
+        while 1.3 is up     request 7 is in its outbox, open or with its outcome                       else accused
+        committed           an outcome for each operation, each a version that 1.1 made, did what was asked, and
+                            has the id of this request in its leaf                                     else accused
+        conflict, refused, expired, cancelled   1.1 made nothing by this request, and never does       else accused
+        in the end          it has an outcome, when its owner is there                                 else missing
+    then it asked of 1.1: update 1.1/5  -> done, or waits as request 8
+        both made           the first one's sequence is the lower                                      else accused
 
-Not accused: who is excused. An outcome that was seen once may be forgotten later.
+Not accused: who is excused. An outcome that was seen once may be forgotten later. Of one that is unknown nothing is
+said, also not of its order; nor of a change that was not to wait, and so may pass those that do.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.outcomes import Queued
 from replication.entries import Entry, State
-from simulations.history import Word
+from simulations.check_commits import does
+from simulations.history import Outcome, Word
 from simulations.promises import Watching
 
 if TYPE_CHECKING:
@@ -24,63 +30,189 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 1.0
 
 
-class NoForgottenChanges(Watching):
-    """What waits, waits."""
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A change that waits. `asked`: the ids of the requests by which its owner was asked; the last one counts."""
 
-    name = "no forgotten changes"
-    promise = "P1"
+    word: Word
+    queued: Queued
+    asked: dict[bytes, None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"request {self.queued.request}"
+
+
+class _Following(Watching):
+    """Follows all that waits until it has its outcome. A subclass has `missing` and `settled`."""
 
     def __init__(self) -> None:
         self._words = 0
         self._at = -LOOK_EVERY_S
-        self._waiting: list[tuple[Word, Queued]] = []
+        self._waiting: list[Waiting] = []
+
+    def missing(self, world: World, waiting: Waiting) -> None:
+        """It is not in its outbox."""
+
+    def settled(self, world: World, waiting: Waiting, entry: Entry) -> None:
+        """It has its outcome, durably, and all that its owner made until now is known."""
 
     def look(self, world: World) -> None:
         ended = world.history.ended
-        fresh = [(word, word.result) for word in ended[self._words :] if isinstance(word.result, Queued)]
+        fresh = [Waiting(word, word.result) for word in ended[self._words :] if isinstance(word.result, Queued)]
         self._words = len(ended)
         self._waiting += fresh
         if self._waiting and (fresh or world.now - self._at >= LOOK_EVERY_S):
             self._at = world.now
             world.ledger.refresh()
-            self._waiting = [each for each in self._waiting if self._is_open(world, *each)]
+            self._waiting = [each for each in self._waiting if self._is_open(world, each)]
 
     def finish(self, world: World) -> str:
         self._at = -LOOK_EVERY_S
         self.look(world)
-        return "; ".join(
-            f"request {queued.request} still waits at {word.server}: {word}"
-            for word, queued in self._waiting
-            if all(world.server(each).node is not None for each in (word.server, word.owner))
-        )
+        return ""
 
-    def _is_open(self, world: World, word: Word, queued: Queued) -> bool:
-        """Whether its outcome is still to come; accuses."""
-        ledger = world.ledger
-        server = world.server(word.server)
+    def _is_open(self, world: World, waiting: Waiting) -> bool:
+        """Whether its outcome is still to come."""
+        word, ledger = waiting.word, world.ledger
         if word.server in ledger.excused or word.owner in ledger.excused:
             return False
-        if server.node is None:
+        node = world.server(word.server).node
+        if node is None:
             return True
-        entry: Entry | None = server.node.parts.delivering.outbox.find(queued.request)
+        delivering = node.parts.delivering
+        entry: Entry | None = delivering.outbox.find(waiting.queued.request)
         if entry is None:
-            self.accuse(world, f"{word.server} forgot request {queued.request}, which it said waits: {word}")
-        if entry.state is State.COMMITTED:
-            if ledger.is_behind(word.owner):
-                return True
-            self._check_made(world, word, entry)
-        return entry.open
+            self.missing(world, waiting)
+            return False
+        if entry.request is not None:
+            request = node.parts.outstanding.request_id(entry.request)
+            waiting.asked.pop(request, None)
+            waiting.asked[request] = None
+        if entry.open or delivering._carrying_out or delivering._news.is_set() or ledger.is_behind(word.owner):
+            return True  # what is not written down yet would be forgotten by a crash
+        self.settled(world, waiting, entry)
+        return False
 
-    def _check_made(self, world: World, word: Word, entry: Entry) -> None:
-        """That the owner made what it is said to have committed."""
-        for result in (entry.outcome or {}).get("results", ()):
-            if result["done"] == "unchanged":
+
+class NoForgottenChanges(_Following):
+    """What waits, waits, and what is told of its end is so."""
+
+    name = "no forgotten changes"
+    promise = "P1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._not_made: list[tuple[Waiting, State]] = []
+
+    def look(self, world: World) -> None:
+        super().look(world)
+        for waiting, state in self._not_made:
+            word = waiting.word
+            if word.owner in world.ledger.excused:
                 continue
+            for request in waiting.asked:
+                sequence = world.ledger.sequence_by(word.owner, request)
+                if sequence is not None:
+                    self.accuse(
+                        world,
+                        f"{word.server} has it that {waiting} is {state.value}, which {word.owner} carried out as "
+                        f"sequence {sequence}: {word}",
+                    )
+
+    def finish(self, world: World) -> str:
+        super().finish(world)
+        return "; ".join(
+            f"{each} still waits at {each.word.server}: {each.word}"
+            for each in self._waiting
+            if all(world.server(name).node is not None for name in (each.word.server, each.word.owner))
+        )
+
+    def missing(self, world: World, waiting: Waiting) -> None:
+        word = waiting.word
+        self.accuse(world, f"{word.server} forgot {waiting}, which it said waits: {word}")
+
+    def settled(self, world: World, waiting: Waiting, entry: Entry) -> None:
+        if entry.state is State.COMMITTED:
+            self._check_made(world, waiting, entry.outcome or {})
+        elif entry.state is not State.UNKNOWN:
+            self._not_made.append((waiting, entry.state))
+
+    def _check_made(self, world: World, waiting: Waiting, outcome: dict[str, Any]) -> None:
+        """That the owner made what it is said to have committed, by this request."""
+        word = waiting.word
+        told = f"{word.server} has it that {word.owner} committed {waiting}"
+        results = outcome.get("results", [])
+        number = len(results) + outcome.get("further_results", 0)
+        if number != len(word.operations):
+            self.accuse(world, f"{told}, and an outcome for {number} of {len(word.operations)} operations: {word}")
+        last = {result["reference"]: place for place, result in enumerate(results)}
+        for place, (operation, result) in enumerate(zip(word.operations, results, strict=False)):
+            if result["done"] == "unchanged" or last[result["reference"]] != place:
+                continue
+            said = f"{told}, {result['reference']} with sequence {result['sequence']}"
             object = int(str(result["reference"]).rpartition("/")[2])
             versions = world.ledger.versions(word.owner, object)
-            if versions and all(each.leaf.sequence != result["sequence"] for each in versions):
+            leaf = next((each.leaf for each in versions if each.leaf.sequence == result["sequence"]), None)
+            if leaf is None:
+                self.accuse(world, f"{said}, which {word.owner} never made: {word}")
+            if leaf.request not in waiting.asked:
+                self.accuse(world, f"{said}, which {word.owner} made by another request: {word}")
+            if not does(world, operation, leaf):
+                self.accuse(world, f"{said}, by which {word.owner} did something else: {word}")
+
+
+class _Made(NamedTuple):
+    word: Word
+    sequence: int
+    waits: bool
+
+
+class OutboxesInOrder(_Following):
+    """Of what one server asks of one owner, what was said to wait first is made first."""
+
+    name = "outboxes in order"
+    promise = "P1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard = 0
+        self._made: dict[tuple[str, str], list[_Made]] = {}  # by asker and owner, since something waited
+
+    def look(self, world: World) -> None:
+        ended = world.history.ended
+        fresh, self._heard = ended[self._heard :], len(ended)
+        for word in fresh:
+            if isinstance(word.result, Queued):
+                self._made.setdefault((word.server, word.owner), [])
+            elif word.verb == "change" and word.outcome is Outcome.DONE:
+                self._note(world, word, _sequence_of(word), waits=False)
+        super().look(world)
+
+    def settled(self, world: World, waiting: Waiting, entry: Entry) -> None:
+        if entry.state is State.COMMITTED:
+            word, results = waiting.word, (entry.outcome or {}).get("results", ())
+            sequence = max((each["sequence"] for each in results if each["done"] != "unchanged"), default=0)
+            self._note(world, word, sequence, waits=True)
+
+    def _note(self, world: World, word: Word, sequence: int, *, waits: bool) -> None:
+        """A change was made under this sequence; 0: it changed nothing."""
+        known = self._made.get((word.server, word.owner))
+        if known is None or not sequence or not word.options.get("queue", True):
+            return
+        if any(each in world.ledger.excused for each in (word.server, word.owner)):
+            return
+        made = _Made(word, sequence, waits)
+        for other in known:
+            first, then = sorted((made, other), key=lambda each: each.word.begin)
+            if first.waits and first.word.end < then.word.begin and first.sequence > then.sequence:
                 self.accuse(
                     world,
-                    f"{word.server} has it that {word.owner} committed {result['reference']} with sequence "
-                    f"{result['sequence']}, which {word.owner} never made: {word}",
+                    f"{word.owner} did not do in turn what {word.server} asked: what waited before became sequence "
+                    f"{first.sequence}, and what was asked then {then.sequence}: {first.word}; {then.word}",
                 )
+        known.append(made)
+
+
+def _sequence_of(word: Word) -> int:
+    results = word.result if isinstance(word.result, list) else [word.result]
+    return max((each.sequence for each in results if each.done != "unchanged"), default=0)

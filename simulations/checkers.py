@@ -21,7 +21,7 @@ from simulations.check_loops import NoLoops
 from simulations.check_memory import BoundedMemory
 from simulations.check_mirrors import Converged, MirrorsArePrefixes
 from simulations.check_order import OnceInOrder
-from simulations.check_outbox import NoForgottenChanges
+from simulations.check_outbox import NoForgottenChanges, OutboxesInOrder
 from simulations.check_reached import EverybodyReached
 from simulations.check_signed import OnlyTheSigned
 from simulations.promises import Checker, PromiseBroken, Wanted
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 no_lost_commits = NoLostCommits
 no_forgotten_changes = NoForgottenChanges
+outboxes_in_order = OutboxesInOrder
 only_the_signed = OnlyTheSigned
 once_and_in_order = OnceInOrder
 mirrors_are_prefixes = MirrorsArePrefixes
@@ -45,6 +46,7 @@ converged = Converged
 KINDS: tuple[type[Checker], ...] = (
     NoLostCommits,
     NoForgottenChanges,
+    OutboxesInOrder,
     OnlyTheSigned,
     OnceInOrder,
     MirrorsArePrefixes,

@@ -48,7 +48,8 @@ class Word:
     """One thing that was asked of `server` about the objects of `owner` ("": of several owners).
 
     `verb`: change, get or query. `operations`: of a change. `target`: the reference of a get, the text of a query.
-    `options`: how good an answer must be. `result`: what came back; `error`: what was raised instead.
+    `options`: how good an answer must be, and how long a change may take. `result`: what came back; `error`: what was
+    raised instead.
     """
 
     number: int
@@ -147,25 +148,26 @@ class Recorder:
         self, class_name: str, fields: Mapping[str, Any], *, server: ServerId | None = None, **how: Any
     ) -> Any:
         operation = Operation(op="create", class_name=class_name, fields=dict(fields))
-        with self._change(server, [operation]) as word:
+        with self._change(server, [operation], how) as word:
             word.result = await self._node.create(class_name, fields, server=server, **how)
         return word.result
 
     async def update(self, reference: Any, fields: Mapping[str, Any], **how: Any) -> Any:
         owner, number = self._target(reference)
         operation = Operation(op="update", object=number, fields=dict(fields), expect=how.get("expect"))
-        with self._change(owner, [operation]) as word:
+        with self._change(owner, [operation], how) as word:
             word.result = await self._node.update(reference, fields, **how)
         return word.result
 
     async def delete(self, reference: Any, **how: Any) -> Any:
         owner, number = self._target(reference)
-        with self._change(owner, [Operation(op="delete", object=number, expect=how.get("expect"))]) as word:
+        operation = Operation(op="delete", object=number, expect=how.get("expect"))
+        with self._change(owner, [operation], how) as word:
             word.result = await self._node.delete(reference, **how)
         return word.result
 
     async def transact(self, operations: Sequence[Operation], *, server: ServerId | None = None, **how: Any) -> Any:
-        with self._change(server, operations) as word:
+        with self._change(server, operations, how) as word:
             word.result = await self._node.transact(operations, server=server, **how)
         return word.result
 
@@ -180,9 +182,9 @@ class Recorder:
             word.result = await self._node.query(question, **how)
         return word.result
 
-    def _change(self, owner: ServerId | None, operations: Sequence[Operation]) -> Any:
+    def _change(self, owner: ServerId | None, operations: Sequence[Operation], how: Mapping[str, Any]) -> Any:
         whose = self._server if owner is None else str(owner)
-        return self._history.word(self._server, whose, "change", operations=operations)
+        return self._history.word(self._server, whose, "change", operations=operations, options=how)
 
     def _target(self, reference: Any) -> tuple[ServerId, int]:
         if isinstance(reference, str):

@@ -94,6 +94,7 @@ class Ledger:
             tuple[bytes, bytes], dict[str, Any] | None
         ] = {}  # bodies read before, by class and bytes (`truth.fields_of`)
         self._versions: dict[str, dict[int, list[Version]]] = {}
+        self._requests: dict[str, dict[bytes, int]] = {}  # owner -> request -> the first sequence that it caused
         self._listeners: dict[type, list[Callable[[str, Any, float], None]]] = {Durable: [self._durable]}
         self._lives: dict[str, int] = {}
         # holder -> in its present life, by feed: the last number held before it, and the first number taken in it
@@ -156,7 +157,10 @@ class Ledger:
 
     def _note_versions(self, server: str, entry: Made) -> None:
         versions = self._versions.setdefault(server, {})
+        requests = self._requests.setdefault(server, {})
         for leaf in entry.leaves:
+            if leaf.request:
+                requests.setdefault(leaf.request, leaf.sequence)
             known = versions.setdefault(leaf.object, [])
             if known and known[-1].number > entry.number:  # found in the log later, or another branch
                 known[:] = [each for each in known if each.number < entry.number]
@@ -343,6 +347,10 @@ class Ledger:
     def versions(self, owner: str, object: int) -> list[Version]:
         """Every version of it, oldest first."""
         return self._versions.get(owner, {}).get(object, [])
+
+    def sequence_by(self, owner: str, request: bytes) -> int | None:
+        """The sequence in which the owner carried out this request of another; None: it made nothing by it."""
+        return self._requests.get(owner, {}).get(request)
 
     def objects(self, owner: str) -> Iterable[int]:
         """All that the owner ever made, in the order of their making."""

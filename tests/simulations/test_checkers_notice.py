@@ -150,6 +150,17 @@ heal
 run 10s
 expect every promise within 60s
 """
+QUEUE = """
+servers 3
+class Note text:string
+1.1 commits 1 Note
+run 1s
+isolate 1.1 for 4s
+run 4s
+1.2 changes 1 Note of 1.1
+1.2 changes 1 Note of 1.1
+expect every promise within 60s
+"""
 WAITING = """
 servers 3
 class Note text:string
@@ -388,6 +399,35 @@ def forget_the_outbox() -> Any:
     return patched(Outbox, "load", lambda real: lambda self, entries, *said, **more: real(self, (), *said, **more))
 
 
+def send_the_newest_first() -> Any:
+    """Of what waits for one owner."""
+    from replication.outbox import Outbox
+
+    def make(real: Any) -> Any:
+        def go_on(self: Outbox, owner: Any, now: float) -> None:
+            state = self._owners.get(owner)
+            if state is not None:
+                with mock.patch.object(state, "queue", Backwards(state.queue)):
+                    real(self, owner, now)
+
+        return go_on
+
+    return patched(Outbox, "_go_on", make)
+
+
+class Backwards:
+    """A queue whose first one is the last."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def peekitem(self, at: int) -> Any:
+        return self._queue.peekitem(-1 - at)
+
+
 BUGS = {
     "answered before the sync": Bug(checkers.no_lost_commits, MIRROR, answer_before_the_sync, "became durable at"),
     "never synced": Bug(checkers.no_lost_commits, CRASH, never_sync, "and after its start has"),
@@ -399,6 +439,7 @@ BUGS = {
     ),
     "carried out twice": Bug(checkers.no_lost_commits, REMOTE, carry_out_again, "twice"),
     "forgotten in the outbox": Bug(checkers.no_forgotten_changes, WAITING, forget_the_outbox, "forgot request"),
+    "the newest first": Bug(checkers.outboxes_in_order, QUEUE, send_the_newest_first, "did not do in turn"),
     "believed without a signature": Bug(checkers.only_the_signed, HOSTILE, believe_anybody, "never signed"),
     "applied twice": Bug(checkers.once_and_in_order, MIRROR, apply_twice, "after update"),
     "one object left out": Bug(checkers.mirrors_are_prefixes, MIRROR, leave_one_out, "it has nothing"),
