@@ -93,5 +93,12 @@ def entries(indexes: Iterable[Index], values: list[Any], object_key: bytes) -> l
     return [index.key(values[index.position], object_key) for index in indexes]
 
 
+def let_go(index: dict[bytes, bytes | None], entry_keys: Iterable[bytes], object_key: bytes) -> None:
+    """An object's entries go; but not one that another has taken over: a unique value may change hands at once."""
+    for each in entry_keys:
+        if index.get(each) in (None, object_key):
+            index[each] = None
+
+
 def _nothing(_: Any) -> bytes:
     return b""
