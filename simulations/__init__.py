@@ -49,6 +49,7 @@ Reading order:
     check_outbox.py  what was said to wait waits, until its owner has said what became of it
     check_mirrors.py mirrors are prefixes of their owner's history, and the whole of it in the end
     check_order.py   each update once, in order
+    check_traffic.py each update once over a link, and then it is known
     check_signed.py  nobody believes the unsigned
     check_linearizable.py  an owner's own answers have one order
     check_answers.py an answer is what it says it is; row_model.py: which rows a question asks for, and their order

@@ -16,7 +16,7 @@ bytes of frames (`store.frame_parts`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from identity.encoding import decode_integer_untrusted, encode_integer
@@ -25,7 +25,7 @@ from identity.names import END, Incarnation, Position, ServerId
 from store.definitions import ClassDefinition
 from store.frame_parts import CopyChange, LocalChange
 from store.held_feeds import FeedState, foreign_entry, own_entry, read_states, state_entry
-from store.indexes import entries, let_go
+from store.indexes import entries
 from store.reading import FEEDS, INDEX, OBJECTS, Servers, Source
 from store.records import (
     CACHED,
@@ -123,7 +123,7 @@ class Applier:
             objects[key] = pack_record(
                 key, entry.number, entry.own_codec.definition.minor, number, OWNED, update, stored
             )
-            let_go(index, change.before_keys, key)
+            _let_go(index, change.before_keys, key)
             for after in change.after_keys:
                 index[after] = key
             self._count(entry, OWNED, (1 if stored else 0) - (1 if change.existed else 0))
@@ -308,10 +308,10 @@ class Applier:
         record: bytes | None,
     ) -> None:
         """One object's record and index entries in place of those that stand."""
-        before = self._standing(objects, key)
+        before = self.standing(objects, key)
         if before is not None and before.body:
             old = self._known(before.class_number)
-            let_go(index, entries(old.indexes, old.codec.load_values(before.body), key), key)
+            _let_go(index, entries(old.indexes, old.codec.load_values(before.body), key), key)
             self._count(old, before.kind, -1)
         for entry_key in after:
             index[entry_key] = key
@@ -319,12 +319,8 @@ class Applier:
             self._count(entry, kind, 1)
         objects[key] = record
 
-    def owns(self, number: int) -> bool:
-        """Whether there is such an object of this server's own, in the appended state."""
-        standing = self._standing({}, END + encode_integer(number))
-        return standing is not None and not standing.deleted
-
-    def _standing(self, objects: dict[bytes, bytes | None], key: bytes) -> Record | None:
+    def standing(self, objects: dict[bytes, bytes | None], key: bytes) -> Record | None:
+        """What stands under a key, in the appended state with `objects` above it; a tombstone too."""
         data = objects[key] if key in objects else self._source().get(OBJECTS, key)
         return None if data is None else unpack_record(key, data)
 
@@ -395,3 +391,10 @@ def known_class_body(definition: ClassDefinition) -> bytes:
 def known_class_definition(stored: bytes) -> ClassDefinition:
     """The class that such a body says."""
     return ClassDefinition.from_plain_untrusted(BUILT_IN[KNOWN_CLASS].codec.load(stored)[0])
+
+
+def _let_go(index: dict[bytes, bytes | None], entry_keys: Iterable[bytes], object_key: bytes) -> None:
+    """An object's entries go; but not one that another has taken over: a unique value may change hands at once."""
+    for each in entry_keys:
+        if index.get(each) in (None, object_key):
+            index[each] = None

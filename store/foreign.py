@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from identity.encoding import encode_integer
 from identity.errors import PeerMisbehaved
 from identity.names import END, ServerId
 from store.answered import rebuilt
@@ -108,7 +109,12 @@ def read_foreign_untrusted(applier: Applier, update: Update) -> Foreign | Outcom
 def _carried_out(applier: Applier, update: Update, puts: Sequence[ForeignPut]) -> list[LocalChange]:
     """The records of requests that this server had carried out, and had forgotten with its own update."""
     head = update.head
-    records = rebuilt((put.leaf for put in puts), epoch=head.epoch, number=head.number, stands=applier.owns)
+
+    def stands(number: int) -> bool:
+        standing = applier.standing({}, END + encode_integer(number))
+        return standing is not None and not standing.deleted
+
+    records = rebuilt((put.leaf for put in puts), epoch=head.epoch, number=head.number, stands=stands)
     codec = BUILT_IN[ANSWERED].codec
     return [
         LocalChange(PUT, applier.allocate(), ANSWERED, codec.encode([request, kept.to_bytes()]))
