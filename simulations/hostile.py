@@ -6,7 +6,7 @@
                           '-- and what tricks say of their own accord --------^
 
     liar = turn(server, "forges", "swallows")     from now on, and in each later life, until
-    turn_honest(server)                           liar.counts tells what was done
+    turn_honest(server)                           liar.counts tells what was done, server.attacks of all its times
 
 What is promised: only the instances of one server's running node are altered, never a class, since the honest servers
 live in the same process and must stay as they are. A hostile server has its own key and its own certificate, sees what
@@ -174,7 +174,8 @@ class Hostility:
             self._world.network.send((source, own.address[1]), (str(target), own.address[1]), datagram)
 
     def count(self, what: str, number: int = 1) -> None:
-        self.counts[what] = self.counts.get(what, 0) + number
+        for counts in (self.counts, self._server.attacks):
+            counts[what] = counts.get(what, 0) + number
 
     # -- in the way of messages
 

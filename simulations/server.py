@@ -49,6 +49,7 @@ class SimulatedServer(Machine):
         self.chain = chain
         self.hostility: Any = None  # simulations.hostile.Hostility, while it is hostile
         self.was_hostile = False
+        self.attacks: dict[str, int] = {}  # of all its hostile times: what it did, and how often
 
     def __rshift__(self, other: SimulatedServer) -> Direction:
         return Direction(self, other)

@@ -2,7 +2,8 @@
 
 1.3 turns hostile: forges, swallows        until `1.3 turns honest`, `heal`, or the end of `for 10s`
 1.3 turns honest
-expect 1.3 has attacked                    it did something: an attack that never took place proves nothing
+expect 1.3 has attacked                    it did something, now or before it turned honest: an attack that never took
+                                           place proves nothing
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ def _turns_honest(name: str) -> Act:
 def _has_attacked(name: str) -> Act:
     async def act(run: Run) -> str:
         run.simulated("a hostile server")
-        hostility = run.server(name).hostility
-        if hostility is None or not hostility.counts:
+        attacks = run.server(name).attacks
+        if not attacks:
             raise AssertionError(f"{name} has done no harm, so nothing was shown")
-        return ", ".join(f"{number} {what}" for what, number in sorted(hostility.counts.items()))
+        return ", ".join(f"{number} {what}" for what, number in sorted(attacks.items()))
 
     return act
 
