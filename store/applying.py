@@ -16,7 +16,7 @@ bytes of frames (`store.frame_parts`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from identity.encoding import decode_integer_untrusted, encode_integer
@@ -25,7 +25,7 @@ from identity.names import END, Incarnation, Position, ServerId
 from store.definitions import ClassDefinition
 from store.frame_parts import CopyChange, LocalChange
 from store.held_feeds import FeedState, foreign_entry, own_entry, read_states, state_entry
-from store.indexes import entries
+from store.indexes import entries, let_go
 from store.reading import FEEDS, INDEX, OBJECTS, Servers, Source
 from store.records import (
     CACHED,
@@ -123,7 +123,7 @@ class Applier:
             objects[key] = pack_record(
                 key, entry.number, entry.own_codec.definition.minor, number, OWNED, update, stored
             )
-            _let_go(index, change.before_keys, key)
+            let_go(index, change.before_keys, key)
             for after in change.after_keys:
                 index[after] = key
             self._count(entry, OWNED, (1 if stored else 0) - (1 if change.existed else 0))
@@ -311,7 +311,7 @@ class Applier:
         before = self.standing(objects, key)
         if before is not None and before.body:
             old = self._known(before.class_number)
-            _let_go(index, entries(old.indexes, old.codec.load_values(before.body), key), key)
+            let_go(index, entries(old.indexes, old.codec.load_values(before.body), key), key)
             self._count(old, before.kind, -1)
         for entry_key in after:
             index[entry_key] = key
@@ -391,10 +391,3 @@ def known_class_body(definition: ClassDefinition) -> bytes:
 def known_class_definition(stored: bytes) -> ClassDefinition:
     """The class that such a body says."""
     return ClassDefinition.from_plain_untrusted(BUILT_IN[KNOWN_CLASS].codec.load(stored)[0])
-
-
-def _let_go(index: dict[bytes, bytes | None], entry_keys: Iterable[bytes], object_key: bytes) -> None:
-    """An object's entries go; but not one that another has taken over: a unique value may change hands at once."""
-    for each in entry_keys:
-        if index.get(each) in (None, object_key):
-            index[each] = None
