@@ -24,6 +24,7 @@ from simulations.check_order import OnceInOrder
 from simulations.check_outbox import NoForgottenChanges, OutboxesInOrder
 from simulations.check_reached import EverybodyReached
 from simulations.check_signed import OnlyTheSigned
+from simulations.check_traffic import SentOnce
 from simulations.promises import Checker, PromiseBroken, Wanted
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ no_forgotten_changes = NoForgottenChanges
 outboxes_in_order = OutboxesInOrder
 only_the_signed = OnlyTheSigned
 once_and_in_order = OnceInOrder
+sent_once = SentOnce
 mirrors_are_prefixes = MirrorsArePrefixes
 linearizable_owners = LinearizableOwners
 only_owners_deny = OwnersDeny
@@ -49,6 +51,7 @@ KINDS: tuple[type[Checker], ...] = (
     OutboxesInOrder,
     OnlyTheSigned,
     OnceInOrder,
+    SentOnce,
     MirrorsArePrefixes,
     OwnersDeny,
     LinearizableOwners,
