@@ -46,6 +46,7 @@ Reading order:
     stage.py         what verbs may use: the same of a simulated world and of real processes
     truth.py         what leaves and records say, for the checkers
     check_commits.py what was answered is there, wholly or not at all
+    check_unique.py  no unique value is had twice, or denied without a cause
     check_outbox.py  what was said to wait waits, until its owner has said what became of it
     check_mirrors.py mirrors are prefixes of their owner's history, and the whole of it in the end
     check_order.py   each update once, in order
@@ -59,6 +60,7 @@ Reading order:
     check_memory.py  nothing grows without end
     checkers.py      all of them, and their names
     steps.py         what a scenario is made of: verbs, steps, and the run they speak to
+    class_lines.py   a scenario's classes, and what is written into their fields
     verbs.py         all that a scenario can say, gathered from:
     verbs_work.py, verbs_contest.py, verbs_network.py, verbs_walls.py, verbs_servers.py, verbs_hostile.py,
     verbs_expect.py

@@ -19,7 +19,7 @@ servers, owners that are excused, what is missing where an answer says that it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,13 +31,14 @@ from simulations.history import Outcome, Word
 from simulations.promises import JudgingWords
 from simulations.row_model import Row, comes_first, fits
 from simulations.truth import fields_of
-from store.query import Question, compile_filter
+from store.query import Condition, Question, compile_filter
 from store.records import REGISTRY
 
 if TYPE_CHECKING:
     from identity.names import ServerId
     from simulations.ledger import Version
     from simulations.world import World
+    from store.definitions import ClassDefinition
 
 NEWS_S = 10.0  # an age is counted from when news came, not from when it left: links, queues and repeats take so long
 LEARNT_S = 1.0  # from the sync of a registry update to a directory that has it
@@ -225,9 +226,17 @@ def _belongs(world: World, question: Question, version: Version) -> bool:
             return False
         known = fits(question.where, fields)
         if known is None and question.where is not None:
-            return bool(compile_filter(question.where, entry.definition)(fields))
+            return _fits_as_the_product_says(question.where, entry.definition, fields)
         return bool(known)
     return False
+
+
+def _fits_as_the_product_says(where: Condition, definition: ClassDefinition, fields: Mapping[str, Any]) -> bool:
+    """For kinds of values that `row_model.py` does not know; False where the product cannot say either."""
+    try:
+        return bool(compile_filter(where, definition)(fields))
+    except BangpathError:  # a reference without its server, whose asker is meant
+        return False
 
 
 def _is_before(world: World, question: Question, server: ServerId, version: Version | None, last: Row) -> bool:

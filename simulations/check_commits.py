@@ -309,4 +309,7 @@ def _tells(operation: Operation) -> bool:
 
 def is_alike(held: Any, written: Any) -> bool:
     """Whether a value that is held is the one that was written, maybe in its JSON form."""
-    return bool(held == written) or str(held) == str(written) or not isinstance(written, (str, int, bool))
+    return bool(held == written) or str(held) == str(written) or not isinstance(written, _PLAIN)
+
+
+_PLAIN = (str, int, bool, float, type(None))  # what is written in one form only, or in its JSON form

@@ -6,10 +6,11 @@
 
 Held to it is what an owner says itself: changes it acknowledged, and answers that are "owned" or the "owner"'s. Mirrors
 promise a prefix, not the newest (`check_mirrors`, `check_answers`). A change that was based on a version (`expect`) is
-one only where that version stood: of two that saw the same, one was to be refused. Changes of unknown outcome may have
-happened at any moment since, or never. A version that nobody is known to have made is taken as it is read the first
-time. Objects that a transaction changed together are judged together, all others each by itself, for linearizability
-is local.
+one only where that version stood: of two that saw the same, one was to be refused. And who is told of a conflict is
+told which sequence stands: that must have stood, and be another than the one expected. Changes of unknown outcome may
+have happened at any moment since, or never. A version that nobody is known to have made is taken as it is read the
+first time. Objects that a transaction changed together are judged together, all others each by itself, for
+linearizability is local.
 
 The order is searched by `linearize`; an object is looked at when words about it have ended, and in the end.
 """
@@ -20,7 +21,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from identity.errors import NotFound
+from identity.errors import Conflict, NotFound
+from identity.names import Reference
 from simulations.check_commits import is_alike
 from simulations.history import Outcome, Word
 from simulations.linearize import Call, Verdict, linearize
@@ -55,10 +57,13 @@ UNBORN = Value(0, None)
 
 
 class Act(NamedTuple):
-    """One thing done to the object at place `at`: written or read. `expect`: the sequence that it was based on."""
+    """One thing done to the object at place `at`: written or read. `expect`: the sequence that it was based on.
+
+    A "conflict" read nothing but the `sequence` that stood, and wrote nothing.
+    """
 
     at: int
-    verb: str  # create, update, delete, read
+    verb: str  # create, update, delete, same, read, conflict
     sequence: int
     fields: Fields | None
     expect: int | None = None
@@ -149,11 +154,28 @@ def objects_of(word: Word) -> Iterable[int]:
     if word.verb == "get":
         if is_owners_word(word):
             yield int(str(word.target).rpartition("/")[2])
-    elif word.verb == "change" and word.outcome is not Outcome.REFUSED:
+    elif word.verb == "change" and word.outcome is Outcome.REFUSED:
+        if (told := conflict_told(word)) is not None:
+            yield told[0]
+    elif word.verb == "change":
         if word.outcome is Outcome.DONE:
             yield from (changed.reference.object for changed in results_of(word))
         else:
             yield from (each.object for each in word.operations if each.object)
+
+
+def conflict_told(word: Word) -> tuple[int, int, int] | None:
+    """The object, the sequence that was expected, and the one that its owner said stands; None: no such conflict.
+
+    Of a transaction that expects several versions nobody says which one did not stand.
+    """
+    based = [each for each in word.operations if each.expect is not None and each.op in ("update", "delete")]
+    if not isinstance(word.error, Conflict) or len(based) != 1:
+        return None
+    sequence = word.error.details.get("sequence")
+    object, expect = based[0].object, based[0].expect
+    changed_before = any(each.object == object for each in word.operations[: word.operations.index(based[0])])
+    return None if expect is None or not sequence or changed_before else (object, expect, sequence)
 
 
 def is_owners_word(word: Word) -> bool:
@@ -172,9 +194,29 @@ def created_by(word: Word) -> list[int]:
 
 
 def end_of(world: World, word: Word) -> float:
-    """A change of unknown outcome never ends: it may still happen. Nor does one that a hostile server asked for."""
+    """A change of unknown outcome never ends: it may still happen. Nor does one that a hostile server asked for.
+
+    A conflict with a version that was never durable may be one with a change that its owner lost in a crash.
+    """
     sure = word.outcome is Outcome.DONE and not world.ledger.is_hostile(word.server)
+    if word.outcome is Outcome.REFUSED and (told := conflict_told(word)) is not None:
+        object, expect, sequence = told
+        lost = sequence != expect and _may_be_lost(world, word, object, sequence)
+        sure = not lost and not world.ledger.is_hostile(word.server)
     return math.inf if word.verb == "change" and not sure else word.end
+
+
+def _may_be_lost(world: World, word: Word, object: int, sequence: int) -> bool:
+    """Whether this version of an object is not known, and its owner went down since it told of it."""
+    known = any(each.leaf.sequence == sequence for each in world.ledger.versions(word.owner, object))
+    server = world.server(word.owner)
+    return not known and (
+        server.node is None
+        or world.ledger.is_behind(word.owner)
+        or any(
+            each.kind == "start" and each.servers == (word.owner,) and each.at >= word.begin_s for each in world.marks
+        )
+    )
 
 
 def acts_of(world: World, word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:
@@ -185,6 +227,10 @@ def acts_of(world: World, word: Word, places: Mapping[int, int]) -> tuple[Act, .
             return (Act(at, "read", 0, None),)
         return (Act(at, "read", word.result.sequence, frozen(word.result.fields)),)
     based = not world.ledger.is_hostile(word.server)
+    if word.outcome is Outcome.REFUSED:
+        told = conflict_told(word)
+        assert told is not None
+        return (Act(places[told[0]], "conflict", told[2], None, told[1]),)
     if word.outcome is not Outcome.DONE:
         return tuple(
             Act(places[each.object], each.op, 0, frozen(each.fields), each.expect if based else None)
@@ -216,6 +262,8 @@ IMPOSSIBLE = Value(-1, None)
 def _one(before: Value | None, act: Act) -> Value | None:
     if act.verb == "read":
         return _read(before, act)
+    if act.verb == "conflict":
+        return _conflicted(before, act)
     if act.expect is not None and not _may_be(before, act.expect):
         return IMPOSSIBLE  # based on what did not stand
     if act.verb == "same":
@@ -241,6 +289,17 @@ def _may_be(before: Value | None, sequence: int) -> bool:
     return before.sequence == sequence if before.sequence else before.after < sequence
 
 
+def _conflicted(before: Value | None, act: Act) -> Value | None:
+    """What is told of a conflict must stand, and be one: another version than was expected."""
+    if act.sequence == act.expect:
+        return IMPOSSIBLE
+    if before is UNKNOWN:
+        return before
+    if before.fields is None or not _may_be(before, act.sequence):
+        return IMPOSSIBLE
+    return before._replace(sequence=act.sequence, after=0)
+
+
 def _read(before: Value | None, act: Act) -> Value | None:
     seen = Value(act.sequence, act.fields)
     if before is UNKNOWN:
@@ -261,6 +320,8 @@ def frozen(fields: Mapping[str, Any]) -> Fields:
 
 
 def _frozen(value: Any) -> Any:
+    if isinstance(value, Reference):
+        return str(value)  # as it was written
     if isinstance(value, Mapping):
         return tuple(sorted((str(name), _frozen(each)) for name, each in value.items()))
     if isinstance(value, (list, tuple)):

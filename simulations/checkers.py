@@ -25,6 +25,7 @@ from simulations.check_outbox import NoForgottenChanges, OutboxesInOrder
 from simulations.check_reached import EverybodyReached
 from simulations.check_signed import OnlyTheSigned
 from simulations.check_traffic import SentOnce
+from simulations.check_unique import UniqueValues
 from simulations.promises import Checker, PromiseBroken, Wanted
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 no_lost_commits = NoLostCommits
 no_forgotten_changes = NoForgottenChanges
 outboxes_in_order = OutboxesInOrder
+unique_values = UniqueValues
 only_the_signed = OnlyTheSigned
 once_and_in_order = OnceInOrder
 sent_once = SentOnce
@@ -49,6 +51,7 @@ KINDS: tuple[type[Checker], ...] = (
     NoLostCommits,
     NoForgottenChanges,
     OutboxesInOrder,
+    UniqueValues,
     OnlyTheSigned,
     OnceInOrder,
     SentOnce,

@@ -35,7 +35,10 @@ from simulations.verbs_network import read_servers
 SHAPES = ("full", "ring", "star", "line", "grid", "random", "small world", "scale free", "tree")  # where they can be
 BY_CHANCE = ("random", "small world", "scale free")  # which of many such graphs, the line says
 FEWEST_FAULTS, MOST_FAULTS = 4, 10  # in a minute
-CLASSES = ("Note", "Memo")
+CLASSES = ("Note", "Memo")  # of texts only, much written and little written
+ITEM = "class Item text:string serial:int unique size:int index weight:float done:bool near:reference index"
+INDEXED = 0.5  # of the schedules have Item in the place of Note, and Note in that of Memo
+RIVALS = 0.3  # of what is written of it wants unique values that others want, or have
 PACES = (0.5, 1.0, 1.0, 2.0)  # quiet meshes, and busy ones
 STEPS_A_MINUTE = 30  # of work; measured: a minute of 5 servers is about one second of CPU
 SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objects are there
@@ -49,6 +52,7 @@ REPEATED = 0.4  # have changes that an owner carries out, whose answers are lost
 CROWDS, CROWDED = 3, 0.6  # moments of a minute, and how much of everything falls there
 DURATIONS_S = (0.5, 3.0, 8.0, 20.0)  # of faults, half of it to half as much again: hiccups, and what is noticed (10 s)
 MOST_OWNERS, MOST_MIRRORS = 6, 12
+ORDERS = ("", " order by size", " order by -size", " order by -serial", " order by weight", " order by done, -size")
 
 
 def draw(
@@ -106,6 +110,9 @@ class _Drawing:
         self.drawn: list[str] = []  # names of the faults
         self._owners: list[str] = []
         self._graph = networkx.Graph()
+        indexed = self._random("classes").random() < INDEXED
+        self._classes = ("Item", CLASSES[0]) if indexed else CLASSES
+        self._indexed = self._random("indexed")
         self._alone = False  # the mesh has no links but its own
         self._mirrors: list[tuple[str, str]] = []
         crowds = self._random("crowds")
@@ -138,12 +145,13 @@ class _Drawing:
             link += f" loss {random.choice((1, 1, 2, 5))}%"
         if random.random() < 0.3:
             link += " duplicate 1%"
-        return [line, link, *[f"class {name} text:string" for name in CLASSES]], Mesh(tuple(names), links)
+        classes = [ITEM if name == "Item" else f"class {name} text:string" for name in self._classes]
+        return [line, link, *classes], Mesh(tuple(names), links)
 
     def opening(self, mesh: Mesh) -> list[str]:
         """Who mirrors whom from the start, and what there is to change."""
         mirrors = [f"{name} mirrors {other}" for name, other in self._mirrors]
-        return [*mirrors, *[f"{owner} commits 2 {name}" for owner in self._owners for name in CLASSES]]
+        return [*mirrors, *[f"{owner} commits 2 {name}" for owner in self._owners for name in self._classes]]
 
     # -- work
 
@@ -169,7 +177,10 @@ class _Drawing:
         asked = [begin + random.uniform(0.1, 3.0) for _ in range(2)]
         crash = max(asked) + random.uniform(2.0, 8.0)
         mended = random.uniform(1.0, 6.0) + crash - begin
-        work = [(asked[0], f"{other} changes 2 Note of {owner}"), (asked[1], f"{other} commits 1 Memo at {owner}")]
+        work = [
+            (asked[0], f"{other} changes 2 Note of {owner}"),
+            (asked[1], f"{other} commits 1 {self._classes[1]} at {owner}"),
+        ]
         breaking = [(begin, f"isolate {owner} for {mended:.1f}s"), (crash, f"crash {other} for 1s")]
         return self._in_time(work), self._in_time(breaking)
 
@@ -204,7 +215,7 @@ class _Drawing:
         owner = random.choice(self._owners)
         other = random.choice([name for name in mesh.servers if name != owner] or [owner])
         few = random.choice((1, 1, 2, 3, 5))
-        what = random.choices(CLASSES, weights=(4, 1))[0]
+        what = random.choices(self._classes, weights=(4, 1))[0]
         size = random.choice(("",) * 7 + (" of 3kB", " of 20kB"))
         read = random.choice(("", "", " by their owner", " as held here", " after the last change"))
         asked = random.choice((what, what, f"{what} from {owner}", f'{what} where text ^= "{owner} "'))
@@ -227,7 +238,64 @@ class _Drawing:
         if self._mirrors:
             name, mirrored = random.choice(self._mirrors)
             ways[f"{name} stops mirroring {mirrored}"] = 1
-        return random.choices(list(ways), weights=list(ways.values()))[0]
+        line = random.choices(list(ways), weights=list(ways.values()))[0]
+        return self._of_items(line, owner, other) if " Item" in line else line
+
+    def _of_items(self, line: str, owner: str, other: str) -> str:
+        """The same for a class with indexes: questions of its fields, and wishes for values that only one can have.
+
+        It has a generator of its own: everything else is drawn as it is where there is no such class.
+        """
+        random = self._indexed
+        asked = re.fullmatch(r"(\S+ asks Item)(?: from \S+)?.*?( of their owners)?", line)
+        if asked is not None:
+            return f"{asked[1]}{self._question(owner)}{asked[2] or ''}"
+        if random.random() > RIVALS or " and " in line:
+            return line
+        asker = random.choice((owner, other))
+        at, of = ("", "") if asker == owner else (f" at {owner}", f" of {owner}")
+        few = random.choice((1, 2, 3))
+        if " changes " in line:
+            return random.choice(
+                (
+                    f"{asker} changes {few} Item{of} to taken values",
+                    f"{asker} passes values of {few + 1} Item{of} round",
+                    f"{other} asks Item{self._question(owner)}",
+                )
+            )
+        if " commits " not in line:
+            return line
+        return random.choice((
+            f"{random.choice((owner, other))} and {asker} commit {few} Item at {owner} with the same values",
+            f"{random.choice((owner, other))} and {asker} commit {few} Item at {owner} with the same values",
+            f"{asker} commits {random.choice((2, 2, 3))} Item together{at} with the same values",
+            f"{asker} commits {few} Item{at} with taken values",
+        ))  # fmt: skip
+
+    def _question(self, owner: str) -> str:
+        random = self._indexed
+        servers = random.choice(("", "", f" from {owner}"))
+        few = random.choice(("", f" limit {random.randint(1, 4)}"))
+        return f"{self._condition(owner)}{servers}{random.choice(ORDERS)}{few}"
+
+    def _condition(self, owner: str) -> str:
+        """Of the fields of `ITEM`; its values are those that `class_lines.py` writes."""
+        random = self._indexed
+        low, half = random.randint(-9, 6), random.randint(-18, 18) / 2
+        return random.choice((
+            "",
+            f" where serial = {random.randint(1, 9)}",
+            f" where serial in [{', '.join(str(random.randint(1, 15)) for _ in range(3))}]",
+            f" where size = {low}",
+            f" where size {random.choice(('<', '<=', '>', '>='))} {low}",
+            f" where size >= {low} and size <= {low + random.randint(0, 9)}",
+            f" where size != {low} and not done = {random.choice(('true', 'false'))}",
+            f" where weight {random.choice(('<', '<=', '>', '>=', '='))} {half:g}",
+            f" where done = {random.choice(('true', 'false'))} or size is null",
+            " where near is null",
+            f' where near = "{owner}/{random.randint(1, 20)}"',
+            f' where near is not null and text ^= "{owner} "',
+        ))  # fmt: skip
 
     # -- faults
 

@@ -24,11 +24,12 @@ from simulations.steps import ID, Step
 from simulations.topologies import NO_OTHERS
 
 _CLASS = re.compile(r"class (\w+) (.+)")
-_USES = re.compile(rf"(?:{ID} and )?{ID} (commits|changes?|deletes|gets) \d+ (\w+)\b.*")
+_USES = re.compile(rf"(?:{ID} and )?{ID} (commits?|changes?|deletes|gets|passes values of) \d+ (\w+)\b.*")
 _DOWN = re.compile(rf"(?:crash|kill|stop) {ID}(?: with a torn write)?")
 _UP = re.compile(rf"restart {ID}")
-_NEEDS_UP = re.compile(rf"{ID} (?:commits|changes|deletes|mirrors|stops mirroring)\b.*|pause {ID}")
+_NEEDS_UP = re.compile(rf"{ID} (?:commits|changes|deletes|passes|mirrors|stops mirroring)\b.*|pause {ID}")
 _UNSURE = re.compile(rf"crash {ID} at .*|disk of {ID} .*|restore {ID}|back up {ID} and .*")
+_UNIQUE = re.compile(r".*(?:with the same values|taken values| round)")
 _RESUME = re.compile(rf"resume {ID}")
 _CUTS = re.compile(r"(?:cut|isolate|part)\b.*|links? .*\bcut\b.*")
 _LINK = re.compile(rf"(cut|mend|link) {ID} (>|<>) {ID}(?: .*)?")
@@ -75,7 +76,12 @@ def _classes(steps: Sequence[Step]) -> Findings:
         if used[4] not in known:
             when = "no line makes" if used[4] not in anywhere else "no line above makes"
             yield step, f"{when} a class {used[4]}", f"write before it: class {used[4]} text:string"
-        elif used[3] in ("commits", "changes", "change") and not re.search(
+        elif _UNIQUE.fullmatch(step.does) and not re.search(
+            r":\S+(?: index)* unique\b", above.get(used[4], ":int unique")
+        ):
+            fields = f"{above[used[4]]} serial:int unique"
+            yield step, f"{used[4]} has no unique field", f"make it with one: class {used[4]} {fields}"
+        elif used[3] not in ("deletes", "gets") and not re.search(
             r"\btext:string\b", above.get(used[4], "text:string")
         ):
             fields = f"{above[used[4]]} text:string"

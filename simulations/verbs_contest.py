@@ -4,60 +4,206 @@
         1.2 --- 1.1/7 as of 4: "1.2 says 9" ---> 1.1     sequence 5
         1.3 --- 1.1/7 as of 4: "1.3 says 10" --> 1.1     a conflict: 4 does not stand any more
 
-Who loses is told, and the line is none that fails: `3 done, 1 conflict`. That nobody wins who should have lost is said
-by the checkers (`check_linearizable.py`). One of the two may be the owner itself, and both may be the same server.
+    1.2 and 1.3 commit 2 Item at 1.1 with the same values    two of each, and their unique fields are alike
+        1.2 --- a new Item, serial 7 --> 1.1     1.1/12
+        1.3 --- a new Item, serial 7 --> 1.1     refused: 7 is taken by 1.1/12
+    1.1 commits 2 Item together with the same values         in one transaction, which contradicts itself
+    1.2 commits 2 Item at 1.1 with taken values              those of objects that there are
+    1.2 changes 2 Item of 1.1 to taken values
+    1.1 passes values of 3 Item round                        in one transaction: each gets those of the one before it
+
+Who loses is told, and the line is none that fails: `3 done, 1 conflict`. That nobody wins who should have lost, and
+nobody loses without a cause, is said by the checkers (`check_linearizable.py`, `check_unique.py`). One of the two may
+be the owner itself, and both may be the same server.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import trio
 
 from identity.errors import BangpathError
 from identity.names import Reference
 from node.asking import Operation
-from node.outcomes import Queued
-from simulations.steps import ID, NUMBER, Act, Run, Verb
-from simulations.verbs_work import Desk
+from simulations.class_lines import Values
+from simulations.steps import ID, NUMBER, Act, Run, Verb, amount
+from simulations.verbs_work import Desk, carry_out, text_of
 
 
-def _contest(name: str, other: str, number: str, class_name: str, owner: str) -> Act:
+class _Contest:
+    """Requests for one owner that may be refused, and how they ended."""
+
+    def __init__(self, run: Run, owner: str) -> None:
+        self._run = run
+        self._owner = owner
+        self._ended: Counter[str] = Counter()
+
+    async def ask(self, asker: str, operations: list[Operation], references: tuple[Reference, ...] = ()) -> None:
+        try:
+            waits = await carry_out(self._run, asker, self._owner, operations, len(operations) > 1, references)
+        except BangpathError as error:
+            self._ended[type(error).__name__.lower()] += 1
+            return
+        self._ended["waiting" if waits else "done"] += 1
+
+    def __str__(self) -> str:
+        return ", ".join(f"{number} {what}" for what, number in sorted(self._ended.items()))
+
+
+def _changes_seen(name: str, other: str, number: str, class_name: str, owner: str) -> Act:
+    wished = amount(number)
+
     async def act(run: Run) -> str:
-        desk = Desk.of(run)
-        chosen = list(dict.fromkeys(desk.some(run, owner, int(number), class_name)))
+        desk, contest, values = Desk.of(run), _Contest(run, owner), Values.of(run)
+        chosen = list(dict.fromkeys(desk.some(run, owner, wished, class_name)))
         seen = {each: desk.sequences.get(each) or None for each in chosen}
-        ended: Counter[str] = Counter()
-
-        async def ask(asker: str, reference: Reference, fields: dict[str, str]) -> None:
-            change = Operation(op="update", object=reference.object, fields=fields, expect=seen[reference])
-            try:
-                done = await run.server(asker).transact([change], owner=None if asker == owner else owner)
-            except BangpathError as error:
-                ended[type(error).__name__.lower()] += 1
-                return
-            if isinstance(done, Queued):
-                ended["waiting"] += 1
-                run.memory.setdefault("unsure", {})[reference] = done
-            else:
-                ended["done"] += 1
-                desk.changed(run, fields, done[0])
-
         async with trio.open_nursery() as nursery:
-            for reference in chosen:
+            for each in chosen:
                 for asker in (name, other):
-                    run.count += 1
-                    nursery.start_soon(ask, asker, reference, {"text": f"{asker} says {run.count}"})
-        return ", ".join(f"{count} {what}" for what, count in sorted(ended.items()))
+                    fields = values.fill(run, owner, class_name, text_of(run, asker), whole=False)
+                    change = Operation(op="update", object=each.object, fields=fields, expect=seen[each])
+                    nursery.start_soon(contest.ask, asker, [change], (each,))
+        return str(contest)
 
     return act
 
+
+def _creates_alike(name: str, other: str, number: str, class_name: str, owner: str) -> Act:
+    wished = amount(number)
+
+    async def act(run: Run) -> str:
+        contest, values = _Contest(run, owner), Values.of(run)
+        async with trio.open_nursery() as nursery:
+            for _ in range(wished):
+                alike: Mapping[str, Any] = {}
+                for asker in (name, other):
+                    alike = values.fill(run, owner, class_name, text_of(run, asker), unique=alike)
+                    nursery.start_soon(contest.ask, asker, [_creation(class_name, alike)])
+        return str(contest)
+
+    return act
+
+
+def _creates_together(name: str, number: str, class_name: str, owner: str | None) -> Act:
+    wished = amount(number)
+
+    async def act(run: Run) -> str:
+        whose = owner or name
+        contest, values = _Contest(run, whose), Values.of(run)
+        first = values.fill(run, whose, class_name, text_of(run, name), unique={})
+        rest = [values.fill(run, whose, class_name, text_of(run, name), unique=first) for _ in range(wished - 1)]
+        await contest.ask(name, [_creation(class_name, each) for each in (first, *rest)])
+        return str(contest)
+
+    return act
+
+
+def _creates_taken(name: str, number: str, class_name: str, owner: str | None) -> Act:
+    wished = amount(number)
+
+    async def act(run: Run) -> str:
+        whose = owner or name
+        contest, values = _Contest(run, whose), Values.of(run)
+        for stand in _had(run, whose, wished, class_name):
+            fields = values.fill(run, whose, class_name, text_of(run, name), unique=stand)
+            await contest.ask(name, [_creation(class_name, fields)])
+        return str(contest)
+
+    return act
+
+
+def _changes_to_taken(name: str, number: str, class_name: str, owner: str | None) -> Act:
+    wished = amount(number)
+
+    async def act(run: Run) -> str:
+        whose = owner or name
+        desk, contest, values = Desk.of(run), _Contest(run, whose), Values.of(run)
+        chosen = desk.some(run, whose, wished, class_name)
+        for changed, stand in zip(chosen, _had(run, whose, wished, class_name), strict=True):
+            fields = {"text": text_of(run, name), **stand}
+            values.take(whose, class_name, fields)
+            await contest.ask(name, [Operation(op="update", object=changed.object, fields=fields)], (changed,))
+        return str(contest)
+
+    return act
+
+
+def _passes_round(name: str, number: str, class_name: str, owner: str | None) -> Act:
+    wished = amount(number)
+
+    async def act(run: Run) -> str:
+        whose = owner or name
+        desk, contest, values = Desk.of(run), _Contest(run, whose), Values.of(run)
+        chosen = list(dict.fromkeys(desk.some(run, whose, wished, class_name)))
+        names = values.unique_names(class_name)
+        stand = [{each: run.texts.get(holder, {}).get(each) for each in names} for holder in chosen]
+        passed = [dict.fromkeys(names), *stand]  # the first must let go of its own before the second can have them
+        operations = []
+        for reference, theirs in zip([*chosen, chosen[0]], passed, strict=True):
+            fields = {"text": text_of(run, name), **theirs}
+            values.take(whose, class_name, fields)
+            operations.append(Operation(op="update", object=reference.object, fields=fields))
+        await contest.ask(name, operations, (*chosen, chosen[0]))
+        return str(contest)
+
+    return act
+
+
+def _had(run: Run, owner: str, number: int, class_name: str) -> list[dict[str, Any]]:
+    """The unique values of that many of an owner's objects, by chance; of such that have any, when there are any."""
+    names = Values.of(run).unique_names(class_name)
+    own = [each for each in run.objects.get(owner, []) if Desk.of(run).classes.get(each) == class_name]
+    stand = [{each: run.texts.get(holder, {}).get(each) for each in names} for holder in own]
+    some = [each for each in stand if any(value is not None for value in each.values())] or stand
+    if not some:
+        Desk.of(run).some(run, owner, number, class_name)  # which says so
+    return [run.world.random.choice(some) for _ in range(number)]
+
+
+def _creation(class_name: str, fields: Mapping[str, Any]) -> Operation:
+    return Operation(op="create", class_name=class_name, fields=dict(fields))
+
+
+_AT, _OF = rf"(?: at {ID})?", rf"(?: of {ID})?"
 
 VERBS: tuple[Verb, ...] = (
     Verb(
         rf"{ID} and {ID} change {NUMBER} (\w+) of {ID} as last seen",
         (1, 2, 5),
-        _contest,
+        _changes_seen,
         "1.2 and 1.3 change 2 Note of 1.1 as last seen",
+    ),
+    Verb(
+        rf"{ID} and {ID} commit {NUMBER} (\w+) at {ID} with the same values",
+        (1, 2, 5),
+        _creates_alike,
+        "1.2 and 1.3 commit 2 Item at 1.1 with the same values",
+    ),
+    Verb(
+        rf"{ID} commits {NUMBER} (\w+) together{_AT} with the same values",
+        (1, 4),
+        _creates_together,
+        "1.1 commits 2 Item together with the same values",
+    ),
+    Verb(
+        rf"{ID} commits {NUMBER} (\w+){_AT} with taken values",
+        (1, 4),
+        _creates_taken,
+        "1.2 commits 2 Item at 1.1 with taken values",
+    ),
+    Verb(
+        rf"{ID} changes {NUMBER} (\w+){_OF} to taken values",
+        (1, 4),
+        _changes_to_taken,
+        "1.2 changes 2 Item of 1.1 to taken values",
+    ),
+    Verb(
+        rf"{ID} passes values of {NUMBER} (\w+){_OF} round",
+        (1, 4),
+        _passes_round,
+        "1.1 passes values of 3 Item round",
     ),
 )

@@ -9,12 +9,13 @@ expect 1.2 lacks some of 1.1
 from __future__ import annotations
 
 from simulations.checkers import BY_NAME
+from simulations.class_lines import as_written
 from simulations.steps import ID, SECONDS, Act, Run, Verb, lapse
 
 
 def _differing(run: Run, name: str, other: str) -> int:
     server = run.server(name)
-    return sum(server.read(reference) != run.texts[reference] for reference in run.objects.get(other, []))
+    return sum(as_written(server.read(reference)) != run.texts[reference] for reference in run.objects.get(other, []))
 
 
 def _expect_all(name: str, other: str, number: str | None, unit: str | None) -> Act:

@@ -1,6 +1,7 @@
 """Verbs of work: what people and programs ask of a mesh, from any server, about anybody's objects.
 
     class Note text:string              every server adopts it
+    class Item text:string serial:int unique size:int index near:reference     `class_lines.py`: what is written there
     1.1 commits 50 Note                 one transaction each, one after another
     1.1 commits 5 Note together         all in one transaction
     1.1 commits 2 Note of 30kB          large ones
@@ -16,8 +17,9 @@
     1.4 asks Note from 1.1,1.2          a question in Bangpath's own language; and: ... of their owners
     1.1 moves 1 Note to 1.2             declared, and refused until objects can move
 
-Every text that is written is written once in a run, so that whoever reads it can say which change it was. Questions
-tell what was answered and never fail; a change that is refused does, unless it was timed (`scenario.py`).
+Every text that is written is written once in a run, so that whoever reads it can say which change it was; what other
+fields have comes from the seed. Questions tell what was answered and never fail; a change that is refused does, unless
+it was timed (`scenario.py`).
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from identity.errors import BangpathError, Refused
 from identity.names import Reference
 from node.asking import Changed, Operation
 from node.outcomes import Queued
+from simulations.class_lines import FIELDS, INDEXED, Values, definition_of
+from simulations.history import NOTHING_DONE
 from simulations.promises import PromiseBroken
 from simulations.steps import ID, NUMBER, SECONDS, Act, Run, Verb, amount, lapse
 
@@ -44,6 +48,7 @@ class Desk:
         self.classes: dict[Reference, str] = {}
         self.sequences: dict[Reference, int] = {}
         self.positions: dict[Reference, str] = {}  # of their owner, when that sequence was made
+        self._last: dict[Reference, dict[str, Any]] = {}  # what an object had when it was let go
 
     @staticmethod
     def of(run: Run) -> Desk:
@@ -58,18 +63,28 @@ class Desk:
     def changed(self, run: Run, fields: dict[str, Any], done: Changed) -> None:
         """Two changes may be acknowledged in another order than they were carried out in: the later version stands."""
         reference = done.reference
-        if done.sequence >= self.sequences.get(reference, 0):
-            self.sequences[reference] = done.sequence
-            run.texts[reference] = {**run.texts.get(reference, {}), **fields}
-            if done.position is not None:
-                self.positions[reference] = str(done.position)
+        owner, class_name = str(reference.server), self.classes.get(reference, "")
+        if done.sequence < self.sequences.get(reference, 0):
+            Values.of(run).let_go(owner, class_name, fields)
+            return
+        stood = run.texts.get(reference, {})
+        Values.of(run).let_go(owner, class_name, {name: stood[name] for name in fields if name in stood})
+        self.sequences[reference] = done.sequence
+        run.texts[reference] = {**stood, **fields}
+        if done.position is not None:
+            self.positions[reference] = str(done.position)
 
     def gone(self, run: Run, reference: Reference) -> None:
         """Nobody asks for it any more. Once let go, also when nobody knows yet whether it was deleted."""
         own = run.objects.get(str(reference.server), [])
         if reference in own:
             own.remove(reference)
-        run.texts.pop(reference, None)
+        self._last[reference] = run.texts.pop(reference, {})
+
+    def deleted(self, run: Run, reference: Reference) -> None:
+        """So its owner says: what it had of unique values others may have."""
+        values = self._last.pop(reference, {})
+        Values.of(run).let_go(str(reference.server), self.classes.get(reference, ""), values)
 
     def some(self, run: Run, owner: str, number: int, class_name: str) -> list[Reference]:
         """That many of an owner's objects, by chance, maybe one twice. Raises `Refused` when it has none."""
@@ -79,25 +94,18 @@ class Desk:
         return [run.world.random.choice(own) for _ in range(number)]
 
 
-def _text(run: Run, name: str, kilobytes: int = 0) -> dict[str, Any]:
+def text_of(run: Run, name: str, kilobytes: int = 0) -> str:
     """A text that nobody wrote before; a long one cannot be compressed to less than half."""
     run.count += 1
     tail = run.world.random.randbytes(kilobytes * 512).hex() if kilobytes else ""
-    return {"text": f"{name} says {run.count} {tail}".rstrip()}
+    return f"{name} says {run.count} {tail}".rstrip()
 
 
 def _class(name: str, fields: str) -> Act:
-    from store.fieldtypes import parse_type
-    from store.registry import definition_from_toml
-
-    lines = [f'name = "{name}"', "[fields]"]
-    for each in fields.split():
-        field_name, _, kind = each.partition(":")
-        parse_type(kind)  # which says what types there are
-        lines.append(f'{field_name} = {{ type = "{kind}" }}')
-    definition = definition_from_toml("\n".join(lines))
+    definition = definition_of(name, fields)
 
     async def act(run: Run) -> str:
+        Values.of(run).classes[name] = definition
         for server in run.world.servers:
             await server.define(definition)
         return ""
@@ -134,9 +142,11 @@ def _commits(
     amount(str(wished * size), "kB in one line")
 
     async def act(run: Run) -> str:
-        texts = [_text(run, name, size) for _ in range(wished)]
-        creations = [Operation(op="create", class_name=class_name, fields=fields) for fields in texts]
-        waiting = await _carry_out(run, name, owner or name, creations, bool(together))
+        texts = [text_of(run, name, size) for _ in range(wished)]
+        values = Values.of(run)
+        all_fields = [values.fill(run, owner or name, class_name, text, whole=True) for text in texts]
+        creations = [Operation(op="create", class_name=class_name, fields=fields) for fields in all_fields]
+        waiting = await carry_out(run, name, owner or name, creations, bool(together))
         return waiting or f"{len(run.objects.get(owner or name, []))} objects of {owner or name}"
 
     return act
@@ -156,12 +166,12 @@ def _changes(
             Operation(
                 op="update",
                 object=each.object,
-                fields=_text(run, name),
+                fields=Values.of(run).fill(run, owner or name, class_name, text_of(run, name), whole=False),
                 expect=desk.sequences.get(each) if expecting else None,
             )
             for each in chosen
         ]
-        return await _carry_out(run, name, owner or name, changes, bool(together), chosen)
+        return await carry_out(run, name, owner or name, changes, bool(together), chosen)
 
     return act
 
@@ -175,12 +185,12 @@ def _deletes(name: str, number: str, class_name: str, owner: str | None) -> Act:
         for each in chosen:
             desk.gone(run, each)
         deletions = [Operation(op="delete", object=each.object) for each in chosen]
-        return await _carry_out(run, name, owner or name, deletions, False, chosen)
+        return await carry_out(run, name, owner or name, deletions, False, chosen)
 
     return act
 
 
-async def _carry_out(
+async def carry_out(
     run: Run,
     name: str,
     owner: str,
@@ -194,7 +204,11 @@ async def _carry_out(
     size = len(operations) if together else 1
     for start in range(0, len(operations), size):
         batch = operations[start : start + size]
-        changed = await server.transact(batch, owner=None if owner == name else owner)
+        try:
+            changed = await server.transact(batch, owner=None if owner == name else owner)
+        except NOTHING_DONE:
+            let_go(run, owner, operations[start:], references[start:])
+            raise
         if isinstance(changed, Queued):
             waiting += len(batch)
             for reference in references[start : start + size]:
@@ -205,7 +219,17 @@ async def _carry_out(
                 desk.made(run, operation.class_name, operation.fields, done)
             elif operation.op == "update":
                 desk.changed(run, operation.fields, done)
+            else:
+                desk.deleted(run, done.reference)
     return f"{waiting} wait for {owner}" if waiting else ""
+
+
+def let_go(run: Run, owner: str, operations: Sequence[Operation], references: Sequence[Reference]) -> None:
+    """The unique values that these would have written are nobody's: they were not carried out."""
+    desk = Desk.of(run)
+    for number, operation in enumerate(operations):
+        class_name = operation.class_name or desk.classes.get(references[number], "")
+        Values.of(run).let_go(owner, class_name, operation.fields)
 
 
 # -- questions
@@ -277,7 +301,8 @@ def _run(number: str, unit: str) -> Act:
 _TOGETHER, _AT, _OF = r"(?: (together))?", rf"(?: at {ID})?", rf"(?: of {ID})?"
 
 VERBS: tuple[Verb, ...] = (
-    Verb(r"class (\w+) ((?:\w+:\w+ ?)+)", (), _class, "class Note text:string"),
+    Verb(rf"class (\w+) {FIELDS}", (), _class, "class Note text:string"),
+    Verb(rf"class (\w+) {INDEXED}", (), _class, "class Item text:string serial:int unique size:int index"),
     Verb(rf"{ID} mirrors {ID}( as backup)?", (1, 2), _mirrors, "1.2 mirrors 1.1"),
     Verb(rf"{ID} stops mirroring {ID}", (1, 2), _unmirrors, "1.2 stops mirroring 1.1"),
     Verb(rf"{ID} commits {NUMBER} (\w+)(?: of {NUMBER}kB)?{_TOGETHER}{_AT}", (1, 6), _commits, "1.1 commits 50 Note"),

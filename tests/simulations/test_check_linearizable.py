@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from identity.errors import Conflict
 from identity.names import Incarnation, ObjectId, Reference, ServerId
 from node.asking import Changed, Found, Operation
 from simulations.check_linearizable import IMPOSSIBLE, UNBORN, Act, LinearizableOwners, Value, frozen, step
@@ -48,10 +50,18 @@ OWNER = ServerId.parse("1.1")
         (Value(0, A, 3), Act(0, "update", 0, B, expect=7), Value(0, B, 7)),
         (None, Act(0, "update", 0, B, expect=7), Value(0, B, 7)),
         (UNBORN, Act(0, "update", 4, B, expect=3), None),
+        (Value(4, A), Act(0, "conflict", 4, None, expect=3), Value(4, A)),
+        (Value(3, A), Act(0, "conflict", 3, None, expect=3), None),  # no conflict at all
+        (Value(5, A), Act(0, "conflict", 4, None, expect=3), None),  # with what does not stand
+        (Value(0, A, 3), Act(0, "conflict", 5, None, expect=3), Value(5, A)),
+        (Value(0, A, 5), Act(0, "conflict", 5, None, expect=3), None),
+        (Value(4, None), Act(0, "conflict", 4, None, expect=3), None),  # it was deleted
+        (None, Act(0, "conflict", 4, None, expect=3), None),
     ],
 )
 def test_what_one_operation_does(before: Value | None, act: Act, after: Value | None) -> None:
-    assert step((before,), (act,)) == (None if after is None else (after,))
+    known = after is not None or (before is None and act.verb == "conflict")  # nobody knows it: it may be
+    assert step((before,), (act,)) == ((after,) if known else None)
 
 
 def test_of_several_operations_all_are_possible_or_none() -> None:
@@ -97,6 +107,7 @@ def judged(tell: Any) -> str:
 
     async def story(world: World) -> None:
         tell(world)
+        world.ledger.refresh()
         checker = LinearizableOwners()
         try:
             checker.look(world)
@@ -179,6 +190,48 @@ def test_of_two_who_changed_what_both_had_seen_one_was_to_be_refused(other: str)
     assert "then cannot come" in said
     assert "update 1.1/9{'text': 'c'} as of sequence 3 (done)" in said
     assert judged(tell_otherwise) == ""
+
+
+def conflict(world: World, server: str, seen: int, told: int) -> None:
+    operations = [Operation(op="update", object=9, fields={"text": "c"}, expect=seen)]
+    with suppress(Conflict), world.history.word(server, "1.1", "change", operations=operations):
+        raise Conflict(f"1.1/9 has sequence {told}, not {seen}", sequence=told)
+
+
+@pytest.mark.parametrize("server", ["1.1", "1.2"])
+def test_a_conflict_that_had_no_cause_is_accused(server: str) -> None:
+    def tell(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        change_as_seen(world, "1.2", "b", seen=3, sequence=4)
+        conflict(world, server, seen=3, told=4)
+
+    def tell_otherwise(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        conflict(world, server, seen=3, told=3)
+
+    def tell_more(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        change_as_seen(world, "1.1", "b", seen=3, sequence=4)
+        change_as_seen(world, "1.1", "c", seen=4, sequence=5)
+        conflict(world, server, seen=3, told=4)
+
+    assert judged(tell) == ""
+    assert "then cannot come" in judged(tell_otherwise)
+    assert "then cannot come" in judged(tell_more)
+
+
+def test_a_conflict_with_what_an_owner_lost_in_a_crash_or_a_hostile_one_was_told_accuses_nobody() -> None:
+    def tell(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        conflict(world, "1.2", seen=3, told=4)
+        world.mark("start", "1.1")
+
+    def tell_otherwise(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        conflict(world, "1.2", seen=3, told=3)
+        world.mark("hostile", "1.2")
+
+    assert judged(tell) == judged(tell_otherwise) == ""
 
 
 def test_what_a_hostile_server_asked_may_have_been_based_on_anything() -> None:

@@ -116,6 +116,13 @@ run 20s
 restart 1.1
 expect every promise within 60s
 """
+UNIQUE = """
+servers 3
+class Item text:string serial:int unique
+1.1 commits 4 Item
+1.1 and 1.1 commit 2 Item at 1.1 with the same values
+expect every promise within 60s
+"""
 GATEWAY = """
 servers 3
 class Note text:string
@@ -234,6 +241,10 @@ def half_a_transaction(error: type[Exception], *, half: bool) -> Callable[[], An
         return append_own
 
     return lambda: patched(Writer, "append_own", make)
+
+
+def give_to_two() -> Any:
+    return patched(Transaction, "_refuse_taken", lambda real: lambda *given: None)
 
 
 def believe_anybody() -> Any:
@@ -440,6 +451,7 @@ BUGS = {
     "carried out twice": Bug(checkers.no_lost_commits, REMOTE, carry_out_again, "twice"),
     "forgotten in the outbox": Bug(checkers.no_forgotten_changes, WAITING, forget_the_outbox, "forgot request"),
     "the newest first": Bug(checkers.outboxes_in_order, QUEUE, send_the_newest_first, "did not do in turn"),
+    "given to two": Bug(checkers.unique_values, UNIQUE, give_to_two, "has it"),
     "believed without a signature": Bug(checkers.only_the_signed, HOSTILE, believe_anybody, "never signed"),
     "applied twice": Bug(checkers.once_and_in_order, MIRROR, apply_twice, "after update"),
     "one object left out": Bug(checkers.mirrors_are_prefixes, MIRROR, leave_one_out, "it has nothing"),

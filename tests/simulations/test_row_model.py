@@ -15,16 +15,33 @@ from simulations.row_model import comes_first, fits
 from store.definitions import ClassDefinition, Field
 from store.query import And, Compare, Condition, Not, Or, compile_filter, sort_key
 
-NOTE = ClassDefinition(name="Note", fields=(Field(name="text"), Field(name="n", type="int")))
+NOTE = ClassDefinition(
+    name="Note",
+    fields=(
+        Field(name="text"), Field(name="n", type="int"), Field(name="f", type="float"), Field(name="b", type="bool"),
+        Field(name="near", type="reference"),
+    ),
+)  # fmt: skip
 TEXTS = st.none() | st.text(alphabet="ab\0é", max_size=3)
 NUMBERS = st.none() | st.integers(-2, 2)
-ROWS = st.fixed_dictionaries({"text": TEXTS, "n": NUMBERS})
-ORDERS = st.lists(st.tuples(st.sampled_from(["text", "n"]), st.booleans()), max_size=3)
+HALVES = st.none() | st.sampled_from([-1.5, -1.0, 0.0, 0.5, 2.0])
+TRUTHS = st.none() | st.booleans()
+NEAR = st.none() | st.builds(
+    lambda server, number: Reference(ServerId.parse(server), Incarnation(1), ObjectId(number)),
+    st.sampled_from(["1", "1.1", "1.2", "1.1.1", "2"]),
+    st.sampled_from([1, 2, 300]),
+)
+ROWS = st.fixed_dictionaries({"text": TEXTS, "n": NUMBERS, "f": HALVES, "b": TRUTHS, "near": NEAR})
+ORDERS = st.lists(st.tuples(st.sampled_from(["text", "n", "f", "b", "near"]), st.booleans()), max_size=3)
 COMPARISONS = st.one_of(
     st.builds(Compare, st.just("text"), st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "^="]), TEXTS),
     st.builds(Compare, st.just("n"), st.sampled_from(["=", "!=", "<", "<=", ">", ">="]), NUMBERS),
     st.builds(Compare, st.just("n"), st.just("in"), st.lists(NUMBERS, max_size=2).map(tuple)),
-    st.builds(Compare, st.just("text"), st.just("is null")),
+    st.builds(Compare, st.just("n"), st.sampled_from(["=", "<", "<=", ">", ">="]), HALVES),
+    st.builds(Compare, st.just("f"), st.sampled_from(["=", "!=", "<", "<=", ">", ">="]), HALVES | NUMBERS),
+    st.builds(Compare, st.just("b"), st.sampled_from(["=", "!="]), TRUTHS),
+    st.builds(Compare, st.just("near"), st.sampled_from(["=", "!=", "<", "<=", ">", ">="]), NEAR),
+    st.builds(Compare, st.sampled_from(["text", "near"]), st.just("is null")),
 )
 CONDITIONS: st.SearchStrategy[Condition] = st.recursive(
     COMPARISONS,
@@ -65,6 +82,14 @@ def test_descending_is_the_other_way_round_but_for_the_reference() -> None:
     assert before([("n", True)], {"n": 1}, {"n": 1})
     assert before([("n", True)], {"n": 1}, {"n": None})
     assert comes_first([], (at(9), {}), (at(1, "1.2"), {}))
+
+
+def test_a_reference_may_be_said_as_text_with_its_server() -> None:
+    assert fits(Compare("near", "=", "1.2/7"), {"near": at(7, "1.2")}) is True
+    assert fits(Compare("near", "!=", "1.2/7"), {"near": at(8, "1.2")}) is True
+    assert fits(Compare("near", "in", ("1.2/7", "1.1/8")), {"near": at(8)}) is True
+    assert fits(Compare("near", "=", "1.2/7"), {"near": None}) is False
+    assert fits(Compare("near", "=", "/7"), {"near": at(7)}) is None  # the asker's own, and nobody says who asked
 
 
 def test_what_it_does_not_know_it_does_not_say() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from identity.errors import Refused
 from simulations.scenario import parse
-from simulations.schedule import FEWEST_FAULTS, MOST_FAULTS, draw, said_as_options
+from simulations.schedule import FEWEST_FAULTS, ITEM, MOST_FAULTS, draw, said_as_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +39,33 @@ def test_two_ask_for_the_same_and_owners_are_asked_again() -> None:
     texts = [draw(seed) for seed in range(1, 41)]
     assert sum(" as last seen" in text and " and " in text for text in texts) >= 30
     assert sum(" 2 Note at " in text and "part one way " in text for text in texts) >= 12
+
+
+def test_half_of_them_have_a_class_with_indexes_and_ask_for_its_values() -> None:
+    texts = [draw(seed) for seed in range(1, 61)]
+    indexed = [text for text in texts if ITEM in text]
+    assert 20 <= len(indexed) <= 40
+    assert not any(" Item" in text for text in texts if text not in indexed)
+    for words in ("with the same values", "with taken values", "to taken values", " round", "asks Item where"):
+        assert sum(words in text for text in indexed) >= len(indexed) / 3, words
+    asked = [line.partition(" asks ")[2] for text in indexed for line in text.splitlines() if " asks Item" in line]
+    for words in ("serial =", "size =", "size <", "near is null", 'near = "', "weight", "done", "order by -s", "limit"):
+        assert any(words in each for each in asked), words
+
+
+def test_all_else_is_drawn_as_it_is_without_such_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_items = [draw(seed) for seed in range(1, 21)]
+    monkeypatch.setattr("simulations.schedule.INDEXED", 0.0)
+    for text, other in zip(with_items, [draw(seed) for seed in range(1, 21)], strict=True):
+        if ITEM not in text:
+            assert text == other
+        else:
+            assert len(text.splitlines()) == len(other.splitlines())
+            assert not_of_classes(text) == not_of_classes(other)
+
+
+def not_of_classes(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not any(name in line for name in ("Item", "Note", "Memo"))]
 
 
 def test_faults_meet() -> None:

@@ -41,3 +41,35 @@ def test_an_owner_that_lets_both_is_accused(askers: str, monkeypatch: pytest.Mon
     broken = run_case(Case(seed=1, text=text, name="two"))
     assert broken.promise == "P1"
     assert "as of sequence" in broken.said
+
+
+ITEM = "servers 3\nclass Item text:string serial:int unique\n1.1 commits 6 Item\nrun 2s\n"
+
+
+def said(lines: str, *, seed: int = 1) -> str:
+    return run_scenario(parse(ITEM + lines), seed=seed).transcript[-1].partition("  -> ")[2]
+
+
+@pytest.mark.parametrize("askers", ["1 and 1.2", "1.1 and 1.2", "1.2 and 1.1", "1.1 and 1.1"])
+def test_of_two_who_want_one_value_one_gets_it(askers: str) -> None:
+    assert said(f"{askers} commit 3 Item at 1.1 with the same values") == "3 done, 3 refused"
+
+
+def test_a_transaction_that_contradicts_itself_is_refused() -> None:
+    assert said("1.1 commits 2 Item together with the same values") == "1 refused"
+    assert said("1.2 commits 3 Item together at 1.1 with the same values") == "1 refused"
+    assert said("1.2 commits 1 Item together at 1.1 with the same values") == "1 done"
+
+
+def test_who_wants_what_somebody_has_is_refused() -> None:
+    assert said("1.2 commits 4 Item at 1.1 with taken values") == "4 refused"
+    assert said("1.1 commits 4 Item with taken values") == "4 refused"
+    assert "refused" in said("1.2 changes 4 Item of 1.1 to taken values")
+
+
+def test_values_that_are_passed_round_are_had_by_others_and_by_one_each() -> None:
+    lines = "1.1 passes values of 4 Item round\n1.2 passes values of 3 Item of 1.1 round\n"
+    assert said(lines) == "1 done"
+    assert said(lines + "1.1 commits 6 Item with taken values") == "6 refused"
+    text = ITEM + lines + "expect every promise within 60s"
+    assert run_case(Case(seed=1, text=text, name="round")).passed
