@@ -4,6 +4,8 @@
         1.1 made 1.1/4 with sequence 9 and these fields                          else accused
         after update 17 of 1.1 the object was not newer than sequence 9          else accused
         18 was not yet made at 28 s, less the time that news may take            else accused
+        17 was made in the epoch that the position names                         else accused
+        who answered does not have it as a backup only                           else accused
     1.4 asked Note: 12 rows, whole
         each row as above, of the class and the servers asked for, and its version meets the condition
         no more rows than the limit, and each before the next one in the order asked for
@@ -19,8 +21,8 @@ servers, owners that are excused, what is missing where an answer says that it i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from identity.errors import BangpathError
@@ -30,9 +32,9 @@ from node.language import parse
 from simulations.history import Outcome, Word
 from simulations.promises import JudgingWords
 from simulations.row_model import Row, comes_first, fits
-from simulations.truth import fields_of
+from simulations.truth import fields_of, held_record
 from store.query import Condition, Question, compile_filter
-from store.records import REGISTRY
+from store.records import DATA, MIRRORED, REGISTRY
 
 if TYPE_CHECKING:
     from identity.names import ServerId
@@ -50,6 +52,14 @@ class TrueAnswers(JudgingWords):
 
     name = "true answers"
     promise = "P5"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._backups: dict[tuple[str, str], tuple[int | None, float]] = {}  # holder, owner -> since, seen at
+
+    def look(self, world: World) -> None:
+        super().look(world)
+        self._backups = dict(self._seen_backups(world))
 
     def concerns(self, word: Word) -> bool:
         return word.verb in ("get", "query") and word.outcome is Outcome.DONE
@@ -89,11 +99,15 @@ class TrueAnswers(JudgingWords):
         fields = fields_of(world, version.leaf)
         if fields is not None and any(fields.get(name) != found.fields[name] for name in names):
             self.accuse(world, f"{told}; {owner} made that version as {fields}")
+        holder = word.server if found.by is None else str(found.by)
+        if found.kind in ("mirrored", "cached") and self._is_backup(world, holder, owner, object, word):
+            self.accuse(world, f"{told}; {holder} has it as a backup only, of which nothing is shown")
         if found.position is None:
             return
         number = found.position.number
         if number > ledger.last(owner):
             self.accuse(world, f"{told}, as of update {number}; {owner} made {ledger.last(owner)} so far")
+        self._judge_epoch(world, owner, number, found.position.epoch, told)
         newest = ledger.version(owner, object, number)
         if newest is not None and newest.leaf.sequence > found.sequence:
             self.accuse(
@@ -102,6 +116,37 @@ class TrueAnswers(JudgingWords):
                 f"update {newest.number}",
             )
         self._judge_age(world, word, owner, number, found.age, told)
+
+    def _seen_backups(self, world: World) -> Iterator[tuple[tuple[str, str], tuple[int | None, float]]]:
+        for holder in world.servers:
+            for pattern, since in holder.node.parts.mirroring.backups() if holder.node is not None else ():
+                for owner in world.servers:
+                    if pattern.matches(owner.server) and holder.node.parts.mirroring.backs_up(owner.server):
+                        known = self._backups.get((holder.name, owner.name))
+                        seen = known if known is not None and known[0] == since else (since, world.now)
+                        yield (holder.name, owner.name), seen
+
+    def _is_backup(self, world: World, holder: str, owner: str, object: int, word: Word) -> bool:
+        """Whether the holder has this object as a part of a backup, unchanged from before the question until now."""
+        known, node = self._backups.get((holder, owner)), world.server(holder).node
+        if known is None or node is None or known[1] > word.begin_s:
+            return False
+        mirroring, whose = node.parts.mirroring, world.server(owner)
+        backups = [since for pattern, since in mirroring.backups() if pattern.matches(whose.server)]
+        if not mirroring.backs_up(whose.server) or known[0] not in backups:
+            return False
+        later = itertools.takewhile(lambda each: each.tick > word.begin, reversed(world.ledger.taken))
+        if any((each.holder, each.owner) == (holder, owner) for each in later):
+            return False  # it may have been a copy kept by chance before
+        with node.view() as view:
+            record = held_record(view, whose, node.parts.standpoint.incarnation_of(whose.server), object)
+        return record is not None and record.kind == MIRRORED
+
+    def _judge_epoch(self, world: World, owner: str, number: int, epoch: int, told: str) -> None:
+        """That a position names the run of the owner in which that update was made: `after` compares both."""
+        made = world.ledger.made.get((owner, DATA), {}).get(number)
+        if made is not None and made.epoch != epoch:
+            self.accuse(world, f"{told}, as of update {number} in epoch {epoch}; {owner} made it in epoch {made.epoch}")
 
     def _judge_age(self, world: World, word: Word, owner: str, number: int, age: float | None, told: str) -> None:
         if age is None or owner == word.server or _is_held_up(world):
@@ -157,7 +202,7 @@ class TrueAnswers(JudgingWords):
         if question.limit is not None and len(rows) > question.limit:
             self.accuse(world, f"{word}, and was told {len(rows)} rows")
         both = [(row.reference, _fields_of_row(world, row)) for row in rows if _is_believed(world, row)]
-        for before, after in pairwise(both):
+        for before, after in itertools.pairwise(both):
             if comes_first(question.order, before, after) is False:
                 self.accuse(
                     world,

@@ -50,6 +50,7 @@ class Made(NamedTuple):
     at: float
     leaves: tuple[Leaf, ...]
     since: int
+    epoch: int = 0
 
 
 class Taken(NamedTuple):
@@ -145,7 +146,7 @@ class Ledger:
             self._gaps[server] = None
         leaves = tuple(read_leaves_untrusted(update.leaves, head.count))
         tick = self._history.tick()
-        entry = Made(head.number, digest, tick, self._world.now, leaves, 0 if found else tick)
+        entry = Made(head.number, digest, tick, self._world.now, leaves, 0 if found else tick, head.epoch)
         for newer in [number for number in made if number >= head.number]:  # a branch that was left
             del made[newer]
         made[head.number] = entry

@@ -155,3 +155,61 @@ def test_rows_newer_than_the_position_that_is_told_accuse_nobody() -> None:
     asks = "1.1 deletes 2 Note\n1.1 asks Note\n1.1 asks Note order by text limit 5\n1 asks Note"
     with mock.patch.object(Standpoint, "holding", holding):
         assert run(ROWS.format(asks=asks)) is None
+
+
+RESTARTED = """
+servers 3
+class Note text:string
+1.1 commits 1 Note
+1.2 mirrors 1.1
+run 3s
+crash 1.1
+restart 1.1
+1.1 changes 1 Note
+run 3s
+1.2 gets 1 Note of 1.1 as held here
+1 gets 1 Note of 1.1
+expect every promise within 60s
+"""
+BACKUP = """
+servers 3
+class Note text:string
+1 commits 2 Note
+{kept}
+run 5s
+isolate 1
+run 5s
+{asks}
+heal
+expect every promise within 60s
+"""
+
+
+def test_a_position_of_an_epoch_that_is_over_is_noticed() -> None:
+    with mock.patch.object(Standpoint, "handle_applied"):  # it tells the epoch with which it began
+        broken = run(RESTARTED)
+    assert broken is not None
+    assert (broken.checker, broken.promise) == ("true answers", "P5")
+    assert "as of update 2 in epoch" in broken.said
+    assert run(RESTARTED) is None
+
+
+@pytest.mark.parametrize("asks", ["1.1 gets 1 Note of 1 as held here", "1.2 gets 1 Note of 1", "1.1 asks Note"])
+def test_a_backup_that_is_shown_is_noticed(asks: str) -> None:
+    text = BACKUP.format(kept="1.1 mirrors 1 as backup", asks=asks)
+    with mock.patch.object(Standpoint, "shows", return_value=True):
+        broken = run(text)
+    assert broken is not None
+    assert (broken.checker, broken.promise) == ("true answers", "P5")
+    assert "1.1 has it as a backup only" in broken.said
+    assert run(text) is None
+
+
+def test_copies_from_before_and_backups_that_became_mirrors_may_be_shown() -> None:
+    asks = "1.1 gets 2 Note of 1 as held here\n1.2 gets 2 Note of 1\n1.1 asks Note"
+    for kept in (
+        "1.1 gets 2 Note of 1\n1.1 mirrors 1 as backup",
+        "1.1 mirrors 1 as backup\nrun 2s\n1.1 mirrors 1",
+        "1.1 mirrors 1\nrun 2s\n1.1 mirrors 1 as backup\n1.1 gets 2 Note of 1",
+    ):
+        assert run(BACKUP.format(kept=kept, asks=asks)) is None
