@@ -84,13 +84,15 @@ def mesh(simulation_seed: int) -> Any:
 
 
 @pytest.fixture
-def simulation() -> Callable[..., World]:
+def simulation(request: pytest.FixtureRequest) -> Callable[..., World]:
     """`simulation(story, servers=3, seed=7)` runs an async story and gives the world it ran in, trace included."""
 
     def run(story: Callable[[World], Awaitable[Any]], **options: Any) -> World:
-        from simulations.world import simulate as run_world
+        __tracebackhide__ = True
+        from simulations.plugin_story import run_story
 
-        return run_world(story, **options)[1]
+        world: World = run_story(request.node, story, options)
+        return world
 
     return run
 

@@ -9,8 +9,8 @@
 A failure keeps the user's own frames. Ours and trio's say nothing to whoever wrote a test, so they are taken out of
 its traceback, unless the error is none that we raise on purpose: then they are the news. Where they are all there is
 (time was up, every task waits, a promise broke), the frames are those where the test stood when its world was ended.
-`--full-trace`, pytest's own, shows everything. Left to others: seeds (`plugin_seeds`), second processes
-(`plugin_twin`).
+What the fixture `simulation` runs fails in the same way. `--full-trace`, pytest's own, shows everything. Left to
+others: seeds (`plugin_seeds`), second processes (`plugin_twin`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import contextlib
 import functools
 import os
 import types
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,6 @@ def adopt(item: pytest.Function, seeds: Seeds) -> None:
 
 def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, Any], *, twice: bool) -> None:
     __tracebackhide__ = True
-    import trio
-
     from simulations.plugin_awaits import heard
     from simulations.plugin_options import options as read_options
     from simulations.plugin_twin import Twin, write_trace
@@ -106,22 +104,13 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
     assert seed is not None
     path = item.config.getoption("simulation_trace")
     worlds: list[Any] = []
-    own: list[BaseException] = []  # what the test itself failed with
-    stood: list[types.TracebackType] = []  # frames of where it was, when its world was ended from outside
+    end = _End()
 
     async def story(world: Any) -> None:
         worlds.append(world)
-        try:
+        with end.seen():
             async with contextlib.AsyncExitStack() as ends:
                 await _tell(item, test, arguments, world, ends)
-        except BaseException as error:
-            cancelled, broken = _split(error, trio.Cancelled)
-            if broken is not None:
-                own.append(_first(broken))
-            elif cancelled is not None:
-                nursery = () if cancelled is error else _theirs(error.__traceback__)
-                stood.extend((*nursery, *_theirs(cancelled.__traceback__)))
-            raise
 
     twin = Twin(item, seed) if twice else None
     try:
@@ -134,11 +123,11 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
             forgotten.append(f"write `await` before it\nseed {seed}; replay: {replay(item)}")
         differs = twin.compare(worlds[-1].trace) if twin is not None else ""
     except BaseException as error:
-        told = own[0] if own else _first(error)  # what broke while the world ended is not the news
-        _say_where(item, told, stood)
+        told = end.told(error)
+        _say_where(item, told, end.stood)
         _say_seed(item, seed, told)
         _draw(item, worlds, told)
-        raise told.with_traceback(_without_ours(told, item, stood)) from _cause(told)
+        raise told.with_traceback(_without_ours(told, item, end.stood)) from _cause(told)
     finally:
         if twin is not None:
             twin.end()
@@ -149,6 +138,53 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
         pytest.fail("; ".join(forgotten), pytrace=False)
     if differs:
         pytest.fail(differs, pytrace=False)
+
+
+def run_story(item: pytest.Function, story: Callable[[Any], Awaitable[Any]], options: Mapping[str, Any]) -> Any:
+    """The world in which a story of a test's own ran; its failure is shown as a simulated test's is."""
+    __tracebackhide__ = True
+    from simulations.world import simulate
+
+    end = _End()
+
+    async def watched(world: Any) -> Any:
+        with end.seen():
+            return await story(world)
+
+    try:
+        return simulate(watched, **options)[1]
+    except BaseException as error:
+        told = end.told(error)
+        _say_where(item, told, end.stood)
+        raise told.with_traceback(_without_ours(told, item, end.stood)) from _cause(told)
+
+
+class _End:
+    """How a story ended: what it failed with itself, or where it stood when its world was ended from outside."""
+
+    def __init__(self) -> None:
+        self.own: BaseException | None = None
+        self.stood: list[types.TracebackType] = []
+
+    @contextlib.contextmanager
+    def seen(self) -> Iterator[None]:
+        """Round the story, inside its world."""
+        import trio
+
+        try:
+            yield
+        except BaseException as error:
+            cancelled, broken = _split(error, trio.Cancelled)
+            if broken is not None:
+                self.own = _first(broken)
+            elif cancelled is not None:
+                nursery = () if cancelled is error else _theirs(error.__traceback__)
+                self.stood = [*nursery, *_theirs(cancelled.__traceback__)]
+            raise
+
+    def told(self, error: BaseException) -> BaseException:
+        """The news of what the world raised: what broke while it ended is none."""
+        return self.own or _first(error)
 
 
 async def _tell(

@@ -72,3 +72,44 @@ async def test_event(mesh):
     assert {file for file, _, _ in places} == {"test_it.py"}
     assert text.count(f"E   the test stood at test_it.py:{sleep}, in wait") == 3
     assert text.count(f"E   the test stood at test_it.py:{event}, in test_event") == 1
+
+
+def test_a_story_of_the_fixture_is_shown_as_a_test_is(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        test_it=HEAD
+        + """
+def test_time(simulation):
+    async def story(mesh):
+        await mesh.sleep(60)
+
+    simulation(story, servers=1, seed=7, limit_s=5)
+
+def test_assertion(simulation):
+    async def story(mesh):
+        assert mesh.nodes[0].name == "1.1"
+
+    simulation(story, servers=1, seed=7)
+
+def test_raised(simulation):
+    async def story(mesh):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        simulation(story, servers=1, seed=7)
+"""
+    )
+    result = users.runpytest("--tb=short")
+    result.assert_outcomes(failed=2, passed=1)
+    text = result.stdout.str()
+    code = (users.path / "test_it.py").read_text().splitlines()
+    calls = [number for number, line in enumerate(code, 1) if line.startswith("    simulation(")]
+    sleep, wrong = (
+        number for number, line in enumerate(code, 1) if line.startswith(("        await mesh", "        assert mesh"))
+    )
+    assert re.findall(r"^(\S+):(\d+): in (\w+)$", text, re.MULTILINE) == [
+        ("test_it.py", str(calls[0]), "test_time"), ("test_it.py", str(sleep), "story"),
+        ("test_it.py", str(calls[1]), "test_assertion"), ("test_it.py", str(wrong), "story"),
+    ]  # fmt: skip
+    assert f"E   the test stood at test_it.py:{sleep}, in story" in text
+    assert text.count("the same call with seed=7 takes the same steps") >= 2
+    assert "simulations/" not in text
