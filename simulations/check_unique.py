@@ -6,7 +6,8 @@
          1.1/4 had serial 3 at some moment between question and answer                            else accused
 
 Looked at are what an owner signed, transaction by transaction; its own store, after each of its starts and in the end,
-also when it came back in time; what its mirrors hold in the end; and the rows of one answer that are of one position.
+also when it came back in time, and whether it finds there what it has; what its mirrors hold in the end; and the rows
+of one answer that are of one position.
 Null is never unique. Which fields are, an owner's own class says: others may index theirs differently.
 
 Not accused: hostile servers, rotten disks, mirrors of owners that are excused, refusals by an owner that went down
@@ -23,6 +24,7 @@ from simulations.check_commits import is_alike
 from simulations.history import Outcome, Word
 from simulations.promises import JudgingWords
 from simulations.truth import fields_of, held_records, record_at
+from store.reading import INDEX, split_object_key
 from store.records import DATA
 
 if TYPE_CHECKING:
@@ -62,10 +64,12 @@ class UniqueValues(JudgingWords):
                 self._check_own(world, server)
 
     def finish(self, world: World) -> str:
+        world.ledger.refresh()
         self.look(world)
         for server in world.servers:
             if server.node is not None and self._any:
                 self._check_own(world, server)
+                self._check_index(world, server)
                 self._check_mirrored(world, server)
         return ""
 
@@ -114,6 +118,25 @@ class UniqueValues(JudgingWords):
         with server.node.view() as view:
             records = [(object, record_at(view, server, object)) for object in world.ledger.objects(server.name)]
             self._check_records(world, server, server.name, records)
+
+    def _check_index(self, world: World, server: SimulatedServer) -> None:
+        """That an owner finds what it has: else it will give the value to somebody else."""
+        if server.name in world.ledger.excused or world.ledger.is_behind(server.name):
+            return
+        holders = self._holders.get(server.name, {})
+        registry = server.node.parts.database.registry
+        with server.node.view() as view:
+            for key, object in holders.items():
+                entry = registry.by_name(key[0])
+                index = None if entry is None else entry.index_on(key[1])
+                if index is None or not index.unique:
+                    continue
+                found = view.source.get(INDEX, index.unique_key(key[2]))
+                if found is None or split_object_key(found)[1] != object:
+                    has = "nothing" if found is None else f"{server.name}/{split_object_key(found)[1]}"
+                    self.accuse(
+                        world, f"{server.name}/{object} has {_said(key)}, and {server.name} finds {has} by that"
+                    )
 
     def _check_mirrored(self, world: World, server: SimulatedServer) -> None:
         if world.ledger.is_hostile(server.name) or _has_rotted(world, server.name):

@@ -38,7 +38,7 @@ FEWEST_FAULTS, MOST_FAULTS = 4, 10  # in a minute
 CLASSES = ("Note", "Memo")  # of texts only, much written and little written
 ITEM = "class Item text:string serial:int unique size:int index weight:float done:bool near:reference index"
 INDEXED = 0.5  # of the schedules have Item in the place of Note, and Note in that of Memo
-RIVALS = 0.3  # of what is written of it wants unique values that others want, or have
+RIVALS = 0.4  # of what is written of it wants unique values that others want or have, or becomes a question
 PACES = (0.5, 1.0, 1.0, 2.0)  # quiet meshes, and busy ones
 STEPS_A_MINUTE = 30  # of work; measured: a minute of 5 servers is about one second of CPU
 SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objects are there
@@ -261,6 +261,7 @@ class _Drawing:
                     f"{asker} changes {few} Item{of} to taken values",
                     f"{asker} passes values of {few + 1} Item{of} round",
                     f"{other} asks Item{self._question(owner)}",
+                    f"{other} asks Item{self._question(owner)} of their owners",
                 )
             )
         if " commits " not in line:

@@ -17,6 +17,7 @@ from simulations.history import Word
 from simulations.ledger import Made
 from simulations.promises import PromiseBroken
 from simulations.world import World, simulate
+from store import applying
 from store.definitions import ClassDefinition, Field
 from store.records import DATA
 from store.transaction import Transaction
@@ -97,6 +98,21 @@ def test_a_store_that_has_a_value_twice_is_accused_after_its_start_too(monkeypat
         await world.servers[1].restart()
 
     assert "1.1 has serial 3 of Item in 1.1/" in judged(tell)
+
+
+def test_an_owner_that_does_not_find_what_it_has_is_accused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tell(world: World, checker: UniqueValues) -> None:
+        owner = world.servers[1]
+        second = await owner.create("Item", {"serial": 4})
+        one, other = first(world), second.object
+        changes = [(one, None), (other, 3), (one, 4)]
+        with monkeypatch.context() as patch:
+            patch.setattr(applying, "let_go", lambda index, keys, object_key: index.update(dict.fromkeys(keys)))
+            await owner.transact(
+                [Operation(op="update", object=object, fields={"serial": serial}) for object, serial in changes]
+            )
+
+    assert "has serial 4 of Item, and 1.1 finds nothing by that" in judged(tell)
 
 
 @pytest.mark.parametrize("server", ["1.1", "1.2"])
