@@ -159,13 +159,14 @@ class Ledger:
     def _note_versions(self, server: str, entry: Made) -> None:
         versions = self._versions.setdefault(server, {})
         requests = self._requests.setdefault(server, {})
+        for object in {leaf.object: None for leaf in entry.leaves}:
+            known = versions.setdefault(object, [])
+            if known and known[-1].number >= entry.number:  # found in the log later, told again, another branch
+                known[:] = [each for each in known if each.number < entry.number]
         for leaf in entry.leaves:
             if leaf.request:
                 requests.setdefault(leaf.request, leaf.sequence)
-            known = versions.setdefault(leaf.object, [])
-            if known and known[-1].number > entry.number:  # found in the log later, or another branch
-                known[:] = [each for each in known if each.number < entry.number]
-            known.append(Version(entry.number, leaf))
+            versions[leaf.object].append(Version(entry.number, leaf))
 
     def _take(self, holder: str, update: Update) -> None:
         """An update became durable at a holder: the next one; of what is before a life's first the log will tell."""

@@ -58,6 +58,21 @@ def test_what_a_crash_left_in_the_log_is_learnt_at_the_next_start() -> None:
     simulate(story, servers=3, seed=3)
 
 
+def test_an_update_that_is_told_again_after_an_earlier_one_was_found_makes_no_second_version() -> None:
+    async def story(world: World) -> None:
+        await settled(world)
+        ledger, a = world.ledger, world.servers[1]
+        del ledger.made["1.1", DATA][2]  # as if it had crashed between that sync and the telling
+        await a.crash()
+        await a.restart()
+        ledger.refresh()
+        assert list(ledger.made["1.1", DATA]) == [1, 2, 3]
+        assert [len(ledger.versions("1.1", object)) for object in ledger.objects("1.1")] == [1, 1, 1]
+        assert ledger.broken == []
+
+    simulate(story, servers=3, seed=3)
+
+
 @pytest.mark.parametrize(("which", "said"), [(1, "made update 3 of its data feed"), (2, "had update 3 of 1.1's data")])
 def test_what_is_gone_after_a_start_is_a_breach(which: int, said: str) -> None:
     async def story(world: World) -> None:
