@@ -15,6 +15,7 @@ Left to others: every decision (`routing`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,8 @@ class Detours:
             return
         self._tokens += 1
         self._asked[self._tokens] = asked
-        wrong = self._router.handle_probe_untrusted(asked.peer, self._tokens, probe, now)
+        until = math.inf if asked.deadline is None else asked.deadline
+        wrong = self._router.handle_probe_untrusted(asked.peer, self._tokens, probe, now, until)
         if wrong is not None:
             self._misbehaved(asked.peer, wrong)
 

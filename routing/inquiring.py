@@ -10,7 +10,10 @@ Where a mesh falls in two, everybody searches everybody: a server that searches 
 for the others who do, it lets them share in what it finds (two halves of 25 servers with one bridge sent 150 000
 packets in the first two seconds without this).
 
-Bounds (ATTACKS 15): MAX_OPEN inquiries of one peer at a time, each OPEN_S long at most; one search, named by its
+Each answers a round trip before its asker's time is over, and gives those it asks what is left of it: who searches
+decides how long everybody on the way waits (`routing.probing`).
+
+Bounds (ATTACKS 15): MAX_OPEN inquiries of one peer at a time, each MAX_OPEN_S long at most; one search, named by its
 origin and number, is answered once here, whoever brings it, so a search over a whole mesh costs each server three
 probes, and three more where its origin asks by itself (that is kept apart, so that nobody spoils it by asking in its
 name before); only servers that are known here are looked for; a probe that has passed here is not passed on again.
@@ -31,8 +34,10 @@ from routing.ways import AnswerProbe, Ask, Verify
 
 MAX_OPEN = 64  # of one peer
 MAX_SEEN = 4096  # searches remembered
-OPEN_S = 1.4  # a little less than the asker waits
-VERIFY_S = 1.0
+MAX_OPEN_S = 12.0
+LEAST_OPEN_S = 0.2
+MARGIN_S = 0.1  # so much sooner than the asker ceases to wait, or a round trip
+VERIFY_S = 1.0  # or half of the time there is
 GRACE_S = 0.02  # after the target is doubted: an answer on its way may still come
 
 
@@ -61,7 +66,8 @@ class Inquiring:
     """The probes that others asked of one server.
 
     `knows(server)`: it is a server of this mesh; `direct(server)`: it is reached directly and not in doubt;
-    `candidates(target)`: whom to ask, in order; `searches(target)`: a search of our own for it is under way.
+    `candidates(target)`: whom to ask, in order; `searches(target)`: a search of our own for it is under way;
+    `rtt_of(server)`: seconds.
     """
 
     def __init__(
@@ -73,8 +79,10 @@ class Inquiring:
         candidates: Callable[[ServerId], Sequence[ServerId]],
         new_number: Callable[[], int],
         searches: Callable[[ServerId], bool] = lambda target: False,
+        rtt_of: Callable[[ServerId], float] = lambda server: 0.0,
     ) -> None:
         self._searches = searches
+        self._rtt_of = rtt_of
         self._sharing: dict[ServerId, list[_Inquiry]] = {}  # those who wait for our own search
         self._own = own
         self._knows = knows
@@ -106,9 +114,13 @@ class Inquiring:
 
     # -- what happens
 
-    def handle_probe_untrusted(self, peer: ServerId, token: int, probe: Probe, now: float) -> str | None:
-        """A peer asks; the answer goes out under its `token`. What is wrong with the probe, or None."""
-        inquiry = _Inquiry(token, peer, probe, now, now + OPEN_S, {})
+    def handle_probe_untrusted(
+        self, peer: ServerId, token: int, probe: Probe, now: float, until: float = math.inf
+    ) -> str | None:
+        """A peer asks and waits `until` then; the answer goes out under its `token`. What is wrong with the probe, or
+        None."""
+        open_s = until - max(MARGIN_S, self._rtt_of(peer)) - now
+        inquiry = _Inquiry(token, peer, probe, now, now + min(max(open_s, LEAST_OPEN_S), MAX_OPEN_S), {})
         self._open[peer] = self._open.get(peer, 0) + 1
         path, target = probe.path, probe.target
         if path[-1] != peer or len(set(path)) != len(path):
@@ -129,9 +141,10 @@ class Inquiring:
                 inquiry.open[number] = target
                 inquiry.verifying = True
                 self._verifying[number] = inquiry
-                self._outputs.append(Verify(number, target, VERIFY_S))
+                open_s = inquiry.ends - now
+                self._outputs.append(Verify(number, target, min(open_s, max(VERIFY_S, open_s / 2))))
             else:
-                self._ask_on(inquiry)
+                self._ask_on(inquiry, now)
         return None
 
     def handle_verified(self, ask: int, answered: bool, now: float) -> bool:
@@ -146,7 +159,7 @@ class Inquiring:
         if answered and self._direct(target):
             self._answer(inquiry, Confirm((self._own, target), _microseconds(now - inquiry.begun)))
         elif not inquiry.asked_on:
-            self._ask_on(inquiry)
+            self._ask_on(inquiry, now)
         elif not inquiry.open:
             self._answer(inquiry, NoWay("nobody asked knows a way"))
         return True
@@ -178,7 +191,7 @@ class Inquiring:
             if inquiry.probe.target != target or inquiry.asked_on:
                 continue
             if inquiry.probe.hops > 1:
-                self._ask_on(inquiry)
+                self._ask_on(inquiry, now)
             elif inquiry.ends > now + GRACE_S:
                 inquiry.ends = now + GRACE_S
                 heapq.heappush(self._timers, (inquiry.ends, self._new_number(), inquiry))
@@ -206,7 +219,7 @@ class Inquiring:
 
     # -- steps
 
-    def _ask_on(self, inquiry: _Inquiry) -> None:
+    def _ask_on(self, inquiry: _Inquiry, now: float) -> None:
         inquiry.asked_on = True
         probe = inquiry.probe
         path = (*probe.path, self._own)
@@ -230,7 +243,7 @@ class Inquiring:
             self._by_ask[number] = _Asked(server, probe.target, probe.hops - 1, [inquiry])
             self._asking[probe.target, server] = number
             onward = Probe(probe.target, probe.number, path, probe.hops - 1)
-            self._outputs.append(Ask(number, server, onward, OPEN_S))
+            self._outputs.append(Ask(number, server, onward, max(inquiry.ends - now, LEAST_OPEN_S)))
         if not inquiry.open:
             self._answer(inquiry, NoWay("nobody here to ask"))
 

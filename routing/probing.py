@@ -5,6 +5,10 @@
     CONFIRM  ----> Found, the first one wins        the next one is standby
     NOWAY of all, or SEARCH_S --> Failed            and a pause that doubles before the target is searched again
 
+How long a way takes to confirm nobody knows before: four hops by satellite take 3 s, on a wire 3 ms. So a search that
+failed is followed by one of twice the time, up to MOST_PATIENT times the first, and one that looks after a way that is
+known has as long as that one took twice over.
+
 One search per target at a time. A confirmation is believed as far as this: its path begins with who was asked, ends
 with the target, passes nobody twice and not us; and packets that go along it must be answered by the target end to
 end, or the route falls (ATTACKS 17).
@@ -32,7 +36,8 @@ if TYPE_CHECKING:
 WIDTH = 3  # asked at once
 FIRST_WAIT_S = 0.02  # for the first three, at least; what a busy process needs to answer
 PATIENCE = 2.0  # round trips of the slowest asked, until the next three
-SEARCH_S = 2.0  # a whole search; a way that takes longer to confirm is found by the next one
+SEARCH_S = 2.0  # a whole search; a way that takes longer to confirm is found by the next ones
+MOST_PATIENT = 8.0  # times that
 LEAST_S = 0.5  # of a search whose outcome is wanted sooner
 ANSWER_S = 1.5  # what an asked server has
 HOPS = (1, 2, 4, MAX_HOPS)  # by round; where there is nobody else to ask, at once as far as it goes
@@ -58,13 +63,14 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class _Search:
-    __slots__ = ("asked", "begun", "ends", "found", "next_at", "number", "open", "quiet", "round", "target")
+    __slots__ = ("asked", "begun", "ends", "found", "next_at", "number", "open", "patience", "quiet", "round", "target")
 
-    def __init__(self, target: ServerId, number: int, now: float, *, quiet: bool) -> None:
+    def __init__(self, target: ServerId, number: int, now: float, patience: float, *, quiet: bool) -> None:
         self.target = target
         self.number = number
         self.begun = now
-        self.ends = now + SEARCH_S
+        self.patience = patience
+        self.ends = now + SEARCH_S * patience
         self.quiet = quiet  # it looks after a route that works: three are asked, and its failure is no news
         self.round = 0
         self.next_at = now
@@ -97,6 +103,7 @@ class Probing:
         self._by_ask: dict[int, _Search] = {}
         self._failures: dict[ServerId, tuple[int, float]] = {}  # in a row, and not before when
         self._ended: dict[ServerId, float] = {}  # when the last search that failed ended
+        self._took_s: dict[ServerId, float] = {}  # the last ask that was confirmed
         self._outputs: list[Ask | Found | Failed] = []
 
     # -- the machine
@@ -147,7 +154,8 @@ class Probing:
             wait_until = min(wait_until, self._ended.get(target, -math.inf) + AGAIN_S)
         if now < wait_until or len(self._searches) >= MAX_SEARCHES:
             return False
-        search = self._searches[target] = _Search(target, self._new_number(), now, quiet=quiet)
+        search = _Search(target, self._new_number(), now, self._patience(target), quiet=quiet)
+        self._searches[target] = search
         search.ends = min(search.ends, max(until, now + LEAST_S))
         self._ask_more(search, now)
         return True
@@ -159,6 +167,11 @@ class Probing:
             self._forget(search)
         self._failures.pop(target, None)
         self._ended.pop(target, None)
+
+    def _patience(self, target: ServerId) -> float:
+        failures, _ = self._failures.get(target, (0, 0.0))
+        took = 2.0 * self._took_s.get(target, 0.0) / ANSWER_S
+        return min(max(1.0, 2.0 ** min(failures, 16), took), MOST_PATIENT)
 
     # -- what comes back
 
@@ -174,6 +187,10 @@ class Probing:
             if wrong is None:
                 self._failures.pop(search.target, None)
                 search.found += 1
+                self._took_s.pop(search.target, None)  # the newest last
+                self._took_s[search.target] = now - asked_at
+                if len(self._took_s) > 4 * MAX_SEARCHES:
+                    del self._took_s[next(iter(self._took_s))]
                 rtt_s = max(now - asked_at, answer.rtt_us / 1e6)
                 self._outputs.append(Found(search.target, (self._own, *answer.path), rtt_s))
         if not search.open and (search.found or search.round >= len(HOPS) or search.quiet):
@@ -210,7 +227,7 @@ class Probing:
                 search.open[number] = (server, now)
                 self._by_ask[number] = search
                 probe = Probe(search.target, search.number, (self._own,), hops)
-                self._outputs.append(Ask(number, server, probe, ANSWER_S))
+                self._outputs.append(Ask(number, server, probe, ANSWER_S * search.patience))
                 slowest = max(slowest, PATIENCE * self._rtt_of(server))
                 asked += 1
             if asked >= WIDTH or search.quiet or search.round >= len(HOPS) - 1:

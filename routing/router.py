@@ -75,7 +75,7 @@ class Router:
         )
         self._inquiring = Inquiring(
             own, knows=knows, direct=using.is_direct, candidates=using.candidates, new_number=new_number,
-            searches=self._probing.searches,
+            searches=self._probing.searches, rtt_of=using.rtt_of,
         )  # fmt: skip
         self._forwarding = Forwarding(
             own, reached=using.is_reached, doubted=lambda server: not using.is_direct(server),
@@ -258,12 +258,14 @@ class Router:
 
     # -- searching, and helping others to
 
-    def handle_probe_untrusted(self, peer: ServerId, token: int, probe: Probe, now: float) -> str | None:
-        """A peer asks for a way. What is wrong with its probe, or None."""
+    def handle_probe_untrusted(
+        self, peer: ServerId, token: int, probe: Probe, now: float, until: float = math.inf
+    ) -> str | None:
+        """A peer asks for a way, and waits `until` then. What is wrong with its probe, or None."""
         self._tick(now)
         if not self._gateways or not self._may_forward(probe.path[0], probe.target):
             probe = Probe(self._own, probe.number, probe.path, probe.hops)  # which is answered NOWAY
-        return self._inquiring.handle_probe_untrusted(peer, token, probe, now)
+        return self._inquiring.handle_probe_untrusted(peer, token, probe, now, until)
 
     def handle_answer_untrusted(self, ask: int, answer: Confirm | NoWay | None, now: float) -> str | None:
         """The answer to an `Ask` (None: there was none). What is wrong with it, or None."""

@@ -283,10 +283,10 @@ class Traffic(ABC):
         if kind == "forward":
             wrong = router.handle_forward_untrusted(peer, what, now)
         elif kind == "probe":
-            number, probe = what
+            number, probe, wait_s = what
             token = next(self._numbers)
             server.asked[token] = (peer, number)
-            wrong = router.handle_probe_untrusted(peer, token, probe, now)
+            wrong = router.handle_probe_untrusted(peer, token, probe, now, now + wait_s)
         elif kind == "answer":
             number, answer = what
             ask = server.asks.pop(number, None)

@@ -184,7 +184,7 @@ class Cores(Traffic):
                 end.direct = True
         elif isinstance(output, Ask):
             server.asks[output.number] = output
-            self._say(me, output.server, "probe", (output.number, output.probe))
+            self._say(me, output.server, "probe", (output.number, output.probe, output.deadline_s))
             self.at(now + output.deadline_s, lambda: self._ask_ends(server, output.number))
         elif isinstance(output, Verify):
             server.verifies[output.number] = output

@@ -161,7 +161,7 @@ def confirm_everything(lab: Lab, liar: ServerId) -> None:
     """It says yes to every probe at once, and drops what it is given to hand on."""
     router = lab.servers[liar].router
 
-    def lie(peer: ServerId, token: int, probe: Probe, now: float) -> None:
+    def lie(peer: ServerId, token: int, probe: Probe, now: float, until: float) -> None:
         router._outputs.append(AnswerProbe(token, peer, Confirm((liar, probe.target), 1)))
 
     router.handle_probe_untrusted = lie  # type: ignore[assignment,method-assign]

@@ -8,11 +8,12 @@ from itertools import count
 import pytest
 
 from identity.names import ServerId
-from routing.inquiring import GRACE_S, MAX_OPEN, MAX_SEEN, OPEN_S, Inquiring
+from routing.inquiring import GRACE_S, LEAST_OPEN_S, MARGIN_S, MAX_OPEN, MAX_OPEN_S, MAX_SEEN, Inquiring
 from routing.probes import MAX_HOPS, Confirm, NoWay, Probe
 from routing.probing import WIDTH
 from routing.ways import AnswerProbe, Ask, Verify
 
+OPEN_S = 1.5 - MARGIN_S  # who asks here waits 1.5 s
 ME, ASKER, TARGET, ONE, TWO, STRANGER = (ServerId.parse(each) for each in ("1.5", "1.1", "1.2", "1", "1.4", "9.9"))
 
 
@@ -23,6 +24,7 @@ class World:
         direct: tuple[ServerId, ...] = (),
         others: tuple[ServerId, ...] = (ONE, TWO),
         searching: tuple[ServerId, ...] = (),
+        rtt_s: float = 0.01,
     ) -> None:
         self.direct = set(direct)
         self.others = list(others)
@@ -33,10 +35,21 @@ class World:
             candidates=lambda target: [each for each in self.others if each != target],
             new_number=count(1).__next__,
             searches=lambda target: target in searching,
+            rtt_of=lambda server: rtt_s,
         )
 
-    def probe(self, number: int = 7, *, hops: int = 1, path: tuple[ServerId, ...] = (ASKER,), target=TARGET, now=0.0):
-        wrong = self.machine.handle_probe_untrusted(path[-1], 100 + number, Probe(target, number, path, hops), now)
+    def probe(
+        self,
+        number: int = 7,
+        *,
+        hops: int = 1,
+        path: tuple[ServerId, ...] = (ASKER,),
+        target=TARGET,
+        now=0.0,
+        wait_s=1.5,
+    ):
+        probe = Probe(target, number, path, hops)
+        wrong = self.machine.handle_probe_untrusted(path[-1], 100 + number, probe, now, now + wait_s)
         return wrong, self.machine.take_outputs()
 
 
@@ -279,3 +292,22 @@ def test_searches_remembered_are_bounded() -> None:
         world.machine.handle_verified(verify.number, True, 0.0)
         world.machine.take_outputs()
     assert len(world.machine._seen) == MAX_SEEN
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "rtt_s", "left_s"),
+    [
+        (1.5, 0.01, 1.5 - MARGIN_S),
+        (6.0, 0.6, 5.4),  # by satellite: an answer that leaves later comes too late
+        (0.3, 0.6, LEAST_OPEN_S),
+        (math.inf, 0.01, MAX_OPEN_S),  # who would wait for ever is told after a while
+    ],
+)
+def test_who_searches_decides_how_long_everybody_on_the_way_waits(wait_s: float, rtt_s: float, left_s: float) -> None:
+    world = World(rtt_s=rtt_s)
+    _, asks = world.probe(hops=3, wait_s=wait_s)
+    assert [each.deadline_s for each in asks] == [pytest.approx(left_s)] * 2
+    assert world.machine.deadline() == pytest.approx(left_s)
+    near = World(direct=(TARGET,), rtt_s=rtt_s)
+    _, (verify,) = near.probe(wait_s=wait_s)
+    assert verify.deadline_s == pytest.approx(min(left_s, max(1.0, left_s / 2)))

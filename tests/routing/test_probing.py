@@ -11,6 +11,7 @@ import pytest
 from identity.names import ServerId
 from routing.probes import MAX_HOPS, Confirm, NoWay
 from routing.probing import (
+    ANSWER_S,
     FIRST_PAUSE_S,
     LEAST_S,
     MAX_SEARCHES,
@@ -182,3 +183,49 @@ def test_whom_to_ask_is_who_bridged_before_then_the_nearest_name_then_anybody() 
         assert order[:2] == [bridge, near]
         assert sorted(order) == sorted([*N[:6], near])
     assert [shared(T, ServerId.parse(each)) for each in ("1.2.7", "1.3", "2", "1")] == [2, 1, 0, 1]
+
+
+# -- ways that take long to confirm
+
+
+def test_a_search_that_failed_is_followed_by_a_more_patient_one() -> None:
+    machine = made(N[0])
+    now, waited = 0.0, []
+    for _ in range(6):
+        now = max(now, machine.may_begin_at(T))
+        assert machine.begin(T, now)
+        ask, _ = asks(machine)  # near, and as far as it goes
+        begun = now
+        while not any(isinstance(each, Failed) for each in machine.take_outputs()):
+            now = machine.deadline()
+            machine.handle_deadline(now)
+        waited.append((ask.deadline_s, now - begun))
+    assert [each / ANSWER_S for each, _ in waited] == [1, 2, 4, 8, 8, 8]
+    assert [each / SEARCH_S for _, each in waited] == pytest.approx([1, 2, 4, 8, 8, 8])
+
+
+def test_a_way_that_took_long_is_looked_after_with_as_much_patience() -> None:
+    machine = made(N[0])
+    machine.begin(T, 0.0)
+    ask, _ = asks(machine)  # near, and as far as it goes
+    machine.handle_answer_untrusted(ask.number, Confirm((N[0], T), 10), 1.4)
+    machine.cancel(T)
+    assert machine.begin(T, 5.0, quiet=True)
+    ask = asks(machine)[0]
+    assert ask.deadline_s == pytest.approx(2.8)
+    machine.handle_answer_untrusted(ask.number, Confirm((N[0], T), 10), 5.1)
+    machine.cancel(T)
+    assert machine.begin(T, 9.0, quiet=True)
+    ask = asks(machine)[0]
+    assert ask.deadline_s == ANSWER_S
+
+
+def test_how_long_ways_took_is_remembered_of_a_bounded_number() -> None:
+    machine = made(N[0])
+    for number in range(5 * MAX_SEARCHES):
+        target = ServerId.of(6, number + 1)
+        machine.begin(target, 0.0)
+        ask, _ = asks(machine)  # near, and as far as it goes
+        machine.handle_answer_untrusted(ask.number, Confirm((N[0], target), 10), 1.0)
+        machine.cancel(target)
+    assert len(machine._took_s) == 4 * MAX_SEARCHES

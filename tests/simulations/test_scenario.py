@@ -12,7 +12,8 @@ import pytest
 from identity.errors import Refused
 from simulations.scenario import parse, run_scenario
 
-FIRST_MESH = Path(__file__).parents[1] / "scenarios" / "first-mesh.txt"
+SCENARIOS = Path(__file__).parents[1] / "scenarios"
+FIRST_MESH = SCENARIOS / "first-mesh.txt"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,11 @@ def test_the_first_mesh_survives_bad_ground() -> None:
     outcome = run_scenario(parse(FIRST_MESH.read_text(), name=FIRST_MESH.name), seed=3)
     assert outcome.events >= 10_000
     assert outcome.transcript[-1].endswith(" s")
+
+
+def test_a_way_that_takes_seconds_to_confirm_is_found() -> None:
+    """Once, searches gave up after 2 s: nobody was reached over more than two gateways by satellite."""
+    run_scenario(parse((SCENARIOS / "by-satellite.txt").read_text(), name="by-satellite.txt"), seed=1)
 
 
 def test_an_expectation_that_fails_names_line_and_seed() -> None:
