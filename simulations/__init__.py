@@ -40,7 +40,7 @@ Reading order:
     machine.py       what of a server survives, the node while it is up, and all that can befall it
     server.py        one server: a machine, and the words of its node
     trick.py         what every trick of a hostile server has in common; the tricks stand in
-    tricks_feeds.py, tricks_ways.py
+    tricks_feeds.py, tricks_names.py, tricks_ways.py
     hostile.py       real servers that lie, steal, flood and forge, altered on their instances only
     world.py         (heart) a seed becomes clock, network, disks and real nodes; crash, restart, part, heal
     stage.py         what verbs may use: the same of a simulated world and of real processes

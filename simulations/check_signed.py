@@ -4,6 +4,8 @@
                                   -- no, and 1.1 is honest           accused, when 1.1 has been asked what it made
                                   -- no, and 1.1 is excused          its signature must be 1.1's all the same
 
+    1.2 takes who greets it for 1.1 -- by the key that 1.1 has?      no: accused
+
 An honest owner's updates are compared with what it really made, byte by byte: that is more than any signature says.
 """
 
@@ -12,8 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from identity.errors import PeerMisbehaved
+from identity.trust import Certificate
+from node.greeting import Greeted
 from replication.leaves import verify_update_untrusted
-from simulations.promises import Watching
+from simulations.promises import Breach, Watching
 from store.records import FEED_NAMES
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OnlyTheSigned(Watching):
-    """Whatever became durable anywhere, its owner made."""
+    """Whatever became durable anywhere, its owner made; and nobody is taken for another."""
 
     name = "only the signed"
     promise = "P2"
@@ -30,8 +34,23 @@ class OnlyTheSigned(Watching):
     def __init__(self) -> None:
         self._taken = 0
         self._strange: list[Taken] = []  # not made by its owner, as far as is known
+        self._breaches: list[Breach] = []
+
+    def begin(self, world: World) -> None:
+        super().begin(world)
+        proven = {str(each.server): each.keys.exchange_public for each in world.servers}
+
+        def greeted(server: str, output: Greeted, now: float) -> None:
+            name, shown = str(output.server), Certificate.from_bytes_untrusted(output.hello.chain[-1])
+            if proven.get(name) != shown.exchange_key:
+                said = f"{server} took who greeted it from {output.address[0]} for {name}, whose key it has not"
+                self._breaches.append(Breach(self.promise, world.now, said))
+
+        world.ledger.listen(Greeted, greeted)
 
     def look(self, world: World) -> None:
+        if self._breaches:
+            self.accuse(world, self._breaches[0].said)
         taken = world.ledger.taken
         fresh = [each for each in taken[self._taken :] if each.update is not None]
         self._taken = len(taken)

@@ -15,8 +15,8 @@ it is sent, and says what it likes; it can break no cipher. The same seed makes 
 What is not asked of a hostile server: anything. Whoever checks promises leaves out what it owns, answers or claims,
 also after it has turned honest (`ever_hostile`): what it signed meanwhile is signed for good.
 
-The tricks: `tricks_feeds.py` (updates), `tricks_ways.py` (routes, packets, floods). Left to others: crashes and
-restarts (`server.py`), the verbs of scenarios (`verbs_hostile.py`).
+The tricks: `tricks_feeds.py` (updates), `tricks_names.py` (certificates), `tricks_ways.py` (routes, packets, floods).
+Left to others: crashes and restarts (`server.py`), the verbs of scenarios (`verbs_hostile.py`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from identity.errors import BangpathError, Exhausted, Refused
 from identity.machine import Batch
 from identity.names import ServerId
 from node.dispatch import MESSAGES
+from node.greeting import Hello
 from simulations import engine
 from simulations.trick import Trick
 from simulations.tricks_feeds import FEED_TRICKS
+from simulations.tricks_names import NAME_TRICKS
 from simulations.tricks_ways import WAY_TRICKS
 from transport.events import MessageReceived
 from transport.wire import Message, decode_untrusted, encode
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from simulations.server import SimulatedServer
     from simulations.world import World
 
-TRICKS: dict[str, type[Trick]] = {trick.name: trick for trick in (*FEED_TRICKS, *WAY_TRICKS)}
+TRICKS: dict[str, type[Trick]] = {trick.name: trick for trick in (*FEED_TRICKS, *NAME_TRICKS, *WAY_TRICKS)}
 # Those with which honest servers keep every promise to each other, for schedules that are drawn. Whoever asks a mirror
 # that misleads takes its word, and is told whose word it is (DESIGN A3): a promise kept, but no checker can tell so.
 DRAWN: tuple[str, ...] = tuple(name for name in TRICKS if name != "misleads")
@@ -173,6 +175,16 @@ class Hostility:
         else:
             self._world.network.send((source, own.address[1]), (str(target), own.address[1]), datagram)
 
+    def call_again(self, peer: ServerId) -> None:
+        sessions, entry = self.parts.sessions, self.parts.directory.entry(peer)
+        connection = sessions.connection(peer)
+        if connection is not None:
+            sessions._close(connection, "it calls again", self.now)
+        with contextlib.suppress(Exhausted, Refused):
+            self.parts.endpoint.connect(
+                (str(peer), self.parts.port.address[1]), entry.certificate.exchange_key, self.now
+            )
+
     def count(self, what: str, number: int = 1) -> None:
         for counts in (self.counts, self._server.attacks):
             counts[what] = counts.get(what, 0) + number
@@ -180,16 +192,19 @@ class Hostility:
     # -- in the way of messages
 
     def _say(self, connection: int, data: bytes, priority: int, now: float) -> None:
-        peer = self.parts.greeting.server_on(connection)
-        if peer is None:  # a HELLO: it must be let in to do harm
-            self._send(connection, data, priority, now)
-            return
         message = decode_untrusted(data, MESSAGES)
+        peer = self.parts.greeting.server_on(connection)
         said: list[Message] = [message]
         for trick in self._tricks:
-            said = [instead for each in said for instead in trick.say(peer, each)]
+            said = [instead for each in said for instead in self._instead(trick, peer, each)]
         for each in said:
             self._send(connection, data if each is message else encode(each), priority, now)
+
+    def _instead(self, trick: Trick, peer: ServerId | None, message: Message) -> Sequence[Message]:
+        """A HELLO leaves mostly as it is: who is to do harm must be let in."""
+        if isinstance(message, Hello):
+            return (trick.greet(message),)
+        return (message,) if peer is None else trick.say(peer, message)
 
     def _hear(self, event: MessageReceived, now: float) -> None:
         peer = self.parts.greeting.server_on(event.connection)

@@ -2,6 +2,7 @@
 
     node --message--> say(peer, message) --> what leaves instead: nothing, another one, several
     peer --message--> hear(peer, message) --> whether the node is told of it
+    node --HELLO----> greet(hello) ---------> as whom it greets on a connection that is new
                       act(now)                every `every_s` virtual seconds while the server runs
 
 A trick keeps what it needs in itself, takes its randomness from its accomplice, and counts each thing that it does
@@ -19,6 +20,7 @@ from typing import Any, ClassVar, Protocol
 from identity.encoding import decode_value_untrusted, encode_value
 from identity.errors import BangpathError
 from identity.names import ServerId
+from node.greeting import Hello
 from transport.wire import Message
 
 
@@ -51,6 +53,9 @@ class Accomplice(Protocol):
     def throw(self, source: str, target: ServerId, datagram: bytes) -> None:
         """A datagram to a server's port, as if it came from host `source`."""
 
+    def call_again(self, peer: ServerId) -> None:
+        """End the session with this server, and begin another, with a HELLO each way."""
+
     def count(self, what: str, number: int = 1) -> None:
         """It was done once more."""
 
@@ -72,6 +77,10 @@ class Trick:
     def hear(self, peer: ServerId, message: Message) -> bool:
         """Whether the node hears this message."""
         return True
+
+    def greet(self, hello: Hello) -> Hello:
+        """The HELLO that leaves in place of this one."""
+        return hello
 
     def act(self, now: float) -> None:
         """What it does of its own accord."""

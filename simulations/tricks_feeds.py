@@ -20,6 +20,7 @@ import msgspec
 from identity.errors import BangpathError
 from identity.machine import Batch
 from identity.names import ServerId
+from node.greeting import Hello
 from replication.leaves import UPDATE_DOMAIN, leaf_hash, leaf_prefix, merkle_root
 from replication.messages import Entry, FeedId, Fork, Got, HeldRange, UpdateMessage, Vector
 from simulations.trick import Accomplice, Trick, altered_body
@@ -96,6 +97,10 @@ class Replays(Trick):
         self._port, self._send_batch = port, port.send_batch
         port.send_batch = self._record
         self._names = {(str(each), port.address[1]): each for each in self._neighbours()}
+
+    def greet(self, hello: Hello) -> Hello:
+        self._keep(hello)
+        return hello
 
     def say(self, peer: ServerId, message: Message) -> Sequence[Message]:
         self._keep(message)
