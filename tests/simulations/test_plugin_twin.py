@@ -1,9 +1,10 @@
-"""A test's second process: it ends with the first, however that ends."""
+"""A test's second process: what differs in it is told, and it ends with the first, however that ends."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -12,6 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.simulations.plugin_lab import HEAD
+
+pytest_plugins = ["pytester"]
 
 PATIENCE_S = 50.0  # less than what ends a test that stands still by itself
 
@@ -56,3 +61,67 @@ def test_it_ends_with_the_first_process_and_leaves_nothing(tmp_path: Path, how: 
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(second, signal.SIGKILL)
             os.close(second)
+
+
+DRAWN = (
+    HEAD
+    + """
+@simulate(nodes=1)
+async def test_order(mesh):
+    await mesh.sleep(1)
+    for name in CHOICE:
+        mesh.mark("chosen", name)
+"""
+)
+
+
+def test_a_test_that_is_not_the_same_in_a_second_process_is_told_where(users: pytest.Pytester) -> None:
+    users.makepyfile(test_it=DRAWN.replace("CHOICE", '{f"note {number}" for number in range(20)}'))
+    result = users.runpytest_subprocess("--simulation-twice", "1")
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert re.search(r"In a fresh process with PYTHONHASHSEED=[12] the same seed took other steps", text)
+    here, there = (re.search(rf"^ *{which} +(.*)$", text, re.MULTILINE) for which in ("here", "there"))
+    assert here is not None
+    assert there is not None
+    assert "chosen note" in here[1]
+    assert "chosen note" in there[1]
+    assert here[1] != there[1]
+    assert "replay: pytest test_it.py::test_order --simulation-seed 1" in text
+    assert "plugin_twin.py" not in text
+    users.runpytest_subprocess("--simulation-twice", "0").assert_outcomes(passed=1)
+
+
+def test_a_test_that_is_the_same_passes_twice_and_by_default(users: pytest.Pytester) -> None:
+    users.makefile(".ini", pytest="[pytest]\n")
+    users.makepyfile(
+        conftest="""
+import os
+
+def pytest_runtest_call(item):
+    with open("ran", "a") as file:
+        file.write(os.environ["PYTHONHASHSEED"] + "\\n")
+""",
+        test_it=DRAWN.replace("CHOICE", 'sorted({f"note {number}" for number in range(20)})').replace(
+            "nodes=1", "nodes=1, seeds=3"
+        ),
+    )
+    users.run("env", "PYTHONHASHSEED=1", sys.executable, "-m", "pytest").assert_outcomes(passed=3)
+    assert sorted((users.path / "ran").read_text().split()) == ["1", "1", "1", "2"]
+
+
+def test_what_fails_in_the_second_process_alone_is_told(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        test_it=HEAD
+        + """
+import os
+
+@simulate(nodes=1)
+async def test_environment(mesh):
+    await mesh.sleep(1)
+    assert os.environ.get("PYTHONHASHSEED") not in ("1", "2"), "elsewhere"
+"""
+    )
+    result = users.run("env", "PYTHONHASHSEED=3", sys.executable, "-m", "pytest", "--simulation-twice", "1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*PYTHONHASHSEED=1 this test failed after the same steps:*", "*elsewhere*"])
