@@ -212,8 +212,8 @@ class Ledger:
         started = []
         for server in self._world.servers:
             fresh = self._lives.get(server.name) != server.lives
-            if server.node is None or not (fresh or server.name in self._gaps):
-                continue
+            if server.node is None or server.disk.dark or not (fresh or server.name in self._gaps):
+                continue  # of one whose power was just cut nothing can be read; it is read when it is back
             if fresh:
                 self._lives[server.name] = server.lives
                 started.append(server.name)

@@ -58,6 +58,20 @@ def test_what_a_crash_left_in_the_log_is_learnt_at_the_next_start() -> None:
     simulate(story, servers=3, seed=3)
 
 
+def test_nothing_is_read_of_a_disk_whose_power_was_just_cut() -> None:
+    async def story(world: World) -> None:
+        await settled(world)
+        a = world.servers[1]
+        await a.crash()
+        await a.restart()
+        a.disk.dark = "a write"  # its node is still there: what is told of a power cut comes a moment later
+        assert "1.1" not in world.ledger.refresh()
+        a.disk.dark = ""
+        assert "1.1" in world.ledger.refresh()
+
+    simulate(story, servers=3, seed=3)
+
+
 def test_an_update_that_is_told_again_after_an_earlier_one_was_found_makes_no_second_version() -> None:
     async def story(world: World) -> None:
         await settled(world)
