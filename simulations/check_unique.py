@@ -52,6 +52,7 @@ class UniqueValues(JudgingWords):
         self._keys: dict[str, dict[int, list[Key]]] = {}
         self._lives: dict[str, int] = {}
         self._any: dict[str, None] = {}  # owners who have something unique
+        self._registries: dict[str, tuple[Any, bool]] = {}  # owner -> its classes, and whether any has a unique field
 
     def look(self, world: World) -> None:
         super().look(world)
@@ -61,7 +62,8 @@ class UniqueValues(JudgingWords):
         for server in world.servers:
             if server.node is not None and self._lives.get(server.name) != server.lives:
                 self._lives[server.name] = server.lives
-                self._check_own(world, server)
+                if server.name in self._any:
+                    self._check_own(world, server)
 
     def finish(self, world: World) -> str:
         world.ledger.refresh()
@@ -77,7 +79,7 @@ class UniqueValues(JudgingWords):
 
     def _follow(self, world: World, owner: str, made: Mapping[int, Made]) -> None:
         server = world.server(owner)
-        if server.node is None:  # when it is up again it knows its classes
+        if server.node is None or not self._has_unique(server):  # when it is up again it knows its classes
             return
         number = self._numbers.get(owner, 0) + 1
         while number in made:
@@ -89,6 +91,14 @@ class UniqueValues(JudgingWords):
                     self._take(world, owner, number, leaves, entries)
             self._numbers[owner] = number
             number += 1
+
+    def _has_unique(self, server: SimulatedServer) -> bool:
+        registry = server.node.parts.database.registry  # a new one with each class
+        known = self._registries.get(server.name)
+        if known is None or known[0] is not registry:
+            unique = any(not entry.hidden and unique_names(entry) for entry in registry)
+            known = self._registries[server.name] = (registry, unique)
+        return known[1]
 
     def _take(
         self, world: World, owner: str, number: int, leaves: list[Leaf], entries: Mapping[bytes, ClassEntry | None]
