@@ -136,8 +136,9 @@ def _passes_round(name: str, number: str, class_name: str, owner: str | None) ->
 
     async def act(run: Run) -> str:
         whose = owner or name
-        desk, contest, values = Desk.of(run), _Contest(run, whose), Values.of(run)
-        chosen = list(dict.fromkeys(desk.some(run, whose, wished, class_name)))
+        contest, values = _Contest(run, whose), Values.of(run)
+        holders = _holders(run, whose, class_name)
+        chosen = run.world.random.sample(holders, min(wished, len(holders)))
         names = values.unique_names(class_name)
         stand = [{each: run.texts.get(holder, {}).get(each) for each in names} for holder in chosen]
         passed = [dict.fromkeys(names), *stand]  # the first must let go of its own before the second can have them
@@ -155,12 +156,17 @@ def _passes_round(name: str, number: str, class_name: str, owner: str | None) ->
 def _had(run: Run, owner: str, number: int, class_name: str) -> list[dict[str, Any]]:
     """The unique values of that many of an owner's objects, by chance; of such that have any, when there are any."""
     names = Values.of(run).unique_names(class_name)
-    own = [each for each in run.objects.get(owner, []) if Desk.of(run).classes.get(each) == class_name]
-    stand = [{each: run.texts.get(holder, {}).get(each) for each in names} for holder in own]
-    some = [each for each in stand if any(value is not None for value in each.values())] or stand
-    if not some:
-        Desk.of(run).some(run, owner, number, class_name)  # which says so
-    return [run.world.random.choice(some) for _ in range(number)]
+    holders = _holders(run, owner, class_name)
+    chosen = [run.world.random.choice(holders) for _ in range(number)]
+    return [{each: run.texts.get(holder, {}).get(each) for each in names} for holder in chosen]
+
+
+def _holders(run: Run, owner: str, class_name: str) -> list[Reference]:
+    """An owner's objects with a unique value, else all. Raises `Refused` when it has none."""
+    desk, names = Desk.of(run), Values.of(run).unique_names(class_name)
+    desk.some(run, owner, 0, class_name)  # which says that there are none
+    own = [each for each in run.objects[owner] if desk.classes.get(each) == class_name]
+    return [each for each in own if any(run.texts.get(each, {}).get(name) is not None for name in names)] or own
 
 
 def _creation(class_name: str, fields: Mapping[str, Any]) -> Operation:
