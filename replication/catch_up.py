@@ -24,8 +24,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from identity.names import Pattern
+from replication.chain import Chain
 from replication.coverage import EXACT_FEEDS
 from replication.feeds import Session
+from replication.leaves import update_hash
 from replication.messages import (
     MAX_ENTRIES,
     MAX_RANGES,
@@ -42,7 +44,7 @@ from replication.messages import (
     Vector,
 )
 from replication.spool import Spool
-from store.records import REGISTRY
+from store.records import REGISTRY, Update
 from transport.ranges import Ranges
 
 GRAFT_S = 0.12  # how long an advertised update may take to come by itself (sketches/feedspool)
@@ -178,14 +180,28 @@ class CatchUp:
 
     def _question(self, session: Session, feed: FeedId, entry: Entry) -> None:
         """Where a peer's hash of an update is not ours, its update is fetched: it is the proof of a fork."""
-        recent = self._spool.chains[feed].recent
+        chain = self._spool.chains[feed]
         for held in entry.ranges:
-            mine = recent.get(held.last)
-            if mine is not None and mine[0] != held.last_hash and (feed, held.last) not in self._questioned:
+            mine = self._hash_of(chain, held.last, log=held is entry.ranges[-1])
+            if mine is not None and mine != held.last_hash and (feed, held.last) not in self._questioned:
                 if len(self._questioned) >= MAX_UNVERIFIABLE:
                     self._questioned.clear()
                 self._questioned[feed, held.last] = None
                 self._send_me(session, feed, ((held.last, held.last),), Mode.REPAIR)
+
+    def _hash_of(self, chain: Chain, number: int, *, log: bool) -> bytes | None:
+        """Of an update that is held here; None where it is not, or only the log could tell and is not asked.
+
+        After a restart the log alone knows all but the last, and two who were told two stories before it must find out
+        (DESIGN I7). It is asked for one number of a peer's entry: that is what a question costs its answerer as well.
+        """
+        recent = chain.recent.get(number)
+        if recent is not None:
+            return recent[0]
+        if number == chain.taken.number:
+            return chain.taken.digest
+        data = self._spool.read(chain.feed, number) if log else None
+        return None if data is None else update_hash(Update.from_bytes_untrusted(data))
 
     # -- asking
 
@@ -224,6 +240,7 @@ class CatchUp:
             if ask.session is session:
                 self._end(feed)
                 self.want(feed, now)
+        self._questioned.clear()  # what it was asked may never come
 
     def next_due(self) -> float:
         return min(self._due.values(), default=math.inf)
