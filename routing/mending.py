@@ -10,7 +10,8 @@ Rules:
 
 - A way is ours to the peer; the peer's to us is the peer's business. A packet that comes by gateways makes us answer
   the same way only until its sender's word says whether it hears us directly (`CameAside`).
-- Of two gateways the one by which the peer's packets come is believed, until ours has brought an answer.
+- Of two gateways the one by which the peer's packets come is believed, until ours has brought an answer; but not again
+  before the first has had time to bring one (FOLLOW_TRIPS), and longer at the lesser: two ends would follow for ever.
 - A route is *provisional* while nobody has confirmed it: a guess, the way back of a packet that came, or one that no
   longer works and has no standby. It is better than a link that is dead, and a search for a better one runs.
 - While a route is used, it and two others are asked for again every REFRESH_S: that keeps the standby verified, finds
@@ -31,6 +32,7 @@ from routing.neighbours import Address
 from routing.probes import Path
 from routing.probing import Failed, Probing
 from routing.table import Route, Way, replaces
+from routing.using import LEAST_RTT_S
 from routing.ways import UseDirect
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ FIRST_REFRESH_S = 1.0  # of what nobody confirmed
 UNREACHABLE_S = 2.0  # without a word in spite of a search: a partner that only stalls is back within it
 HEARD_S = 8.0  # the same for one that is heard all the while: it is starved, or only our direction is dead
 AGAIN_S = 0.25  # between searches for a server in doubt
+FOLLOW_TRIPS = 2  # round trips in which what was sent by the peer's gateway is answered, or seen not to be
 HOPELESS_S = 3.0  # of doubt in spite of ways that were found
 
 
@@ -133,7 +136,12 @@ class Mending:
             self._use(server, way, back, "", now)
         elif back.gateway != way.route.gateway and not self._using.table.failed(server, back.gateway, now):
             # Ours has brought no answer yet, and by this gateway packets do get through. Else two ends that chose a
-            # good gateway and one that swallows would not hear each other, and swap, and swap again.
+            # good gateway and one that swallows would not hear each other, and swap, and swap again. Two that follow
+            # each other at the same moments swap for ever too: having followed, the lesser waits longer.
+            trips = FOLLOW_TRIPS * (2 if self._own < server else 1)
+            if now - way.followed_at < trips * max(self._using.rtt_of(server), LEAST_RTT_S):
+                return
+            way.followed_at = now
             known = [each for each in self._using.table.routes(server, now) if each.gateway == back.gateway]
             since = way.doubted_at
             self._use(server, way, (known or [back])[0], "way changed" if way.told else "", now)

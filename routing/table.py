@@ -152,7 +152,7 @@ def replaces(found: Route, used: Route | None) -> bool:
 class Way:
     """How packets go to one server with which there is a session."""
 
-    __slots__ = ("connection", "doubted_at", "heard_at", "looked", "route", "since", "told")
+    __slots__ = ("connection", "doubted_at", "followed_at", "heard_at", "looked", "route", "since", "told")
 
     def __init__(self, connection: int, now: float) -> None:
         self.connection = connection
@@ -160,5 +160,6 @@ class Way:
         self.since = now  # of going directly, or by gateways
         self.doubted_at: float | None = None  # what was sent then, and after, has not been acknowledged
         self.heard_at = -math.inf  # when its newest packet came, as of the last doubt
+        self.followed_at = -math.inf  # when the peer's gateway was last taken instead of ours
         self.told = False  # people were told of a way by gateways
         self.looked = 0  # refreshes so far, by which addresses are tried in turn

@@ -135,6 +135,34 @@ def test_ways_that_are_used_pass_over_links_that_work_and_all_is_direct_after_he
     assert lab.forwards == before  # nothing goes by gateways any more
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_two_ends_that_chose_different_gateways_do_not_follow_each_other_for_ever(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where links keep their order, what each learns of the other comes at the same moments again and again."""
+    last: dict[tuple[ServerId, ServerId], float] = {}
+
+    def in_order(lab: Lab, source: ServerId, target: ServerId, packet: Any) -> None:
+        if (source, target) in lab.links and lab.random.random() >= lab.loss:
+            delay = lab._delays.setdefault((source, target), 0.001 + 0.004 * lab.random.random())
+            last[source, target] = max(lab.now + delay, last.get((source, target), 0.0) + 1e-6)
+            lab.at(last[source, target], lambda: lab._arrive(target, packet, aside=None))
+
+    monkeypatch.setattr(Lab, "_wire", in_order)
+    chance = random.Random(f"ways {seed}")
+    graph = connected(chance, 6, 0.6)
+    lab, servers = mesh(seed, graph)
+    for one, other in [edge for edge in graph.edges if chance.random() < 0.3]:
+        lab.cut(servers[one], servers[other])
+    pings = 0
+    for _ in range(10):
+        for one, other in graph.edges:
+            lab.ping(servers[one], servers[other])
+            pings += 1
+        lab.run(0.1)
+        assert lab.forwards < 20 * pings
+
+
 @pytest.mark.parametrize("servers_in_line", [3, 6, 10])
 def test_a_line_is_crossed_from_end_to_end_up_to_eight_gateways(servers_in_line: int) -> None:
     lab, servers = mesh(1, networkx.path_graph(servers_in_line))
