@@ -67,7 +67,7 @@ Reading order:
     sense.py         what a scenario says that cannot be, known from its lines alone
     scenario.py      text scripts: read, run, print a transcript
     faults.py        the table of fault kinds, and how a line of each is drawn
-    schedule.py      a scenario drawn from a seed
+    schedule.py      a scenario drawn from a seed; coping.py: what stands at its end while news spreads
     strategies.py    the same drawn by hypothesis
     cases.py         a scenario and a seed, judged by every checker
     worker.py        a process that runs cases

@@ -11,7 +11,8 @@
                       heal                                     all of them;
                       expect every promise within 120s         then everything must come right;
                       cut 1.1 > 1.2                            and where one link breaks in the quiet,
-                      expect everybody reached within 8s       another way is soon found
+                      expect everybody reached within 8s       another way is soon found; or something else
+                                                               stands, and news spreads (`coping.py`)
 
 Promise: the same arguments give the same text in every process, as long as the verbs are the same ones; and it can be
 read. Every use of chance has a generator of its own, so that asking for other faults leaves the work as it was.
@@ -27,9 +28,11 @@ from random import Random
 import networkx
 
 from identity.errors import Refused
+from simulations.coping import LINKS, WALLS, copes
 from simulations.faults import WEIGHTS, Kind, Mesh, kinds
 from simulations.sense import is_of_no_link
 from simulations.topologies import NO_OTHERS
+from simulations.two_stories import two_stories
 from simulations.verbs_network import read_servers
 
 SHAPES = ("full", "ring", "star", "line", "grid", "random", "small world", "scale free", "tree")  # where they can be
@@ -47,6 +50,7 @@ ECHOES = 0.12  # of what befalls a server: so often several go at once (their po
 AWAITED = 0.3  # of the minutes have a change that waits for its owner when its asker crashes: else one in fifty
 ALONE = 0.5  # of the meshes that are not full have no links but those of their shape
 STANDING = 0.5  # have a cut that stands before `heal`, and again in the quiet at the end: who is reached by then?
+COPING = 0.5  # have a fault that stands in the quiet while news spreads (`coping.py`)
 SOON_S = 8  # for a way round it in the quiet, where everybody is a possible gateway; measured: 3 at most
 REPEATED = 0.4  # have changes that an owner carries out, whose answers are lost and which it forgets in a crash
 CROWDS, CROWDED = 3, 0.6  # moments of a minute, and how much of everything falls there
@@ -74,6 +78,7 @@ def draw(
     chosen = kinds(faults)
     timed = sorted([*drawing.work(mesh), *drawing.faults(mesh, chosen)], key=lambda each: each[0])
     standing, quiet = drawing.standing(mesh, chosen)
+    coping = [] if quiet else drawing.coping(mesh, chosen)
     told = f"# drawn from seed {seed}: {len(mesh.servers)} servers, {minutes:g} min, faults: "
     lines = [
         told + (", ".join(drawing.drawn) or "none"),
@@ -84,7 +89,7 @@ def draw(
         *standing,
         "heal",
         f"expect every promise within {WITHIN_S}s",
-        *quiet,
+        *(quiet or coping),
     ]
     return "\n".join(lines) + "\n"
 
@@ -313,6 +318,12 @@ class _Drawing:
         if {"one-way partition", "crash"} <= {kind.name for kind in chosen} and (repeated := self._repeated(mesh)[1]):
             found += repeated
             self.drawn += ["one-way partition", "crash"]
+        told: list[tuple[float, str]] = []
+        if "hostile" in {kind.name for kind in chosen}:
+            random_told, owners = self._random("two stories"), self._owners
+            told = two_stories(random_told, mesh.servers, owners, seconds=self._seconds, what=self._classes[0])
+            self.drawn += ["hostile"] * bool(told)
+            left = [kind for kind in left if kind.family != "hostile" or not told]
         for _ in range(number):
             if not left or len(found) >= number:
                 break
@@ -331,7 +342,7 @@ class _Drawing:
             self.drawn.append(kind.name)
         del found[number:]
         self.drawn = sorted(set(self.drawn))
-        return found
+        return [*found, *told]
 
     def standing(self, mesh: Mesh, chosen: tuple[Kind, ...]) -> tuple[list[str], list[str]]:
         """A link that stays cut, and who is reached all the same: before all is healed, and when it is quiet."""
@@ -349,6 +360,16 @@ class _Drawing:
         after = [cuts[1], f"expect everybody reached within {SOON_S}s"]
         self.drawn = sorted({*self.drawn, "one-way cut"})
         return before, after if spare and not self._alone and "hostile" not in self.drawn else []
+
+    def coping(self, mesh: Mesh, chosen: tuple[Kind, ...]) -> list[str]:
+        """A fault that stands at the very end while an owner that is mirrored has news."""
+        random = self._random("coping")
+        names = sorted({kind.name for kind in chosen} & {*LINKS, *WALLS})
+        if not names or not self._mirrors or not mesh.links or random.random() > COPING or "hostile" in self.drawn:
+            return []
+        name, (_, owner) = random.choice(names), random.choice(self._mirrors)
+        self.drawn = sorted({*self.drawn, name})
+        return copes(random, mesh, name, owner=owner, what=self._classes[0])
 
 
 def _echoes(random: Random, line: str, mesh: Mesh) -> list[tuple[float, str]]:
