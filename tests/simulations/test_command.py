@@ -202,8 +202,8 @@ def plant():
 
 def test_a_failure_of_each_kind_is_made_small(at: Path) -> None:
     (at / "bug.py").write_text(TWO_KINDS)
-    (at / "down.txt").write_text(GOOD + "crash 1.1\nrestart 1.1\n" + "run 1s\n" * 10)
-    result = said("down.txt", "--seeds", "3", "--plant", "bug.py")
+    (at / "down.txt").write_text("servers 2\n" + "run 1s\n" * 9 + "crash 1.1\nrestart 1.1\n")
+    result = said("down.txt", "--seeds", "3", "--plant", "bug.py", "--processes", "1")
     assert code_of(result) == 1
     assert "2 kinds of failures in 3 seeds" in result.stdout
     assert "making 2 of 2 small, within 15 real minutes; --shrink 0 leaves it" in result.stdout
@@ -212,7 +212,7 @@ def test_a_failure_of_each_kind_is_made_small(at: Path) -> None:
         assert f"ValueError: {word} is wrong" in result.stdout
         again = said(f"small-down-{seed}.txt", "--seed", str(seed), "--plant", "bug.py", "--shrink", "0")
         assert f"ValueError: {word} is wrong" in again.stdout
-    report = report_of("down.txt", "--seeds", "3", "--plant", "bug.py", "--shrink", "1")
+    report = report_of("down.txt", "--seeds", "3", "--plant", "bug.py", "--shrink", "1", "--processes", "1")
     assert [(kind["seeds"], bool(kind["small"])) for kind in report["kinds"]] == [([1, 3], True), ([2], False)]
 
 
@@ -276,9 +276,9 @@ def test_a_run_that_is_not_done_within_its_limit_has_no_verdict(at: Path) -> Non
 
 
 def test_a_run_that_will_take_long_says_so_before_it_begins(at: Path) -> None:
-    (at / "large.txt").write_text("servers 200 ring\nrun 600s\n")
-    result = said("large.txt", "--limit", "0.01")
-    assert "bangpath: 200 servers for 10 virtual min: about 1.7 h of a core" in result.stderr
+    (at / "long.txt").write_text("servers 2\nrun 86400s\n")  # few servers: those of a large mesh take long to begin
+    result = said("long.txt", "--limit", "0.01")
+    assert "bangpath: 2 servers for 1440 virtual min: about 14 min of a core" in result.stderr
     assert "it is given up after 0.01 real s" in result.stderr
     assert code_of(result) == 3
     assert said("good.txt", "--limit", "300").stderr == ""
