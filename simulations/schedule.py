@@ -32,7 +32,6 @@ from simulations.coping import LINKS, WALLS, copes
 from simulations.faults import WEIGHTS, Kind, Mesh, kinds
 from simulations.sense import is_of_no_link
 from simulations.topologies import NO_OTHERS
-from simulations.two_stories import two_stories
 from simulations.verbs_network import read_servers
 
 SHAPES = ("full", "ring", "star", "line", "grid", "random", "small world", "scale free", "tree")  # where they can be
@@ -318,12 +317,6 @@ class _Drawing:
         if {"one-way partition", "crash"} <= {kind.name for kind in chosen} and (repeated := self._repeated(mesh)[1]):
             found += repeated
             self.drawn += ["one-way partition", "crash"]
-        told: list[tuple[float, str]] = []
-        if "hostile" in {kind.name for kind in chosen}:
-            random_told, owners = self._random("two stories"), self._owners
-            told = two_stories(random_told, mesh.servers, owners, seconds=self._seconds, what=self._classes[0])
-            self.drawn += ["hostile"] * bool(told)
-            left = [kind for kind in left if kind.family != "hostile" or not told]
         for _ in range(number):
             if not left or len(found) >= number:
                 break
@@ -342,7 +335,7 @@ class _Drawing:
             self.drawn.append(kind.name)
         del found[number:]
         self.drawn = sorted(set(self.drawn))
-        return [*found, *told]
+        return found
 
     def standing(self, mesh: Mesh, chosen: tuple[Kind, ...]) -> tuple[list[str], list[str]]:
         """A link that stays cut, and who is reached all the same: before all is healed, and when it is quiet."""
