@@ -22,6 +22,7 @@ from simulations.check_memory import BoundedMemory
 from simulations.check_mirrors import Converged, MirrorsArePrefixes
 from simulations.check_order import OnceInOrder
 from simulations.check_outbox import NoForgottenChanges, OutboxesInOrder
+from simulations.check_paths import HonestPaths
 from simulations.check_reached import EverybodyReached
 from simulations.check_signed import OnlyTheSigned
 from simulations.check_traffic import SentOnce
@@ -42,6 +43,7 @@ mirrors_are_prefixes = MirrorsArePrefixes
 linearizable_owners = LinearizableOwners
 only_owners_deny = OwnersDeny
 true_answers = TrueAnswers
+honest_paths = HonestPaths
 no_loops = NoLoops
 bounded_memory = BoundedMemory
 everybody_reached = EverybodyReached
@@ -59,6 +61,7 @@ KINDS: tuple[type[Checker], ...] = (
     OwnersDeny,
     LinearizableOwners,
     TrueAnswers,
+    HonestPaths,
     NoLoops,
     BoundedMemory,
     EverybodyReached,
