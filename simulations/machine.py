@@ -41,6 +41,8 @@ SYNC_S = 0.002  # a sync of a simulated disk takes half of this to half as much 
 SYNCS_INLINE = 8  # so many slow ones in a row block all of a real server, until the median of 15 is slow: then a thread
 # Small, so that a few virtual minutes fold, fill segments and begin new ones; the product's are 64 MiB.
 BOUNDS = Settings(generation_bytes=64 << 10, segment_bytes=256 << 10, step_bytes=128 << 10)
+# Of every other machine: within a minute its log has many segments, and it folds now and then.
+TIGHT = Settings(generation_bytes=24 << 10, segment_bytes=16 << 10, step_bytes=8 << 10)
 
 
 class Backup(NamedTuple):
@@ -62,7 +64,7 @@ class Machine(ABC):
             world.generator(f"disk/{name}"), trace=self._trace_disk, pause=self._sync, when_cut=self._power_cut
         )
         self.tables = FaultyTables(self.disk, world.generator(f"tables/{name}"), pause=self._fold)
-        self.bounds = BOUNDS
+        self.bounds = world.generator(f"bounds/{name}").choice((BOUNDS, TIGHT))
         self.clock_offset_ms = 0
         self.sync_s = SYNC_S
         self.node: Any = None

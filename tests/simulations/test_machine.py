@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from identity.errors import BangpathError, Damaged, LocalMistake, OutcomeUnknown, Refused
-from simulations.machine import BOUNDS
+from simulations.machine import BOUNDS, TIGHT
 from simulations.plugin import simulate
 from simulations.world import World
 from simulations.world import simulate as run_world
@@ -325,5 +325,16 @@ def test_every_fault_is_a_mark_and_replays() -> None:
     assert {"disk", "clock", "backup", "pause", "resume", "crash", "restore", "start"} <= set(kinds)
 
 
-def test_the_bounds_of_a_simulated_store_are_small_ones() -> None:
-    assert BOUNDS.segment_bytes < Settings().segment_bytes
+def test_every_other_machine_has_a_log_of_many_segments() -> None:
+    assert TIGHT.segment_bytes < BOUNDS.segment_bytes < Settings().segment_bytes
+
+    async def story(mesh: World) -> None:
+        of = {bounds: [each for each in mesh.servers if each.bounds == bounds] for bounds in (BOUNDS, TIGHT)}
+        assert min(map(len, of.values())) >= 2
+        owner = of[TIGHT][0]
+        await owner.define(NOTE)
+        for _ in range(40):
+            await owner.create("Note", {"text": mesh.random.randbytes(700).hex()})  # what does not get smaller
+        assert len(owner.node.parts.database._writer.log._segments) >= 3
+
+    run_world(story, servers=10, seed=4)
