@@ -205,6 +205,12 @@ def _part(random: Random, mesh: Mesh) -> str:
     return f"part {_groups(random, mesh, 2 if way < 0.8 else 3)}"
 
 
+def _in_a_step(random: Random, mesh: Mesh) -> str:
+    """Mostly in one of the next few writes or syncs: what is in them is then what has just been answered or taken."""
+    step, soon = random.choice((("sync", (1, 1, 1, 2, 3, 10)), ("write", (1, 2, 3, 5, 10, 40))))
+    return f"crash {random.choice(mesh.servers)} at {step} {random.choice(soon)}"
+
+
 def _hostile(random: Random, mesh: Mesh) -> str:
     """One trick or two that leave honest servers their promises. The root signs who the others are: it stays honest."""
     from simulations.hostile import DRAWN
@@ -213,4 +219,8 @@ def _hostile(random: Random, mesh: Mesh) -> str:
     return f"{random.choice(mesh.servers[1:] or mesh.servers)} turns hostile: {', '.join(tricks)}"
 
 
-_OWN: dict[str, Callable[[Random, Mesh], str]] = {"partition": _part, "hostile": _hostile}
+_OWN: dict[str, Callable[[Random, Mesh], str]] = {
+    "partition": _part,
+    "crash in a write": _in_a_step,
+    "hostile": _hostile,
+}
