@@ -52,6 +52,7 @@ Reading order:
     check_order.py   each update once, in order
     check_traffic.py each update once over a link, and then it is known
     check_signed.py  nobody believes the unsigned
+    check_forks.py   who tells two stories is found out
     check_linearizable.py  an owner's own answers have one order
     check_answers.py an answer is what it says it is; row_model.py: which rows a question asks for, and their order
     check_denials.py only an owner says that there is none; check_paths.py: the way an answer came
@@ -68,6 +69,7 @@ Reading order:
     scenario.py      text scripts: read, run, print a transcript
     faults.py        the table of fault kinds, and how a line of each is drawn
     schedule.py      a scenario drawn from a seed; coping.py: what stands at its end while news spreads
+    two_stories.py   what it draws of an owner that lies
     strategies.py    the same drawn by hypothesis
     cases.py         a scenario and a seed, judged by every checker
     worker.py        a process that runs cases

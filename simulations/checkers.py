@@ -16,6 +16,7 @@ from identity.errors import Refused
 from simulations.check_answers import TrueAnswers
 from simulations.check_commits import NoLostCommits
 from simulations.check_denials import OwnersDeny
+from simulations.check_forks import ForksAreProven
 from simulations.check_linearizable import LinearizableOwners
 from simulations.check_loops import NoLoops
 from simulations.check_memory import BoundedMemory
@@ -37,6 +38,7 @@ no_forgotten_changes = NoForgottenChanges
 outboxes_in_order = OutboxesInOrder
 unique_values = UniqueValues
 only_the_signed = OnlyTheSigned
+forks_are_proven = ForksAreProven
 once_and_in_order = OnceInOrder
 sent_once = SentOnce
 mirrors_are_prefixes = MirrorsArePrefixes
@@ -55,6 +57,7 @@ KINDS: tuple[type[Checker], ...] = (
     OutboxesInOrder,
     UniqueValues,
     OnlyTheSigned,
+    ForksAreProven,
     OnceInOrder,
     SentOnce,
     MirrorsArePrefixes,

@@ -32,6 +32,7 @@ from simulations.coping import LINKS, WALLS, copes
 from simulations.faults import WEIGHTS, Kind, Mesh, kinds
 from simulations.sense import is_of_no_link
 from simulations.topologies import NO_OTHERS
+from simulations.two_stories import two_stories
 from simulations.verbs_network import read_servers
 
 SHAPES = ("full", "ring", "star", "line", "grid", "random", "small world", "scale free", "tree")  # where they can be
@@ -317,6 +318,14 @@ class _Drawing:
         if {"one-way partition", "crash"} <= {kind.name for kind in chosen} and (repeated := self._repeated(mesh)[1]):
             found += repeated
             self.drawn += ["one-way partition", "crash"]
+        told: list[tuple[float, str]] = []
+        if "hostile" in {kind.name for kind in chosen}:
+            told = two_stories(
+                self._random("two stories"), mesh.servers, self._owners, seconds=self._seconds,
+                what=self._classes[0], alone=len(chosen) == 1,
+            )  # fmt: skip
+            self.drawn += ["hostile"] * bool(told)
+            left = [kind for kind in left if kind.family != "hostile" or not told]
         for _ in range(number):
             if not left or len(found) >= number:
                 break
@@ -335,7 +344,7 @@ class _Drawing:
             self.drawn.append(kind.name)
         del found[number:]
         self.drawn = sorted(set(self.drawn))
-        return found
+        return [*found, *told]
 
     def standing(self, mesh: Mesh, chosen: tuple[Kind, ...]) -> tuple[list[str], list[str]]:
         """A link that stays cut, and who is reached all the same: before all is healed, and when it is quiet."""
