@@ -4,13 +4,14 @@
     look(world)      safety: what must never be. Raises PromiseBroken; cheap, called all the time
     finish(world)    liveness, once the faults have ended: "" when it holds by now, else what is missing
 
-The checkers stand in files of their own, one promise each (`checks.py` gathers them). Whoever is accused is named, with
+The checkers stand in files of their own, one promise each (`checkers.py` gathers them). Whoever is accused is named, with
 the object, what was expected and what was found. In doubt a checker is silent: what crashed with unknown outcome may
 be there or not, and who is excused (`ledger.excused`) is not accused of its own history.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, Protocol
 
 if TYPE_CHECKING:
@@ -22,11 +23,19 @@ class PromiseBroken(AssertionError):
     """A promise was broken: which (`promise`, such as "P1"), found by which checker, when (virtual second), how."""
 
     def __init__(self, promise: str, checker: str, at: float, said: str) -> None:
+        said = _LONG.sub(_cut, said)
         super().__init__(f"{promise} broken ({checker}) at {at:.3f} s: {said}")
         self.promise = promise
         self.checker = checker
         self.at = at
         self.said = said
+
+
+_LONG = re.compile(r"[^\s'\"]{120,}")  # a field of 20 kB and the like: it would push everything else off the screen
+
+
+def _cut(long: re.Match[str]) -> str:
+    return f"{long[0][:40]}...({len(long[0])} characters)"
 
 
 class Breach(NamedTuple):
