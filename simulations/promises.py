@@ -4,9 +4,9 @@
     look(world)      safety: what must never be. Raises PromiseBroken; cheap, called all the time
     finish(world)    liveness, once the faults have ended: "" when it holds by now, else what is missing
 
-The checkers stand in files of their own, one promise each (`checkers.py` gathers them). Whoever is accused is named, with
-the object, what was expected and what was found. In doubt a checker is silent: what crashed with unknown outcome may
-be there or not, and who is excused (`ledger.excused`) is not accused of its own history.
+The checkers stand in files of their own, one promise each (`checkers.py` gathers them). Whoever is accused is named,
+with the object, what was expected and what was found. In doubt a checker is silent: what crashed with unknown outcome
+may be there or not, and who is excused (`ledger.excused`) is not accused of its own history.
 """
 
 from __future__ import annotations
