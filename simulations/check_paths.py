@@ -5,6 +5,7 @@
                                      path 1.1!1.1!1.3        accused: nobody hands on to itself
                                      path 1.1!7.7!1.3        accused: there is no 7.7
                    owned,            path 1.1!1.3            accused: what is its own came by no path
+                   cached, by 1.4,   path 1.4!1.3            good: how a copy came that is kept by chance nobody knows
 
 Nobody is accused of who else stands on a path. A repair names only who sent it (`node.standpoint`), a mirror tells how
 an update came, long ago, and what gateways handed it on is known to themselves alone. Where a server is or was hostile
@@ -46,7 +47,7 @@ class HonestPaths(JudgingWords):
 def wrong_with(found: Found, asker: str, servers: list[str]) -> str:
     """What is wrong with the path of this answer, "" when nothing is. `servers`: all that there are."""
     path, owner = [str(each) for each in found.path], str(found.reference.server)
-    if not path or path[0] != owner:
+    if not path or (path[0] != owner and found.kind != "cached"):
         return f"it begins with {owner}, who owns it"
     if path[-1] != asker:
         return f"it ends with {asker}, who asked"

@@ -40,6 +40,10 @@ def found(path: str, *, kind: str = "mirrored", by: str = "") -> Found:
         (found(""), "begins with 1.1"),
         (found("1.1!1.4"), "ends with 1.3"),
         (found("1.1!1.3", kind="owned"), "no path"),
+        (found("1.3", kind="cached"), ""),
+        (found("1.4!1.3", kind="cached", by="1.4"), ""),
+        (found("1.3", kind="cached", by="1.4"), "1.4 answered"),
+        (found("", kind="cached"), "begins with"),
     ],
 )
 def test_what_is_wrong_with_a_path(answer: Found, wrong: str) -> None:
