@@ -37,9 +37,10 @@ class Found(NamedTuple):
 
     `kind`: "owned" here, from the "owner" just now, "mirrored" here or by another server, or "cached": kept by chance.
     `position` is the owner's, up to which the answer is known to be true; `age` is seconds since that was proven
-    current; `path` is who handed it on, the owner first and this server last; of a cached copy, of which nobody knows how
-    it came, who kept it first. `owner_unreachable_since`: for how many seconds the owner has not been reached, where that
-    is why another one answered; None: it is reached, or not asked. `by`: who answered, where that is not the owner.
+    current; `path` is who handed it on, the owner first and this server last; of a cached copy, of which nobody knows
+    how it came, who kept it first. `owner_unreachable_since`: for how many seconds the owner has not been reached,
+    where that is why another one answered; None: it is reached, or not asked. `by`: who answered, where that is not the
+    owner.
     """
 
     reference: Reference
