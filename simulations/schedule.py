@@ -50,6 +50,7 @@ ECHOES = 0.12  # of what befalls a server: so often several go at once (their po
 AWAITED = 0.3  # of the minutes have a change that waits for its owner when its asker crashes: else one in fifty
 ALONE = 0.5  # of the meshes that are not full have no links but those of their shape
 STANDING = 0.5  # have a cut that stands before `heal`, and again in the quiet at the end: who is reached by then?
+BACKUPS = 0.15  # of the mirrors of the beginning are backups, of which nothing is shown
 COPING = 0.5  # have a fault that stands in the quiet while news spreads (`coping.py`)
 SOON_S = 8  # for a way round it in the quiet, where everybody is a possible gateway; measured: 3 at most
 REPEATED = 0.4  # have changes that an owner carries out, whose answers are lost and which it forgets in a crash
@@ -155,7 +156,8 @@ class _Drawing:
 
     def opening(self, mesh: Mesh) -> list[str]:
         """Who mirrors whom from the start, and what there is to change."""
-        mirrors = [f"{name} mirrors {other}" for name, other in self._mirrors]
+        random, backup = self._random("backups"), " as backup"
+        mirrors = [f"{name} mirrors {other}{backup * (random.random() < BACKUPS)}" for name, other in self._mirrors]
         return [*mirrors, *[f"{owner} commits 2 {name}" for owner in self._owners for name in self._classes]]
 
     # -- work
