@@ -12,7 +12,8 @@ Both forms mean the same. Every seed is a test to pytest: it has its own fixture
 workers, `-x` and `--lf` work as ever. A seed that failed is remembered in pytest's cache and runs first until it
 passes. A failure names its seed and the one line that replays it, and its traceback holds the user's own frames. The
 first seed of a test runs a second time in a fresh process with another hash seed, beside the first: unequal traces
-fail and show the first event that differs (`plugin_twin.py`).
+fail and show the first event that differs (`plugin_twin.py`). A seed that failed is run again there, alone: one that
+passes failed by what others left behind, and says so.
 
     async fixtures of such a test run inside its world; `mesh` is the `simulations.world.World`
     `simulation(story, servers=3, seed=7)` is for a test that wants worlds of its own, or their traces
@@ -233,7 +234,9 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Generator[None, Any, 
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    reason = item.config.stash[_STATE].enough(item)
+    state = item.config.stash[_STATE]
+    state.begun += 1
+    reason = state.enough(item)
     if reason:
         pytest.skip(reason)
 

@@ -62,6 +62,7 @@ class Seeds:
         self._worker = hasattr(config, "workerinput")
         self._cache = getattr(config, "cache", None)
         self.failing: dict[str, list[int]] = self._remembered()
+        self.begun = 0  # tests of all kinds in this process
         self._failed_now: dict[str, list[int]] = defaultdict(list)  # in this process
         self._heard: Counter[str] = Counter()  # worlds by test, of all processes
         self._replays: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -108,14 +109,21 @@ class Seeds:
 
     def runs_twice(self, item: pytest.Item) -> bool:
         """Whether a second process takes the same steps, for comparison: the first seeds of each test do."""
+        indices = getattr(item, "callspec").indices  # noqa: B009 - as above
+        return bool(indices[SEED] < self._second_processes())
+
+    def asks_why(self, item: pytest.Item) -> bool:
+        """Whether a seed that failed is run once more, in a fresh process: is it the seed, or what ran before it?"""
+        return self._second_processes() > 0 and item.get_closest_marker("xfail") is None
+
+    def _second_processes(self) -> int:
+        """How many seeds of each test have one; 0: none, also of those that failed."""
         if self._config.getoption("simulation_trace"):
-            return False  # this is the second process
+            return 0  # this is the second process
         asked = self._config.getoption("simulation_twice")
-        count = _number(
+        return _number(
             asked if asked is not None else self._config.getini("simulation_twice"), "simulation_twice", least=0
         )
-        indices = getattr(item, "callspec").indices  # noqa: B009 - as above
-        return bool(indices[SEED] < count)
 
     # -- after
 

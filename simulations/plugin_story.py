@@ -88,16 +88,16 @@ def adopt(item: pytest.Function, seeds: Seeds) -> None:
     @functools.wraps(test)
     def run(**arguments: Any) -> None:
         __tracebackhide__ = True
-        _play(item, test, arguments, twice=seeds.runs_twice(item))
+        _play(item, test, arguments, seeds)
 
     item.obj = run
 
 
-def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, Any], *, twice: bool) -> None:
+def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, Any], seeds: Seeds) -> None:
     __tracebackhide__ = True
     from simulations.plugin_awaits import heard
     from simulations.plugin_options import options as read_options
-    from simulations.plugin_twin import Twin, write_trace
+    from simulations.plugin_twin import Twin, why_only_here, write_trace
     from simulations.world import simulate
 
     seed = seed_of(item)
@@ -112,7 +112,7 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
             async with contextlib.AsyncExitStack() as ends:
                 await _tell(item, test, arguments, world, ends)
 
-    twin = Twin(item, seed) if twice else None
+    twin = Twin(item, seed) if seeds.runs_twice(item) else None
     try:
         options = read_options(item)
         if twin is not None or path:
@@ -126,6 +126,10 @@ def _play(item: pytest.Function, test: Callable[..., Any], arguments: dict[str, 
         told = end.told(error)
         _say_where(item, told, end.stood)
         _say_seed(item, seed, told)
+        if isinstance(told, (Exception, pytest.fail.Exception)) and seeds.asks_why(item):
+            why = why_only_here(item, seed, twin, alone=seeds.begun == 1)
+            if why:
+                told.add_note(why)
         _draw(item, worlds, told)
         raise told.with_traceback(_without_ours(told, item, end.stood)) from _cause(told)
     finally:

@@ -9,6 +9,9 @@ left behind by the test before: all of these change a trace, and with it what a 
 same time. The second process is pytest on that one test, with the same plugins (`-p`), settings (`-o`) and import
 path; what else was on the command line it is not told.
 
+A seed that failed is run once more in such a process, alone (`why_only_here`): what passes there failed here by what
+other tests and seeds of this process left behind.
+
 The second never outlives the first: it holds one end of a pipe whose other end closes with the first process, however
 that ends, and then it goes at once, hanging or not, and takes its files with it.
 """
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from simulations.trace import Trace
 
 PATIENCE_S = 600.0  # for a test that took a moment here; then it hangs, which is a difference as well
+FRESH_S = 60.0  # for a seed that failed here: then nothing is said of it
 PLACE = "bangpath-twin-"
 SHOWN = 3  # events before the one that differs
 
@@ -41,14 +45,14 @@ SHOWN = 3  # events before the one that differs
 class Twin:
     """A test that runs in a second process."""
 
-    def __init__(self, item: pytest.Item, seed: int) -> None:
+    def __init__(self, item: pytest.Item, seed: int, *, hash_seed: str = "") -> None:
         self._item = item
-        self._hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+        self.hash_seed = hash_seed or ("2" if os.environ.get("PYTHONHASHSEED") == "1" else "1")
         self._place = tempfile.TemporaryDirectory(prefix=PLACE)
         self._file = Path(self._place.name) / "trace"
         self._output = (Path(self._place.name) / "output").open("wb+")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-        environment["PYTHONHASHSEED"] = self._hash_seed
+        environment["PYTHONHASHSEED"] = self.hash_seed
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         theirs, self._alive = os.pipe()
         try:
@@ -86,7 +90,7 @@ class Twin:
 
     def compare(self, ours: Trace) -> str:
         """Wait for the second process; what is wrong, with the first event that is not the same, or ""."""
-        where = f"In a fresh process with PYTHONHASHSEED={self._hash_seed}"
+        where = f"In a fresh process with PYTHONHASHSEED={self.hash_seed}"
         try:
             code = self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -102,6 +106,13 @@ class Twin:
             )
         return f"{where} this test failed after the same steps:\n{self._said()}" if code else ""
 
+    def passes(self) -> bool:
+        """Wait for the second process, `FRESH_S` at most: whether the test passed there."""
+        try:
+            return self._process.wait(FRESH_S) == 0 and self._file.exists()
+        except subprocess.TimeoutExpired:
+            return False
+
     def end(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
@@ -113,6 +124,31 @@ class Twin:
     def _said(self) -> str:
         self._output.seek(0)
         return self._output.read().decode(errors="replace")[-2000:]
+
+
+def why_only_here(item: pytest.Item, seed: int, twin: Twin | None, *, alone: bool) -> str:
+    """Of a seed that failed here: why, in a line, where it passes in a fresh process; else "".
+
+    `twin`: its second process, where it has one. `alone`: no test ran here before it, so nothing can be left behind.
+    """
+    ours = os.environ.get("PYTHONHASHSEED", "random")
+    if twin is not None:
+        theirs, passes = twin.hash_seed, twin.passes()
+    elif alone:
+        return ""
+    else:
+        theirs = "1" if ours == "random" else ours
+        fresh = Twin(item, seed, hash_seed=theirs)
+        try:
+            passes = fresh.passes()
+        finally:
+            fresh.end()
+    if not passes:
+        return ""
+    if alone:
+        return f"seed {seed} passes in a fresh process with PYTHONHASHSEED={theirs}: the order of a set, id(), hash()"
+    why = f"seed {seed} fails only after others in one process: state that outlives a test: module globals, caches"
+    return why if theirs == ours else f"{why}; or else the order of a set"
 
 
 def live_with_parent(pipe: int, trace: str) -> None:

@@ -110,6 +110,58 @@ def pytest_runtest_call(item):
     assert sorted((users.path / "ran").read_text().split()) == ["1", "1", "1", "2"]
 
 
+LEFT_BEHIND = (
+    HEAD
+    + """
+import itertools
+
+NUMBERS = itertools.count()
+
+@simulate(nodes=1, seeds=4)
+async def test_numbers(mesh):
+    await mesh.sleep(1)
+    assert next(NUMBERS) < 2
+
+@simulate(nodes=1, seeds=3)
+async def test_seed(mesh):
+    await mesh.sleep(1)
+    assert mesh.seed < 3
+"""
+)
+ONLY_HERE = "state that outlives a test: module globals, caches"
+
+
+@pytest.mark.parametrize(("hash_seed", "more"), [("5", ""), ("random", "; or else the order of a set")])
+def test_a_seed_that_fails_by_what_others_left_behind_says_so(
+    users: pytest.Pytester, hash_seed: str, more: str
+) -> None:
+    users.makepyfile(test_it=LEFT_BEHIND)
+    command = ("env", f"PYTHONHASHSEED={hash_seed}", sys.executable, "-m", "pytest", "--simulation-twice", "1")
+    result = users.run(*command)
+    result.assert_outcomes(passed=4, failed=3)
+    told = re.findall(r"^E +(seed \d fails only .*)$", result.stdout.str(), re.MULTILINE)
+    assert told == [f"seed {seed} fails only after others in one process: {ONLY_HERE}{more}" for seed in (3, 4)]
+    assert ONLY_HERE not in users.run(*command[:-1], "0").stdout.str()
+
+
+def test_a_first_seed_that_fails_by_what_other_tests_left_behind_says_so(users: pytest.Pytester) -> None:
+    first = "def test_before():\n    next(NUMBERS), next(NUMBERS)\n\n@simulate(nodes=1, seeds=4)"
+    users.makepyfile(test_it=LEFT_BEHIND.replace("@simulate(nodes=1, seeds=4)", first))
+    result = users.runpytest_subprocess("--simulation-twice", "1", "-k", "before or test_numbers")
+    result.assert_outcomes(passed=1, failed=3, skipped=1)
+    result.stdout.fnmatch_lines([f"E *seed 1 fails only after others in one process: {ONLY_HERE}; or else*"])
+
+
+def test_a_seed_that_fails_alone_and_passes_elsewhere_is_laid_to_its_hash_seed(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        test_it=HEAD + "\nimport os\n\n@simulate(nodes=1)\nasync def test_order(mesh):\n"
+        '    assert os.environ.get("PYTHONHASHSEED") == "1"\n'
+    )
+    result = users.run("env", "PYTHONHASHSEED=3", sys.executable, "-m", "pytest", "--simulation-twice", "1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *seed 1 passes in a fresh process with PYTHONHASHSEED=1: the order of a set*"])
+
+
 def test_what_fails_in_the_second_process_alone_is_told(users: pytest.Pytester) -> None:
     users.makepyfile(
         test_it=HEAD
