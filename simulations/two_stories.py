@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-OFTEN, SELDOM = 0.4, 0.1  # of the minutes that have no faults but hostile servers; of those that have others, too
+OFTEN, SELDOM = 0.25, 0.1  # of the minutes that have no faults but hostile servers; of those that have others, too
 MOST_MIRRORS = 3
 
 

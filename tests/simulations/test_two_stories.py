@@ -18,7 +18,7 @@ def lines(seed: int, names: tuple[str, ...] = NAMES, **more: bool) -> list[tuple
 
 def test_a_story_has_mirrors_before_and_changes_within() -> None:
     drawn = [found for seed in range(200) if (found := lines(seed))]
-    assert 50 < len(drawn) < 110
+    assert 25 < len(drawn) < 80
     for found in drawn:
         ((begin, turns),) = [each for each in found if "turns hostile" in each[1]]
         liar = turns.split()[0]
