@@ -131,7 +131,7 @@ class Hostility:
         engine.actor.set(self._server.name)
         with trio.CancelScope() as scope:
             self._scopes.append(scope)
-            while self._server.node is node:
+            while self._server.node is node and trick in self._tricks:  # it may have ended before this task began
                 trick.act(self.now)
                 node.parts.touch()
                 await trio.sleep(trick.every_s * (0.75 + self.random.random() / 2))

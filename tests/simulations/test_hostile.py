@@ -394,6 +394,15 @@ async def test_it_is_hostile_in_its_next_life_too(mesh: World) -> None:
     await other.up.ping("1", deadline=5)
 
 
+@simulate(nodes=3, seeds=1)
+async def test_who_turns_honest_at_once_has_done_nothing(mesh: World) -> None:
+    """Its acting tasks had not begun when it ended; one of them acted on a node that was not its own any more."""
+    turn(mesh.servers[1], "floods")
+    turn_honest(mesh.servers[1])
+    await mesh.sleep(3)
+    assert not any(mesh.servers[1].attacks.values())
+
+
 def test_one_seed_makes_one_attack() -> None:
     def trace(seed: int) -> str:
         async def story(mesh: World) -> None:
