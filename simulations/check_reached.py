@@ -1,5 +1,8 @@
 """P4: a server that any chain of willing servers can reach is reached, once the faults have ended.
 
+What is promised as yet is less, and no more is asked for: each link of the chain must carry both ways. A ring of links
+that carry one way only leaves nobody reached (docs/decisions/0050), and the verdict says how many pairs were asked.
+
     finish   every pair that a chain of links joins in both directions      1.1 pings 1.4, again until it answers
              missing: those that never did
 
@@ -41,12 +44,20 @@ class EverybodyReached(Watching):
 
     def __init__(self) -> None:
         self._left: dict[Pair, str] | None = None  # why not yet
+        self._asked = ""
+
+    @property
+    def judged(self) -> str:
+        """How many pairs it asked, of all there are, when it was had last."""
+        return self._asked
 
     def finish(self, world: World) -> str:
         if self._left is None:
             pairs = joined(world)
             if len(pairs) > MOST:
                 pairs = sorted(world.generator("checkers/reached").sample(pairs, MOST))
+            every = len(world.servers) * (len(world.servers) - 1)
+            self._asked = f"{len(pairs)} of {every} pairs" if pairs else "no pair could be asked"
             self._left = dict.fromkeys(pairs, "no answer yet")
             for source, target in pairs:
                 world.nursery.start_soon(self._ask, world, world.server(source), target, self._left)

@@ -87,6 +87,11 @@ class Watching:
         return ""
 
     @property
+    def judged(self) -> str:
+        """How much it had to judge when its end was asked for, in a few words; "" when that says nothing."""
+        return ""
+
+    @property
     def unjudged(self) -> str:
         """What it could not judge and so did not accuse, in a few words; "" when that is nothing."""
         return ""

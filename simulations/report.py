@@ -128,7 +128,11 @@ def _verdict_of(told: Told, checker: Checker, *, looks: bool, came_right: bool) 
         return f"BROKEN at {verdict.at:.3f} s"
     until = f" until {outcome.seconds:.3f} s" if outcome and (told.stopped or verdict.promise) else ""
     if came_right:
-        return f"held{until}, and came right" if looks else f"came right{until}"
+        judged = dict(outcome.judged).get(checker.name, "") if outcome else ""
+        if judged.startswith("no "):
+            return f"{judged}{until}"
+        much = f" ({judged})" if judged else ""
+        return (f"held{until}, and came right" if looks else f"came right{until}") + much
     if not looks:
         return f"not looked at: expect {checker.name} within 60s" if not until else "not looked at"
     return f"held{until}"

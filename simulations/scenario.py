@@ -59,6 +59,7 @@ class Outcome:
     broken: PromiseBroken | None = None
     lines: tuple[str, ...] = ()  # the trace's last events, as many as were kept
     unjudged: tuple[tuple[str, str], ...] = ()  # checkers that could not judge all, and what they say of it
+    judged: tuple[tuple[str, str], ...] = ()  # checkers that say how much they had to judge
 
 
 def run_scenario(
@@ -90,9 +91,10 @@ def run_scenario(
         first = broken[0] if broken else None
         trace = world.trace
         unjudged = tuple((each.name, said) for each in checkers if (said := getattr(each, "unjudged", "")))
+        judged = tuple((each.name, said) for each in checkers if (said := getattr(each, "judged", "")))
         return Outcome(
             tuple(transcript), trace.hash, trace.count, world.now, tuple(world.marks), first, tuple(trace.lines()),
-            unjudged,
+            unjudged, judged,
         )  # fmt: skip
 
     try:

@@ -59,3 +59,11 @@ def test_nobody_is_reached_over_others_where_gateways_do_not_work(monkeypatch: p
     broken = run_scenario(parse(text.format(", no other links")), seed=1, checkers=every_checker()).broken
     assert isinstance(broken, PromiseBroken)
     assert "does not reach" in broken.said
+
+
+def test_how_many_pairs_were_asked_is_told_and_links_of_one_direction_join_nobody() -> None:
+    text = "servers 3\nlink delay 5ms\nrun 10s\n{}expect everybody reached within 30s\n"
+    ring = "cut 1 > 1.1\ncut 1.1 > 1.2\ncut 1.2 > 1\n"
+    for more, said in (("", "6 of 6 pairs"), ("isolate 1\n", "2 of 6 pairs"), (ring, "no pair could be asked")):
+        outcome = run_scenario(parse(text.format(more)), seed=1, checkers=every_checker())
+        assert dict(outcome.judged)["everybody reached"] == said

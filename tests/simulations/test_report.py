@@ -94,6 +94,15 @@ def test_what_a_checker_could_not_judge_is_said_beside_what_held() -> None:
     assert sweep_as_json([Verdict(seed=3, unjudged=("both: so",))], {})["runs"][0]["unjudged"] == ["both: so"]
 
 
+def test_how_much_was_judged_stands_beside_what_came_right_and_nothing_judged_is_no_success() -> None:
+    run = told()
+    assert run.outcome is not None
+    some = replace(run.outcome, judged=(("both", "2 of 6 pairs"), ("ends", "no pair could be asked")))
+    row = found(replace(run, outcome=some))
+    assert row["both"] == "held, and came right (2 of 6 pairs)"
+    assert row["ends"] == "no pair could be asked"
+
+
 def test_what_nobody_expected_was_not_looked_at() -> None:
     text = TEXT.replace("expect every promise within 30s\n", "")
     assert found(told(text=text, lines=LINES[:-1])) == {
