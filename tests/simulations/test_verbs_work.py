@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,8 +98,10 @@ def test_an_older_answer_than_was_asked_for_breaks_a_promise(monkeypatch: pytest
 
     monkeypatch.setattr(SimulatedServer, "get", forgetful)
     lines = "run 2s\npart 1.1 | 1 1.2\n1.1 changes 9 Note\n1.2 gets 4 Note of 1.1 after the last change"
-    with pytest.raises(PromiseBroken, match="read what was written"):
+    with pytest.raises(PromiseBroken, match="read what was written") as broken:
         said(lines)
+    page = (Path(__file__).parents[2] / "docs" / "simulator-promises.md").read_text(encoding="utf-8")
+    assert f"`{broken.value.promise} broken ({broken.value.checker})`" in page
 
 
 def test_large_objects_travel_in_pieces() -> None:
@@ -113,7 +116,7 @@ def test_a_backup_is_kept_and_not_shown() -> None:
 
 def test_deleting_what_is_not_there_is_refused() -> None:
     with pytest.raises(Refused, match=r"1\.2 has no Note yet"):
-        said("1.2 deletes 1 Note")
+        said("1.2 commits 1 Note\n1.2 deletes 1 Note\n1.2 deletes 1 Note")
 
 
 @pytest.mark.parametrize(
