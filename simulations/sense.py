@@ -1,9 +1,11 @@
 """What a scenario says that cannot be, known from its lines alone: refused before anything runs. Pure.
 
     1.1 commits 5 Note        and no line makes a class Note
+    1 gets 1 Note of 1.2      and no line lets 1.2 commit any
     crash 1.1
     crash 1.1                 it is down since the line before
     resume 1.2                and no line pauses it
+    restore 1.2               and no line backs it up
     cut 1 > 1.3               and `servers 4 line, no other links` has no such link
 
 Rules. Only what is certain is refused. What happens at a time of its own, or ends by itself, leaves a server's state
@@ -25,13 +27,22 @@ from simulations.topologies import NO_OTHERS
 
 _CLASS = re.compile(r"class (\w+) (.+)")
 _USES = re.compile(rf"(?:{ID} and )?{ID} (commits?|changes?|deletes|gets|passes values of) \d+ (\w+)\b.*")
+_COMMITS = re.compile(rf"(?:{ID} and )?{ID} commits? \d+ (\w+)\b(.*)")
+_WANTS = re.compile(rf"(?:{ID} and )?{ID} (?:commits|changes?|deletes|gets|passes values of) \d+ (\w+)\b(.*)")
 _DOWN = re.compile(rf"(?:crash|kill|stop) {ID}(?: with a torn write)?")
 _UP = re.compile(rf"restart {ID}")
-_NEEDS_UP = re.compile(rf"{ID} (?:commits|changes|deletes|passes|mirrors|stops mirroring)\b.*|pause {ID}")
+_NEEDS_UP = re.compile(
+    rf"{ID} (?:commits|changes|deletes|passes|mirrors|stops mirroring|cancels|forgets)\b.*|pause {ID}"
+)
 _UNSURE = re.compile(rf"crash {ID} at .*|disk of {ID} .*|restore {ID}|back up {ID} and .*")
 _UNIQUE = re.compile(r".*(?:with the same values|taken values| round)")
-_RESUME = re.compile(rf"resume {ID}")
 _CUTS = re.compile(r"(?:cut|isolate|part)\b.*|links? .*\bcut\b.*")
+# who undoes: what it undoes, what is said of who does it without, and what would be right
+_UNDOES: tuple[tuple[str, str, str, str], ...] = (
+    (rf"resume {ID}", "pause {}", "pauses {}", "pause {}"),
+    (rf"restore {ID}", "back up {}( and .*)?", "backs up {}", "back up {}"),
+    (rf"{ID} turns honest", "{} turns hostile: .*", "turns {} hostile", "{} turns hostile: forges"),
+)
 _LINK = re.compile(rf"(cut|mend|link) {ID} (>|<>) {ID}(?: .*)?")
 
 Findings = Iterable[tuple[Step, str, str]]
@@ -39,7 +50,7 @@ Findings = Iterable[tuple[Step, str, str]]
 
 def check(name: str, steps: Sequence[Step], graph: networkx.Graph) -> None:
     """Raises `Refused` naming the line and what would be right."""
-    for findings in (_classes(steps), _undone(steps), _lives(steps), _links(steps, graph)):
+    for findings in (_classes(steps), _objects(steps), _undone(steps), _lives(steps), _links(steps, graph)):
         for step, cause, right in findings:
             raise Refused(f"{name}:{step.line}: {step.text!r}: {cause}", next_step=right)
 
@@ -88,15 +99,50 @@ def _classes(steps: Sequence[Step]) -> Findings:
             yield step, f"{used[4]} has no field for a text", f"make it with one: class {used[4]} {fields}"
 
 
+def _objects(steps: Sequence[Step]) -> Findings:
+    """Who asks for objects of an owner that no line lets commit any of that class; with a time, it may be refused."""
+    made = [(step, _owner(match, "at")) for step in steps if (match := _COMMITS.fullmatch(step.does))]
+    for step in steps:
+        wants = _WANTS.fullmatch(step.does)
+        if (
+            wants is None
+            or step.at_s is not None
+            or (" commits " in step.does and not step.does.endswith(" with taken values"))
+        ):
+            continue
+        owner, class_name = wanted = _owner(wants, "at" if " commits " in step.does else "of")
+        makers = [maker for maker, of in made if of == wanted and maker is not step]
+        if not _may_come_before(step, makers):
+            when = "no line above lets" if makers else "no line lets"
+            yield step, f"{when} {owner} commit any {class_name}", f"write before it: {owner} commits 5 {class_name}"
+
+
+def _owner(match: re.Match[str], word: str) -> tuple[str, str]:
+    """Whose objects a line is about, and of which class: of the server after this word, else of the one that acts."""
+    said = re.search(rf" {word} {ID}(?!\S)", match[4])
+    return (said or match)[1 if said else 2], match[3]
+
+
+def _may_come_before(step: Step, others: Iterable[Step]) -> bool:
+    """Whether one of these may have been done when this one is: it stands above, or one of the two has a time."""
+    return any(step.at_s is not None or each.at_s is not None or each.line < step.line for each in others)
+
+
 def _undone(steps: Sequence[Step]) -> Findings:
     """Who undoes what no line does."""
-    paused = {match[1] for step in steps if (match := re.fullmatch(rf"pause {ID}", step.does))}
-    cuts = any(_CUTS.fullmatch(step.does) for step in steps)
     for step in steps:
-        if (resumed := _RESUME.fullmatch(step.does)) and resumed[1] not in paused:
-            yield step, f"no line pauses {resumed[1]}", f"write before it: pause {resumed[1]}"
-        if step.does.startswith("mend ") and not cuts:
-            yield step, "no line cuts anything", f"write before it: cut {step.does.removeprefix('mend ')}"
+        for undoes, does, said, right in _UNDOES:
+            if match := re.fullmatch(undoes, step.does):
+                name = match[1]
+                doers = [each for each in steps if re.fullmatch(does.format(re.escape(name)), each.does)]
+                if not _may_come_before(step, doers):
+                    when = "no line above" if doers else "no line"
+                    yield step, f"{when} {said.format(name)}", f"write before it: {right.format(name)}"
+        if step.does.startswith("mend "):
+            cuts = [each for each in steps if _CUTS.fullmatch(each.does)]
+            if not _may_come_before(step, cuts):
+                when = "no line above" if cuts else "no line"
+                yield step, f"{when} cuts anything", f"write before it: cut {step.does.removeprefix('mend ')}"
 
 
 def _lives(steps: Sequence[Step]) -> Findings:

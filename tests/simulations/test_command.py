@@ -255,10 +255,12 @@ def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
 
 
 def test_a_line_that_its_server_refuses_is_told_as_that_with_file_and_line(at: Path) -> None:
-    (at / "none.txt").write_text("servers 2\nclass Note text:string\n1.1 changes 1 Note\n")
+    (at / "none.txt").write_text(
+        "servers 2\nclass Note text:string\n1.1 commits 1 Note\n1.1 deletes 1 Note\n1.1 changes 1 Note\n"
+    )
     result = said("none.txt")
     assert code_of(result) == 1
-    assert "none.txt:3: 1.1 changes 1 Note: 1.1 has no Note yet; begin with: 1.1 commits 5 Note" in result.stdout
+    assert "none.txt:5: 1.1 changes 1 Note: 1.1 has no Note yet; begin with: 1.1 commits 5 Note" in result.stdout
     assert "no promise was seen broken: the line itself was refused" in result.stdout
     assert "Traceback" not in result.output
 

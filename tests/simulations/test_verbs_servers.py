@@ -50,7 +50,7 @@ def test_a_crash_is_a_line_that_ends_by_itself() -> None:
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.says)
 def test_every_example_is_read_as_the_verb_it_stands_for(verb: Verb) -> None:
-    *_, step = parse(f"servers 3\nat 1s crash 1.2\nat 1s pause 1.2\n{verb.says}").steps
+    *_, step = parse(f"servers 3\nat 1s crash 1.2\nat 1s pause 1.2\nat 1s back up 1.2\n{verb.says}").steps
     assert step.verb is verb
 
 
