@@ -36,7 +36,7 @@ from simulations.marks import Mark
 from simulations.network import Link
 from simulations.promises import Checker, PromiseBroken
 from simulations.sense import check
-from simulations.steps import SECONDS, Lasting, Run, Scenario, Step, Verb, lapse
+from simulations.steps import ID, SECONDS, Lasting, Run, Scenario, Step, Verb, lapse
 from simulations.verbs import VERBS
 from simulations.verbs_network import read_link, read_servers
 from simulations.world import World, simulate
@@ -244,7 +244,10 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
 def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:
     at_s = for_s = None
     rest = line
-    if timed := _AT.fullmatch(line):
+    timed = _AT.fullmatch(line)
+    if timed is None and line.startswith("at "):
+        raise _no_time(line, where)
+    if timed:
         at_s, rest = _lapse(timed, 1, where), timed[3]
     found = _find_verb(rest)
     if found is None and (limited := _FOR.fullmatch(rest)):
@@ -284,9 +287,43 @@ def _find_verb(line: str) -> tuple[Verb, re.Match[str]] | None:
     return None
 
 
+def _no_time(line: str, where: str) -> Refused:
+    """Of a line that begins with `at`, and not with a time and what happens then."""
+    said, _, rest = line.removeprefix("at ").partition(" ")
+    unit, _, behind = rest.partition(" ")
+    if unit in ("ms", "s", "m"):
+        said, rest = f"{said} {unit}", behind
+    if re.fullmatch(SECONDS, said):
+        return Refused(f"{where}: {line!r} says when, and not what", next_step=f"write for example: {line} crash 1.2")
+    number = re.match(r"\d+(\.\d+)?(?= |$)", said)
+    right = f"at {number[0] if number else '3'}{unit if said.endswith(f' {unit}') else 's'} {rest or 'crash 1.2'}"
+    return Refused(f"{where}: {said!r} is no time", next_step=f"write for example: {right}")
+
+
 def _nothing_like(line: str, where: str) -> Refused:
-    near = nearest(line, [*(verb.says for verb in VERBS), *(f"expect {name}" for name in BY_NAME)])
+    near = _in_other_words(line) or nearest(
+        line, [*(verb.says for verb in VERBS), *(f"expect {name}" for name in BY_NAME)]
+    )
     return Refused(f"{where}: {line!r} is nothing a scenario can do", next_step=f"write for example: {'; '.join(near)}")
+
+
+def _in_other_words(line: str) -> list[str]:
+    """Of a line whose first word begins no line: the same with another word, the words that are most like it first."""
+    first, _, rest = line.partition(" ")
+    words = dict.fromkeys(verb.says.partition(" ")[0] for verb in VERBS)
+    if first in words or re.fullmatch(ID, first):
+        return []
+    fit = {word: f"{word} {rest}" for word in words if _makes_sense(f"{word} {rest}")}
+    near = difflib.get_close_matches(first, fit, n=3, cutoff=0.6) or list(fit)[:4]
+    return [fit[word] for word in near]
+
+
+def _makes_sense(line: str) -> bool:
+    found = _find_verb(line)
+    try:
+        return found is not None and bool(found[0].make(*found[1].groups()))
+    except Refused:
+        return False
 
 
 def nearest(line: str, examples: Sequence[str]) -> list[str]:

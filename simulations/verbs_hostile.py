@@ -8,6 +8,8 @@ expect 1.3 has attacked                    it did something, now or before it tu
 
 from __future__ import annotations
 
+import difflib
+
 from identity.errors import Refused
 from simulations.hostile import TRICKS, turn, turn_honest
 from simulations.steps import ID, Act, Lasting, Run, Verb
@@ -17,7 +19,9 @@ def _turns_hostile(name: str, tricks: str) -> Act:
     names = [each.strip() for each in tricks.split(",")]
     for each in names:
         if each not in TRICKS:
-            raise Refused(f"no server {each!r}", next_step=f"a hostile one {', or '.join(TRICKS)}")
+            near = difflib.get_close_matches(each, TRICKS, n=1)
+            right = f"write: {name} turns hostile: {near[0]}" if near else f"a hostile server {', or '.join(TRICKS)}"
+            raise Refused(f"{each!r} is nothing that a hostile server does", next_step=right)
 
     async def act(run: Run) -> Lasting:
         run.simulated("a hostile server")

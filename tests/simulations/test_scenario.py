@@ -32,7 +32,22 @@ FIRST_MESH = SCENARIOS / "first-mesh.txt"
         ("servers 2\nrun 5", "write for example: run 10s"),
         ("servers 2\n1 comits 3 Note", "write for example: 1.1 commits 50 Note"),
         ("servers 2\n1.1 turn hostile: forges", "write for example: 1.3 turns hostile: forges, swallows"),
-        ("servers 2\ncrush 1.1", "write for example: crash 1.2"),
+        ("servers 2\ncrush 1.1", "write for example: crash 1.1"),
+        (
+            "servers 2\nexplode 1.1",
+            "'explode 1.1' is nothing a scenario can do; write for example: isolate 1.1; crash 1.1",
+        ),
+        ("servers 2\nat 3 crash 1.1", "story:2: '3' is no time; write for example: at 3s crash 1.1"),
+        ("servers 2\nat 2.5 crash 1.1", "'2.5' is no time; write for example: at 2.5s crash 1.1"),
+        ("servers 2\nat 200 ms crash 1.1", "'200 ms' is no time; write for example: at 200ms crash 1.1"),
+        ("servers 2\nat -3s crash 1.1", "story:2: '-3s' is no time; write for example: at 3s crash 1.1"),
+        ("servers 2\nat 1e3s crash 1.1", "story:2: '1e3s' is no time; write for example: at 3s crash 1.1"),
+        ("servers 2\nat noon", "'noon' is no time; write for example: at 3s crash 1.2"),
+        ("servers 2\nat 3s", "'at 3s' says when, and not what; write for example: at 3s crash 1.2"),
+        ("servers 2\nat 3s explode 1.1", "'explode 1.1' is nothing a scenario can do; write for example: isolate 1.1"),
+        ("servers 2\n1.1 turns hostile: frges", "story:2: 'frges' is nothing that a hostile server does; write: 1.1 t"),
+        ("servers 2\n1.1 turns hostile: swallows, frges", "write: 1.1 turns hostile: forges"),
+        ("servers 2\n1.1 turns hostile: xyz", "a hostile server forges, or replays"),
     ],
 )
 def test_what_cannot_be_read_is_refused(text: str, told: str) -> None:
