@@ -1,8 +1,9 @@
-"""P5: an answer says by which path it came: its owner first, who asked last, nobody twice, and who answered in it.
+"""P5: an answer says by which path it came: its owner first, who asked last, and in it who answered.
 
     1.3 got 1.1/4, mirrored, by 1.4, path 1.1!1!1.4!1.3      good
                              by 1.4, path 1.1!1!1.3          accused: 1.4 answered
                                      path 1.1!1.1!1.3        accused: nobody hands on to itself
+                             by 1.4, path 1.1!1.3!1.4!1.3    good: 1.3 handed the update on, and has no mirror of it
                                      path 1.1!7.7!1.3        accused: there is no 7.7
                    owned,            path 1.1!1.3            accused: what is its own came by no path
                    cached, by 1.4,   path 1.4!1.3            good: how a copy came that is kept by chance nobody knows
@@ -14,6 +15,7 @@ the paths of updates, which nobody signs, are its word: then none is judged.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from node.asking import Found
@@ -53,8 +55,8 @@ def wrong_with(found: Found, asker: str, servers: list[str]) -> str:
         return f"it ends with {asker}, who asked"
     if found.kind == "owned" and path != [asker]:
         return f"it is {asker}'s own, and came by no path"
-    if len(set(path)) != len(path):
-        return "it passes a server twice"
+    if any(one == other for one, other in pairwise(path)):
+        return "nobody hands on to itself"
     unknown = [each for each in path if each not in servers]
     if unknown:
         return f"there is no server {unknown[0]}"
