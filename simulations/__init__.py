@@ -47,8 +47,9 @@ Reading order:
     truth.py         what leaves and records say, for the checkers
     check_commits.py what was answered is there, wholly or not at all
     check_unique.py  no unique value is had twice, or denied without a cause
-    check_outbox.py  what was said to wait waits, until its owner has said what became of it
+    check_outbox.py  what was said to wait waits, until its owner has said what became of it; or it is taken back
     check_mirrors.py mirrors are prefixes of their owner's history, and the whole of it in the end
+    check_asked.py   they are of whom they were asked for, by patterns too, and of nobody else
     check_order.py   each update once, in order
     check_traffic.py each update once over a link, and then it is known
     check_signed.py  nobody believes the unsigned
@@ -63,13 +64,15 @@ Reading order:
     steps.py         what a scenario is made of: verbs, steps, and the run they speak to
     class_lines.py   a scenario's classes, and what is written into their fields
     verbs.py         all that a scenario can say, gathered from:
-    verbs_work.py, verbs_contest.py, verbs_network.py, verbs_walls.py, verbs_servers.py, verbs_hostile.py,
-    verbs_expect.py
+    verbs_work.py, verbs_mirrors.py, verbs_outbox.py, verbs_contest.py, verbs_network.py, verbs_walls.py,
+    verbs_servers.py, verbs_hostile.py, verbs_expect.py
     sense.py         what a scenario says that cannot be, known from its lines alone
     scenario.py      text scripts: read, run, print a transcript
     faults.py        the table of fault kinds, and how a line of each is drawn
     schedule.py      a scenario drawn from a seed; coping.py: what stands at its end while news spreads
     two_stories.py   what it draws of an owner that lies
+    second_thoughts.py   of patterns, and of changes that are taken back
+    drawn_conditions.py  of what questions ask for
     strategies.py    the same drawn by hypothesis
     cases.py         a scenario and a seed, judged by every checker
     worker.py        a process that runs cases

@@ -5,6 +5,8 @@
         committed           an outcome for each operation, each a version that 1.1 made, did what was asked, and
                             has the id of this request in its leaf                                     else accused
         conflict, refused, expired, cancelled   1.1 made nothing by this request, and never does       else accused
+        expired, cancelled  1.1 has nothing that only this change would have written, by any request   else accused
+        told as cancelled   to who took it back: so it stands, also after a crash, and waits no more   else accused
         in the end          it has an outcome, when its owner is there                                 else missing
     then it asked of 1.1: update 1.1/5  -> done, or waits as request 8
         both made           the first one's sequence is the lower                                      else accused
@@ -19,12 +21,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.outcomes import Queued
-from replication.entries import Entry, State
+from replication.entries import OPEN, Entry, State
 from simulations.check_commits import does
 from simulations.history import Outcome, Word
 from simulations.promises import Watching
+from simulations.truth import fields_of
 
 if TYPE_CHECKING:
+    from node.asking import Operation
     from simulations.world import World
 
 LOOK_EVERY_S = 1.0
@@ -103,9 +107,13 @@ class NoForgottenChanges(_Following):
     def __init__(self) -> None:
         super().__init__()
         self._not_made: list[tuple[Waiting, State]] = []
+        self._looked_s = -LOOK_EVERY_S
 
     def look(self, world: World) -> None:
         super().look(world)
+        if world.now - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = world.now
+            self._look_at_told(world)
         for waiting, state in self._not_made:
             word = waiting.word
             if word.owner in world.ledger.excused:
@@ -119,8 +127,46 @@ class NoForgottenChanges(_Following):
                         f"sequence {sequence}: {word}",
                     )
 
+    def _look_at_told(self, world: World) -> None:
+        """What somebody who took a change back was told of its end stands in the outbox, in each later life too."""
+        for word in world.history.decisions:
+            if word.verb not in ("cancel", "forget") or word.outcome is not Outcome.DONE:
+                continue
+            server, told = world.server(word.server), word.result["state"]
+            if State(told) in OPEN or server.node is None or word.server in world.ledger.excused:
+                continue
+            entry = server.node.parts.delivering.outbox.find(word.target)
+            if entry is not None and entry.state.value != told:
+                self.accuse(
+                    world,
+                    f"{word.server} said at {word.end_s:.3f} s that request {word.target} is {told}, and has it as "
+                    f"{entry.state.value}: {entry.text} for {entry.owner}",
+                )
+
+    def _look_for_taken_back(self, world: World) -> None:
+        """What was cancelled, or expired, is not made by another request either: no text of it is at its owner.
+
+        A hostile server may have asked for it once more, and so may one that came back in time.
+        """
+        for waiting, state in () if world.ledger.has_hostile else self._not_made:
+            word = waiting.word
+            if state not in (State.CANCELLED, State.EXPIRED) or {word.owner, word.server} & world.ledger.excused.keys():
+                continue
+            own = _own_texts(world, word)
+            for object in world.ledger.objects(word.owner) if own else ():
+                for version in world.ledger.versions(word.owner, object):
+                    there = (fields_of(world, version.leaf) or {}).items() if version.leaf.request else ()
+                    if not own.isdisjoint(each for each in there if isinstance(each[1], str)):
+                        self.accuse(
+                            world,
+                            f"{word.server} has it that {waiting} is {state.value}, and {word.owner} made it in update "
+                            f"{version.number}, as sequence {version.leaf.sequence}: {word}",
+                        )
+
     def finish(self, world: World) -> str:
         super().finish(world)
+        self._look_at_told(world)
+        self._look_for_taken_back(world)
         return "; ".join(
             f"{each} still waits at {each.word.server}: {each.word}"
             for each in self._waiting
@@ -159,6 +205,19 @@ class NoForgottenChanges(_Following):
                 self.accuse(world, f"{said}, which {word.owner} made by another request: {word}")
             if not does(world, operation, leaf):
                 self.accuse(world, f"{said}, by which {word.owner} did something else: {word}")
+
+
+def _own_texts(world: World, word: Word) -> set[tuple[str, str]]:
+    """What this word alone would write: fields and their texts. Where one is held, it was carried out."""
+    own = {item for operation in word.operations for item in _texts(operation)}
+    for other in world.history.words if own else ():
+        if other is not word:
+            own.difference_update(item for operation in other.operations for item in _texts(operation))
+    return own
+
+
+def _texts(operation: Operation) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in operation.fields.items() if isinstance(value, str) and value]
 
 
 class _Made(NamedTuple):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from identity.errors import Refused
 from simulations.check_answers import TrueAnswers
+from simulations.check_asked import MirrorsAsAsked
 from simulations.check_commits import NoLostCommits
 from simulations.check_denials import OwnersDeny
 from simulations.check_forks import ForksAreProven
@@ -42,6 +43,7 @@ forks_are_proven = ForksAreProven
 once_and_in_order = OnceInOrder
 sent_once = SentOnce
 mirrors_are_prefixes = MirrorsArePrefixes
+mirrors_as_asked = MirrorsAsAsked
 linearizable_owners = LinearizableOwners
 only_owners_deny = OwnersDeny
 true_answers = TrueAnswers
@@ -61,6 +63,7 @@ KINDS: tuple[type[Checker], ...] = (
     OnceInOrder,
     SentOnce,
     MirrorsArePrefixes,
+    MirrorsAsAsked,
     OwnersDeny,
     LinearizableOwners,
     TrueAnswers,

@@ -13,6 +13,7 @@ What an outcome says of a change:
 
 Begins and ends are counted (`begin`, `end`) beside their virtual seconds: of two events one comes first even where
 virtual time stands still. Everything that a checker says of answers, it says of these words.
+What a server is told to mirror, and which changes to take back, is in `decisions`: no question, and no change.
 Left to others: what the answers must be (the check_*.py files).
 """
 
@@ -47,9 +48,10 @@ class Outcome(Enum):
 class Word:
     """One thing that was asked of `server` about the objects of `owner` ("": of several owners).
 
-    `verb`: change, get or query. `operations`: of a change. `target`: the reference of a get, the text of a query.
-    `options`: how good an answer must be, and how long a change may take. `result`: what came back; `error`: what was
-    raised instead.
+    `verb`: change, get or query; of a decision mirror, unmirror, cancel or forget. `operations`: of a change.
+    `target`: the reference of a get, the text of a query; of a decision the pattern, or the number of a request in the
+    outbox. `options`: how good an answer must be, and how long a change may take. `result`: what came back; `error`:
+    what was raised instead.
     """
 
     number: int
@@ -87,11 +89,12 @@ def said(owner: str, operation: Operation) -> str:
 
 @dataclass
 class History:
-    """All words of one world, in the order of their begins; `ended` in that of their ends."""
+    """All words of one world, in the order of their begins; `ended` in that of their ends; `decisions` apart."""
 
     clock: Callable[[], float]
     words: list[Word] = field(default_factory=list)
     ended: list[Word] = field(default_factory=list)
+    decisions: list[Word] = field(default_factory=list)
     _tick: int = 0
 
     def recording(self, server: str, node: Any) -> Recorder:
@@ -113,13 +116,14 @@ class History:
         operations: Sequence[Operation] = (),
         target: Any = None,
         options: Mapping[str, Any] | None = None,
+        decision: bool = False,
     ) -> Iterator[Word]:
         """Around a word: set `result` inside. What is raised there is its outcome, and goes on."""
         word = Word(
             number=len(self.words), server=server, owner=owner, verb=verb, operations=tuple(operations),
             target=target, options=dict(options or {}), begin=self.tick(), begin_s=self.clock(),
         )  # fmt: skip
-        self.words.append(word)
+        (self.decisions if decision else self.words).append(word)
         try:
             yield word
             word.outcome = Outcome.UNKNOWN if isinstance(word.result, Queued) else Outcome.DONE
@@ -130,7 +134,8 @@ class History:
         finally:
             word.end = self.tick()
             word.end_s = self.clock()
-            self.ended.append(word)
+            if not decision:
+                self.ended.append(word)
 
 
 class Recorder:
@@ -181,6 +186,26 @@ class Recorder:
         with self._history.word(self._server, "", "query", target=question, options=how) as word:
             word.result = await self._node.query(question, **how)
         return word.result
+
+    # -- decisions
+
+    async def mirror(self, pattern: str, *how: Any, **more: Any) -> Any:
+        with self._decision("mirror", pattern) as word:
+            word.result = await self._node.mirror(pattern, *how, **more)
+        return word.result
+
+    async def unmirror(self, pattern: str) -> Any:
+        with self._decision("unmirror", pattern) as word:
+            word.result = await self._node.unmirror(pattern)
+        return word.result
+
+    async def cancel_change(self, request: int, *, forget: bool = False, **how: Any) -> Any:
+        with self._decision("forget" if forget else "cancel", request) as word:
+            word.result = await self._node.cancel_change(request, forget=forget, **how)
+        return word.result
+
+    def _decision(self, verb: str, target: Any) -> Any:
+        return self._history.word(self._server, "", verb, target=target, decision=True)
 
     def _change(self, owner: ServerId | None, operations: Sequence[Operation], how: Mapping[str, Any]) -> Any:
         whose = self._server if owner is None else str(owner)

@@ -211,6 +211,14 @@ class RealServer:
         async with self._door() as client:
             await client.unmirror(what)
 
+    async def outbox(self) -> Any:
+        async with self._door() as client:
+            return await client.outbox()
+
+    async def cancel_change(self, request: int, *, forget: bool = False) -> Any:
+        async with self._door() as client:
+            return await client.cancel_change(request, forget=forget)
+
     def read(self, reference: Reference) -> Mapping[str, Any] | None:
         """What it holds itself; None also for one that is paused, for it cannot say."""
         if not self.running or self.paused:

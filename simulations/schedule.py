@@ -29,7 +29,9 @@ import networkx
 
 from identity.errors import Refused
 from simulations.coping import LINKS, WALLS, copes
+from simulations.drawn_conditions import condition
 from simulations.faults import WEIGHTS, Kind, Mesh, kinds
+from simulations.second_thoughts import asked_as, taken_back
 from simulations.sense import is_of_no_link
 from simulations.topologies import NO_OTHERS
 from simulations.two_stories import two_stories
@@ -121,6 +123,8 @@ class _Drawing:
         self._indexed = self._random("indexed")
         self._alone = False  # the mesh has no links but its own
         self._mirrors: list[tuple[str, str]] = []
+        self._asked_as: dict[tuple[str, str], str] = {}  # what these say: the owner, or a pattern
+        self._patterns = self._random("patterns")
         crowds = self._random("crowds")
         self._crowds = [crowds.uniform(0.1, 0.75) * seconds for _ in range(max(round(CROWDS * seconds / 60), 1))]
 
@@ -157,7 +161,9 @@ class _Drawing:
     def opening(self, mesh: Mesh) -> list[str]:
         """Who mirrors whom from the start, and what there is to change."""
         random, backup = self._random("backups"), " as backup"
-        mirrors = [f"{name} mirrors {other}{backup * (random.random() < BACKUPS)}" for name, other in self._mirrors]
+        mirrors = [
+            f"{pair[0]} mirrors {self._asked_as[pair]}{backup * (random.random() < BACKUPS)}" for pair in self._mirrors
+        ]
         return [*mirrors, *[f"{owner} commits 2 {name}" for owner in self._owners for name in self._classes]]
 
     # -- work
@@ -169,9 +175,17 @@ class _Drawing:
         pairs = [(name, owner) for owner in self._owners for name in mesh.servers if name != owner]
         wished = min(max(len(self._owners), round(number * 0.8)), MOST_MIRRORS, len(pairs))
         self._mirrors = sorted(random.sample(pairs, wished))
+        self._asked_as = {pair: asked_as(self._patterns, *pair, mesh.servers) for pair in self._mirrors}
         count = max(round(STEPS_A_MINUTE * random.choice(PACES) * self._seconds / 60), 3)
         steps = [(self._moment(random), self._step(random, mesh)) for _ in range(count)]
-        return [*steps, *self._awaited(mesh)[0], *self._repeated(mesh)[0]]
+        return [*steps, *self._awaited(mesh)[0], *self._repeated(mesh)[0], *self._taken_back(mesh)[0]]
+
+    def _taken_back(self, mesh: Mesh) -> tuple[list[tuple[float, str]], ...]:
+        """Now and then: changes that wait for an owner that is cut off, and are cancelled. Work, and two of faults."""
+        random = self._random("taken back")
+        begin = self._moment(random, until=0.5)
+        lines = taken_back(random, mesh.servers, self._owners, self._seconds, what=self._classes[0], begin=begin)
+        return tuple(self._in_time(each) for each in lines)
 
     def _awaited(self, mesh: Mesh) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
         """Now and then: changes for an owner that is cut off, whose asker crashes while they wait. Work, and faults."""
@@ -241,10 +255,11 @@ class _Drawing:
             f"{other} asks {asked}{random.choice(('', ' of their owners'))}": 4,
         }
         if other != owner:
-            ways[f"{other} mirrors {owner}{random.choice(('', '', ' as backup'))}"] = 1
+            who = asked_as(self._patterns, other, owner, mesh.servers)
+            ways[f"{other} mirrors {who}{random.choice(('', '', ' as backup'))}"] = 1
         if self._mirrors:
             name, mirrored = random.choice(self._mirrors)
-            ways[f"{name} stops mirroring {mirrored}"] = 1
+            ways[f"{name} stops mirroring {self._asked_as[name, mirrored]}"] = 1
         line = random.choices(list(ways), weights=list(ways.values()))[0]
         return self._of_items(line, owner, other) if " Item" in line else line
 
@@ -284,26 +299,7 @@ class _Drawing:
         random = self._indexed
         servers = random.choice(("", "", f" from {owner}"))
         few = random.choice(("", f" limit {random.randint(1, 4)}"))
-        return f"{self._condition(owner)}{servers}{random.choice(ORDERS)}{few}"
-
-    def _condition(self, owner: str) -> str:
-        """Of the fields of `ITEM`; its values are those that `class_lines.py` writes."""
-        random = self._indexed
-        low, half = random.randint(-9, 6), random.randint(-18, 18) / 2
-        return random.choice((
-            "",
-            f" where serial = {random.randint(1, 9)}",
-            f" where serial in [{', '.join(str(random.randint(1, 15)) for _ in range(3))}]",
-            f" where size = {low}",
-            f" where size {random.choice(('<', '<=', '>', '>='))} {low}",
-            f" where size >= {low} and size <= {low + random.randint(0, 9)}",
-            f" where size != {low} and not done = {random.choice(('true', 'false'))}",
-            f" where weight {random.choice(('<', '<=', '>', '>=', '='))} {half:g}",
-            f" where done = {random.choice(('true', 'false'))} or size is null",
-            " where near is null",
-            f' where near = "{owner}/{random.randint(1, 20)}"',
-            f' where near is not null and text ^= "{owner} "',
-        ))  # fmt: skip
+        return f"{condition(random, owner)}{servers}{random.choice(ORDERS)}{few}"
 
     # -- faults
 
@@ -320,6 +316,10 @@ class _Drawing:
         if {"one-way partition", "crash"} <= {kind.name for kind in chosen} and (repeated := self._repeated(mesh)[1]):
             found += repeated
             self.drawn += ["one-way partition", "crash"]
+        for name, story in zip(("isolation", "crash"), self._taken_back(mesh)[1:], strict=True):
+            if story and name in {kind.name for kind in chosen}:
+                found += story
+                self.drawn.append(name)
         told: list[tuple[float, str]] = []
         if "hostile" in {kind.name for kind in chosen}:
             told = two_stories(

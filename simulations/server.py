@@ -141,6 +141,14 @@ class SimulatedServer(Machine):
         await (await self._door()).unmirror(what)
         self.world.mark("stops mirroring", self.name, text=what)
 
+    async def outbox(self) -> Any:
+        """What waits here for others, and what became of it, as `bangpath outbox` lists it."""
+        return (await self._door()).outbox()
+
+    async def cancel_change(self, request: int, *, forget: bool = False) -> Any:
+        """Take back a change that waits here; what it has become."""
+        return await (await self._door()).cancel_change(request, forget=forget)
+
     def read(self, reference: Reference) -> Fields | None:
         """The fields this server itself holds of an object, owned or copied; None when it holds none or is down."""
         if self.node is None:

@@ -66,6 +66,12 @@ class StageServer(Protocol):
     async def query(self, text: str, **options: Any) -> Any: ...
     async def mirror(self, what: Any, kind: str = "mirrored") -> None: ...
     async def unmirror(self, what: str) -> None: ...
+    async def outbox(self) -> Any:
+        """What waits here for others, and what became of it, as `bangpath outbox` lists it."""
+
+    async def cancel_change(self, request: int, *, forget: bool = False) -> Any:
+        """Take back a change that waits here; what it has become."""
+
     def read(self, reference: Reference) -> Mapping[str, Any] | None:
         """The fields this server itself holds, owned or copied; None when it holds none or is down."""
 

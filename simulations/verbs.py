@@ -10,7 +10,9 @@ from simulations import (
     verbs_contest,
     verbs_expect,
     verbs_hostile,
+    verbs_mirrors,
     verbs_network,
+    verbs_outbox,
     verbs_servers,
     verbs_walls,
     verbs_work,
@@ -19,6 +21,8 @@ from simulations.steps import Verb
 
 VERBS: tuple[Verb, ...] = (
     *verbs_work.VERBS,
+    *verbs_mirrors.VERBS,
+    *verbs_outbox.VERBS,
     *verbs_contest.VERBS,
     *verbs_network.VERBS,
     *verbs_walls.VERBS,

@@ -11,8 +11,6 @@
     1.3 changes 2 Note of 1.1           asked of their owner, as above; and: ... as last seen, a conflict when it is not
     1.1 deletes 1 Note
     1.3 deletes 1 Note of 1.1
-    1.2 mirrors 1.1                     and: 1.2 mirrors 1.1 as backup
-    1.2 stops mirroring 1.1
     1.4 gets 3 Note of 1.1              and: ... by their owner, ... as held here, ... after the last change
     1.4 asks Note from 1.1,1.2          a question in Bangpath's own language; and: ... of their owners
     1.1 moves 1 Note to 1.2             declared, and refused until objects can move
@@ -113,25 +111,6 @@ def _class(name: str, fields: str) -> Act:
     return act
 
 
-def _mirrors(name: str, other: str, backup: str | None) -> Act:
-    if name == other:
-        raise Refused(f"{name} needs no mirror of itself", next_step="name two servers, such as: 1.2 mirrors 1.1")
-
-    async def act(run: Run) -> str:
-        await run.server(name).mirror(other, "backup" if backup else "mirrored")
-        return ""
-
-    return act
-
-
-def _unmirrors(name: str, other: str) -> Act:
-    async def act(run: Run) -> str:
-        await run.server(name).unmirror(other)
-        return ""
-
-    return act
-
-
 # -- changes
 
 
@@ -197,15 +176,19 @@ async def carry_out(
     operations: Sequence[Operation],
     together: bool,
     references: Sequence[Reference] = (),
+    **how: Any,
 ) -> str:
-    """Ask server `name` for these changes of the owner's objects; says which of them wait for the owner."""
+    """Ask server `name` for these changes of the owner's objects; says which of them wait for the owner.
+
+    `how`: the node's own options, such as `expires`.
+    """
     desk, server = Desk.of(run), run.server(name)
     waiting = 0
     size = len(operations) if together else 1
     for start in range(0, len(operations), size):
         batch = operations[start : start + size]
         try:
-            changed = await server.transact(batch, owner=None if owner == name else owner)
+            changed = await server.transact(batch, owner=None if owner == name else owner, **how)
         except NOTHING_DONE:
             let_go(run, owner, operations[start:], references[start:])
             raise
@@ -303,8 +286,6 @@ _TOGETHER, _AT, _OF = r"(?: (together))?", rf"(?: at {ID})?", rf"(?: of {ID})?"
 VERBS: tuple[Verb, ...] = (
     Verb(rf"class (\w+) {FIELDS}", (), _class, "class Note text:string"),
     Verb(rf"class (\w+) {INDEXED}", (), _class, "class Item text:string serial:int unique size:int index"),
-    Verb(rf"{ID} mirrors {ID}( as backup)?", (1, 2), _mirrors, "1.2 mirrors 1.1"),
-    Verb(rf"{ID} stops mirroring {ID}", (1, 2), _unmirrors, "1.2 stops mirroring 1.1"),
     Verb(rf"{ID} commits {NUMBER} (\w+)(?: of {NUMBER}kB)?{_TOGETHER}{_AT}", (1, 6), _commits, "1.1 commits 50 Note"),
     Verb(rf"{ID} changes {NUMBER} (\w+){_TOGETHER}{_OF}( as last seen)?", (1, 5), _changes, "1.1 changes 20 Note"),
     Verb(rf"{ID} deletes {NUMBER} (\w+){_OF}", (1, 4), _deletes, "1.1 deletes 1 Note"),

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from identity.errors import Conflict, NotFound, OutcomeUnknown
+from identity.names import Pattern
 from node import fan_out, lookup
 from node.applying import Applier
 from node.federate import Owner as Part
@@ -168,6 +169,15 @@ run 4s
 1.2 changes 1 Note of 1.1
 expect every promise within 60s
 """
+EXCLUDED = """
+servers 3
+class Note text:string
+1.1 mirrors 1.* but not 1.2
+1.2 commits 1 Note
+run 5s
+expect every promise within 30s
+"""
+
 WAITING = """
 servers 3
 class Note text:string
@@ -198,6 +208,13 @@ def patched(where: Any, name: str, make: Callable[[Any], Any]) -> Any:
 
 
 # -- bugs
+
+
+def exclude_nobody() -> Any:
+    def any_rule(matches: Any) -> Any:
+        return lambda pattern, server: matches(Pattern(pattern.text.replace("-", "")), server)
+
+    return patched(Pattern, "matches", any_rule)
 
 
 def answer_before_the_sync() -> Any:
@@ -455,6 +472,7 @@ BUGS = {
     "believed without a signature": Bug(checkers.only_the_signed, HOSTILE, believe_anybody, "never signed"),
     "applied twice": Bug(checkers.once_and_in_order, MIRROR, apply_twice, "after update"),
     "one object left out": Bug(checkers.mirrors_are_prefixes, MIRROR, leave_one_out, "it has nothing"),
+    "an exclusion is ignored": Bug(checkers.mirrors_as_asked, EXCLUDED, exclude_nobody, "never asked to mirror"),
     "nobody asked for what is missing": Bug(checkers.converged, CUT, ask_nobody, "updates of 1.1's data feed"),
     "an owner that reads old things": Bug(checkers.linearizable_owners, READS, remember_too_long, "have no order"),
     "denied by others": Bug(checkers.only_owners_deny, AWAY, deny_for_others, "was not there to say so"),
