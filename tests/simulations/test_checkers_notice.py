@@ -21,8 +21,10 @@ from node.federate import Owner as Part
 from node.standpoint import Standpoint
 from replication import intake
 from replication.catch_up import CatchUp
+from replication.forks import Forks
 from replication.intake import Intake
 from replication.leaves import check_leaves_untrusted
+from replication.telling import Telling
 from simulations import checkers
 from simulations.checkers import KINDS, every_checker
 from simulations.promises import PromiseBroken
@@ -145,6 +147,17 @@ run 2s
 run 10s
 expect every promise within 60s
 """
+STORIES = """
+servers 3
+class Note text:string
+1.2 mirrors 1.1
+1 mirrors 1.1
+1.1 turns hostile: tells two stories
+1.1 commits 1 Note
+run 1s
+heal
+expect every promise within 20s
+"""
 REMOTE = """
 servers 3
 class Note text:string
@@ -215,6 +228,18 @@ def exclude_nobody() -> Any:
         return lambda pattern, server: matches(Pattern(pattern.text.replace("-", "")), server)
 
     return patched(Pattern, "matches", any_rule)
+
+
+def convict_nobody() -> Any:
+    return mock.patch.object(Forks, "_quarantine", return_value=None)
+
+
+def tell_no_got() -> Any:
+    return mock.patch.object(Telling, "tell_got")
+
+
+def tell_another_path() -> Any:
+    return patched(Standpoint, "path_to", lambda _: lambda self, server: (server, server, self.server))
 
 
 def answer_before_the_sync() -> Any:
@@ -470,6 +495,9 @@ BUGS = {
     "the newest first": Bug(checkers.outboxes_in_order, QUEUE, send_the_newest_first, "did not do in turn"),
     "given to two": Bug(checkers.unique_values, UNIQUE, give_to_two, "has it"),
     "believed without a signature": Bug(checkers.only_the_signed, HOSTILE, believe_anybody, "never signed"),
+    "two stories, and nobody minds": Bug(checkers.forks_are_proven, STORIES, convict_nobody, "1.1"),
+    "it is not said what is here": Bug(checkers.sent_once, MIRROR, tell_no_got, "never said so"),
+    "a path that nobody went": Bug(checkers.honest_paths, MIRROR, tell_another_path, "hands on to itself"),
     "applied twice": Bug(checkers.once_and_in_order, MIRROR, apply_twice, "after update"),
     "one object left out": Bug(checkers.mirrors_are_prefixes, MIRROR, leave_one_out, "it has nothing"),
     "an exclusion is ignored": Bug(checkers.mirrors_as_asked, EXCLUDED, exclude_nobody, "never asked to mirror"),
