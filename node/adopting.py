@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from identity.errors import OutcomeUnknown
 from replication.messages import FeedId
 from store.records import DATA, REGISTRY
 
@@ -48,7 +49,10 @@ async def adopt(parts: Parts, *, note: Callable[..., Any]) -> None:
         if now - quiet_since >= SETTLE_S or now - begun >= PATIENCE_S:
             break
     parts.flood.adopt(False)
-    await parts.delivering.written()  # what became of the outbox: the next start is none of a restored server
+    try:
+        await parts.delivering.written()  # what became of the outbox: the next start is none of a restored server
+    except OutcomeUnknown:  # this one ends: the next one adopts, and is a restored server's all the same
+        return
     await parts.database.end_adoption()
     with parts.database.view() as view:
         parts.recorded.load(view)

@@ -150,7 +150,8 @@ class Delivering:
         return entry
 
     async def settled(self, number: int, deadline: float, *, patient: bool) -> tuple[Entry, ChangedAll | None]:
-        """The entry as soon as its outcome is durable, else as it stands at the deadline. Raises `Refused`.
+        """The entry as soon as its outcome is durable, else as it stands at the deadline. Raises `Refused`, and
+        `OutcomeUnknown` as `written` does.
 
         Who is not `patient` waits no longer than its owner is there.
         """
@@ -170,7 +171,10 @@ class Delivering:
         return entry, waiter.answer
 
     async def cancel(self, number: int, *, forget: bool, deadline: float) -> Entry:
-        """The entry as it stands then, durably. What was sent is withdrawn, unless its owner answers in a moment."""
+        """The entry as it stands then, durably. What was sent is withdrawn, unless its owner answers in a moment.
+
+        Raises `OutcomeUnknown` as `written` does.
+        """
         verb = self.outbox.forget if forget else self.outbox.cancel
         now = trio.current_time()
         entry = verb(number, now=now, wall_ms=self._wall_ms())
@@ -181,8 +185,16 @@ class Delivering:
         return entry
 
     async def written(self) -> None:
-        """Wait until everything that has happened here is durable."""
-        while (self._carrying_out or self._news.is_set()) and not self._leaving:
+        """Wait until everything that has happened here is durable.
+
+        Raises `OutcomeUnknown` when the node goes before: what was not written down will not have happened.
+        """
+        while self._carrying_out or self._news.is_set():
+            if self._leaving:
+                raise OutcomeUnknown(
+                    "the server stopped, and whether what became of the change was written down is not known",
+                    next_step="look with `bangpath outbox` when it runs again",
+                )
             await self._written.wait()
 
     def body(self, entry: Entry) -> bytes | None:
