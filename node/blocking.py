@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from identity.machine import Batch
-    from transport.ports import Address, DatagramPort
+    from transport.ports import Address, DatagramPort, Timer
 
 IN, OUT, BOTH = "in", "out", "both"
 DIRECTIONS = (BOTH, IN, OUT)
@@ -134,6 +134,9 @@ class Blocking:
                 return True
         self._begun = not self._port.send_batch(batch)
         return not self._begun
+
+    def timer(self) -> Timer:
+        return self._port.timer()
 
     async def wait_readable(self) -> None:
         await self._port.wait_readable()

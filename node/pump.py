@@ -70,7 +70,7 @@ class Pump:
         self._blocked: Batch | None = None
         self._writable = trio.Event()
         self._touched = trio.Event()
-        self._timer = trio.CancelScope()
+        self._timer = port.timer()
         self._armed = math.inf
         self._due = math.inf  # as the last turn found it, which nothing has changed since without a turn
         self._turning = False
@@ -126,14 +126,18 @@ class Pump:
         self._touched.set()  # more is waiting; the others first
 
     def _carry_out_all(self, now: float) -> None:
+        machines, carry_out = self._machines, self._carry_out
         quiet = 0  # machines in a row that had none
         for _ in range(MAX_ROUNDS):
-            for machine in self._machines:
+            for machine in machines:
                 outputs = machine.take_outputs()
-                quiet = 0 if outputs else quiet + 1
-                for output in outputs:
-                    self._carry_out(output, now)
-                if quiet == len(self._machines):
+                if outputs:
+                    quiet = 0
+                    for output in outputs:
+                        carry_out(output, now)
+                    continue
+                quiet += 1
+                if quiet == len(machines):
                     return
         self._touched.set()
 
@@ -196,7 +200,6 @@ class Pump:
     async def _wait_for_deadlines(self) -> None:
         self._due = self._earliest()
         while True:
-            self._armed = self._due
-            with trio.CancelScope(deadline=self._armed) as self._timer:
-                await trio.sleep_forever()
+            self._armed = self._timer.deadline = self._due
+            await self._timer.wait()
             self.turn()

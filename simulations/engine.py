@@ -53,17 +53,20 @@ class Agenda(trio.abc.Clock):
     def __init__(self, tie_break: random.Random) -> None:
         self.now = 0.0
         self.next_deadline = math.inf
-        self._heap: list[tuple[float, float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, float, int, Callable[[], None], bool]] = []
         self._order = 0
         self._tie_break = tie_break
         self._scheduler = _Scheduler(0)
         self._held: dict[str, list[trio.lowlevel.Task]] = {}
         self.events = 0
 
-    def at(self, when: float, act: Callable[[], None]) -> None:
-        """Let `act` happen at virtual second `when`. What falls on one instant happens in a seeded order."""
+    def at(self, when: float, act: Callable[[], None], *, counts: bool = True) -> None:
+        """Let `act` happen at virtual second `when`. What falls on one instant happens in a seeded order.
+
+        `counts`: it is an event of the run, and not only a timer.
+        """
         self._order += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._tie_break.random(), self._order, act))
+        heapq.heappush(self._heap, (max(when, self.now), self._tie_break.random(), self._order, act, counts))
 
     def step(self) -> bool:
         """Move to the next instant and let everything due there happen; False when nothing is due ever."""
@@ -75,8 +78,9 @@ class Agenda(trio.abc.Clock):
             return True
         self.now = due
         while self._heap and self._heap[0][0] <= due:
-            self.events += 1
-            heapq.heappop(self._heap)[3]()
+            _, _, _, act, counts = heapq.heappop(self._heap)
+            self.events += counts
+            act()
         return True
 
     def run_until(self, end: float) -> None:

@@ -9,7 +9,9 @@ a datagram between two of them is `network.py`'s.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,6 +20,7 @@ from identity.machine import Batch
 from simulations.streams import SimulatedListener, SimulatedStream, open_stream
 
 if TYPE_CHECKING:
+    from simulations.engine import Agenda
     from simulations.network import SimulatedNetwork
 
 Address = tuple[str, int]
@@ -47,6 +50,55 @@ class HostNetwork:
         return SimulatedListener(self._network.streams.listen(self.name, port))
 
 
+class SimulatedTimer:
+    """`transport.ports.Timer` on the agenda. A cancel scope for each wait was a tenth of what a run cost.
+
+    One moved later costs nothing until the agenda comes by; then it is put down for its new time.
+    """
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._deadline = math.inf
+        self._next = math.inf  # when the agenda comes by; what it has put down for later than that is void
+        self._waiting: trio.lowlevel.Task | None = None
+
+    @property
+    def deadline(self) -> float:
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, when: float) -> None:
+        self._deadline = when
+        if when < self._next:
+            self._put_down(when)
+
+    async def wait(self) -> None:
+        if self._deadline <= self._agenda.now:
+            await trio.lowlevel.checkpoint()
+            return
+        self._waiting = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _put_down(self, when: float) -> None:
+        self._next = max(when, self._agenda.now)
+        self._agenda.at(self._next, partial(self._come_by, self._next), counts=False)
+
+    def _come_by(self, when: float) -> None:
+        if when != self._next:
+            return
+        self._next = math.inf
+        if self._deadline > when:
+            if self._deadline < math.inf:
+                self._put_down(self._deadline)
+        elif self._waiting is not None:
+            task, self._waiting = self._waiting, None
+            trio.lowlevel.reschedule(task)
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._waiting = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
 class SimulatedPort:
     """`transport.ports.DatagramPort` on the virtual network."""
 
@@ -54,7 +106,7 @@ class SimulatedPort:
         self._network = network
         self.address = address
         self._waiting: deque[tuple[Address, bytes]] = deque()
-        self._readers = trio.lowlevel.ParkingLot()
+        self._readers: dict[trio.lowlevel.Task, None] = {}
         self._closed = False
 
     def accept(self, source: Address, datagram: bytes) -> bool:
@@ -62,7 +114,8 @@ class SimulatedPort:
         if self._closed or len(self._waiting) >= MAX_WAITING:
             return False
         self._waiting.append((source, datagram))
-        self._readers.unpark_all()
+        if self._readers:
+            self._wake()
         return True
 
     def receive_into(self, buffer: memoryview) -> tuple[int, int, Address] | None:
@@ -100,7 +153,14 @@ class SimulatedPort:
         if self._waiting:
             await trio.lowlevel.checkpoint()
         elif not self._closed:
-            await self._readers.park()
+            task = trio.lowlevel.current_task()
+            self._readers[task] = None
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                del self._readers[task]
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(abort)
         if self._closed:
             raise trio.ClosedResourceError("this port is closed")
 
@@ -109,8 +169,16 @@ class SimulatedPort:
         if self._closed:
             raise trio.ClosedResourceError("this port is closed")
 
+    def timer(self) -> SimulatedTimer:
+        return SimulatedTimer(self._network.agenda)
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._network.close(self)
-            self._readers.unpark_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        for task in self._readers:
+            trio.lowlevel.reschedule(task)
+        self._readers.clear()

@@ -28,6 +28,15 @@ Address = tuple[str, int]
 MAX_READ_BYTES = 1 << 16  # the most one `receive_into` gives: what UDP_GRO puts together
 
 
+class Timer(Protocol):
+    """One time at which to wake, which may be moved while somebody waits for it."""
+
+    deadline: float  # in trio's seconds; infinity: never
+
+    async def wait(self) -> None:
+        """Until the deadline, wherever it is moved meanwhile; at once where it has passed. One task at a time."""
+
+
 class DatagramPort(Protocol):
     """One open port. Not a task of its own: whoever drives it calls it."""
 
@@ -49,6 +58,9 @@ class DatagramPort(Protocol):
 
     async def wait_writable(self) -> None:
         """Until `send_batch` may go on."""
+
+    def timer(self) -> Timer:
+        """A new timer of the clock that this port lives by."""
 
     def close(self) -> None:
         """Give the port back."""

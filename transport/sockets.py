@@ -15,6 +15,7 @@ the caller must keep is in `transport.ports`.
 from __future__ import annotations
 
 import errno
+import math
 import socket
 import struct
 import sys
@@ -63,6 +64,29 @@ class UdpNetwork:
             ) from error
         family, _, _, _, address = found[0]
         return UdpPort(family, (str(address[0]), int(address[1])), plain=self._plain)
+
+
+class ScopeTimer:
+    """`transport.ports.Timer` as trio has it: a cancel scope for each time that somebody waits."""
+
+    def __init__(self) -> None:
+        self._deadline = math.inf
+        self._scope: trio.CancelScope | None = None
+
+    @property
+    def deadline(self) -> float:
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, when: float) -> None:
+        self._deadline = when
+        if self._scope is not None:
+            self._scope.deadline = when
+
+    async def wait(self) -> None:
+        with trio.CancelScope(deadline=self._deadline) as self._scope:
+            await trio.sleep_forever()
+        self._scope = None
 
 
 class UdpPort:
@@ -140,6 +164,9 @@ class UdpPort:
     async def wait_writable(self) -> None:
         self._check_open()
         await trio.lowlevel.wait_writable(self._socket)
+
+    def timer(self) -> ScopeTimer:
+        return ScopeTimer()
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:

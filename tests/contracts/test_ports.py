@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -183,5 +184,67 @@ def test_waiting_to_write_ends(run: Callable[[Story], None]) -> None:
     async def story(ground: Ground) -> None:
         left, _ = await ground.pair()
         await left.wait_writable()
+
+    run(story)
+
+
+# -- timers: in real time, so what is waited for is short, and nothing is said of how late it is
+
+
+def test_a_timer_wakes_at_its_deadline_and_at_once_when_that_has_passed(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, right = await ground.pair()
+        timer, other = left.timer(), right.timer()
+        timer.deadline = at = trio.current_time() + 0.02
+        other.deadline = at + 0.02
+        await timer.wait()
+        assert trio.current_time() >= at
+        await timer.wait()
+        await other.wait()
+        assert trio.current_time() >= at + 0.02
+        timer.deadline = again = trio.current_time() + 0.01
+        await timer.wait()
+        assert trio.current_time() >= again
+
+    run(story)
+
+
+@pytest.mark.parametrize("moves", [(9.0, 0.02), (0.02, 0.05), (9.0, 0.05, 0.02), (0.02, 9.0, 0.05), (9.0, 8.0, 0.02)])
+def test_a_timer_may_be_moved_while_it_is_waited_for(run: Callable[[Story], None], moves: tuple[float, ...]) -> None:
+    async def story(ground: Ground) -> None:
+        left, _ = await ground.pair()
+        timer = left.timer()
+        begun = trio.current_time()
+        woken: list[float] = []
+
+        async def wait() -> None:
+            await timer.wait()
+            woken.append(trio.current_time() - begun)
+
+        timer.deadline = begun + moves[0]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            for move in moves[1:]:
+                await trio.testing.wait_all_tasks_blocked()
+                timer.deadline = begun + move
+        assert moves[-1] <= woken[0] < 5.0
+
+    run(story)
+
+
+def test_a_timer_without_a_deadline_waits_until_it_is_cancelled_and_can_be_waited_for_again(
+    run: Callable[[Story], None],
+) -> None:
+    async def story(ground: Ground) -> None:
+        left, _ = await ground.pair()
+        timer = left.timer()
+        assert timer.deadline == math.inf
+        with trio.move_on_after(0.02) as scope:
+            await timer.wait()
+        assert scope.cancelled_caught
+        timer.deadline = math.inf
+        timer.deadline = at = trio.current_time() + 0.02
+        await timer.wait()
+        assert trio.current_time() >= at
 
     run(story)

@@ -10,6 +10,7 @@ import trio.testing
 
 from identity.machine import Batch
 from node.pump import Pump
+from transport.sockets import ScopeTimer
 
 ADDRESS = ("10.0.0.1", 7)
 
@@ -45,6 +46,9 @@ class FakePort:
             return False
         self.sent.append(bytes(batch.buffer))
         return True
+
+    def timer(self) -> ScopeTimer:
+        return ScopeTimer()
 
     async def wait_readable(self) -> None:
         await self._readable.wait()
