@@ -75,9 +75,12 @@ class Applier:
         """Until cancelled; what the store raises (it stopped) ends the node."""
         while True:
             await self._filled.wait()
-            batch = self._take()
-            self._tell(await self._apply_patiently(batch))
-            self._touch()
+            batch: Sequence[Update] = self._take()
+            while batch:
+                outcomes = await self._apply_patiently(batch)
+                self._tell(outcomes)
+                self._touch()
+                batch = batch[len(outcomes) :]  # mostly none: the disk was full before the next one
 
     async def _apply_patiently(self, batch: Sequence[Update]) -> Sequence[Outcome]:
         """Wait for room rather than die: what others may do with a full disk here, they may do (ATTACKS 25)."""

@@ -53,9 +53,14 @@ class Impersonates(Trick):
             self._with.count("registry entries in another's name")
 
     def _victim(self, peer: ServerId | None = None) -> Entry | None:
-        """Whose name is taken: not this peer's, who knows better whatever is shown to it."""
-        entries = self._with.parts.directory.entries()
-        others: list[Entry] = [each for each in entries if each.server not in (self._with.server, peer)]
+        """Whose name is taken: not this peer's, who knows better whatever is shown to it, nor that of a server below,
+        whose certificates are the liar's to issue (DESIGN I5)."""
+        own = self._with.server.components
+        others: list[Entry] = [
+            each
+            for each in self._with.parts.directory.entries()
+            if each.server != peer and each.server.components[: len(own)] != own
+        ]
         return self._with.random.choice(others) if others else None
 
     def _incarnation(self, victim: Entry) -> Incarnation:

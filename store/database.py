@@ -136,7 +136,8 @@ class Database:
         """Take updates of others, verified before; an outcome for each, durable on return.
 
         In order per feed. `Deferred`: an update before it is missing, or a class it needs. `Rejected`: never. Neither
-        changes anything.
+        changes anything. Fewer outcomes than updates: there was no room for the next one. Raises `Exhausted` when there
+        was none for the first.
         """
         outcomes: list[Outcome] = await self._writer.do(TakeUpdates(updates))
         return outcomes

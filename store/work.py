@@ -99,7 +99,7 @@ class Define:
 
 
 class TakeUpdates:
-    """Updates of others; the answer is the outcome of each."""
+    """Updates of others; the answer is the outcome of each, up to the one for which there was no room."""
 
     def __init__(self, updates: Sequence[Update]) -> None:
         self.updates = updates
@@ -109,7 +109,12 @@ class TakeUpdates:
         outcomes: list[Outcome] = []
         changed = False
         for update in self.updates:
-            found = self._take(writer, update)
+            try:
+                found = self._take(writer, update)
+            except Exhausted:
+                if not outcomes:
+                    raise
+                break  # those before it are in the log, and are answered for
             if isinstance(found, Foreign):
                 changed = True
                 writer.group.applied.append(update)

@@ -30,6 +30,7 @@ class World:
         self.calls: list[list[int]] = []
         self.told: list[tuple[Any, ...]] = []
         self.full = 0
+        self.room = 10_000  # updates in one call
         self.deferred: set[int] = set()
         self.rejected: set[int] = set()
         self.applier = Applier(
@@ -45,8 +46,9 @@ class World:
         if self.full:
             self.full -= 1
             raise Exhausted("the disk is full")
-        self.calls.append([each.head.number for each in updates])
-        return [self._outcome(each) for each in updates]
+        taken = updates[: self.room]
+        self.calls.append([each.head.number for each in taken])
+        return [self._outcome(each) for each in taken]
 
     def _outcome(self, update: Update) -> Outcome:
         if update.head.number in self.deferred:
@@ -107,3 +109,13 @@ async def test_a_full_disk_is_waited_out(autojump_clock: trio.testing.MockClock)
     await world.run(update(1), update(2), seconds=4 * FULL_S)
     assert world.told[:3] == [("no room",)] * 3
     assert world.calls == [[1, 2]]
+
+
+async def test_what_found_room_is_told_at_once_and_the_rest_is_handed_in_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    world = World()
+    world.room = 2
+    await world.run(*map(update, range(1, 6)))
+    assert world.calls == [[1, 2], [3, 4], [5]]
+    assert [each[1] for each in world.told if each[0] == "applied"] == [[1, 2], [3, 4], [5]]

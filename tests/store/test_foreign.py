@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
 
-from identity.errors import Refused
+from identity.errors import Exhausted, Refused
 from store.database import Applied, Deferred, Rejected
 from store.definitions import ClassDefinition, definition_from_toml
 from store.query import Compare, Question
@@ -200,3 +202,28 @@ async def test_what_own_objects_of_server_say_reaches_others(make_server: Callab
             assert [(each.reference, each.fields["wall_ms"]) for each in found] == [(me, 6)]
             with pytest.raises(Refused):
                 view.registry_objects("Setting")
+
+
+async def test_what_was_taken_before_the_disk_was_full_is_answered_for(server: Any) -> None:
+    """Once the whole call failed: of what stood in the log nobody knew until all of it was handed in again."""
+    city = definition_from_toml(CITY)
+    registry, data = Feed("1.9", REGISTRY), Feed("1.9", DATA)
+    async with server.open() as database:
+        await database.apply([registry.update((70, BUILT_IN[CLASS], class_body(city)))])
+        updates = [data.update((number, city, city.codec.encode([f"city {number}"]))) for number in (1, 2, 3)]
+        log = database._writer.log
+        append, calls = log.append, itertools.count()
+
+        def full_after_one(*said: Any) -> Any:
+            if next(calls):
+                raise Exhausted("the disk is full")
+            return append(*said)
+
+        with mock.patch.object(log, "append", full_after_one):
+            outcomes = await database.apply(updates)
+            with pytest.raises(Exhausted):
+                await database.apply(updates[1:])
+        assert [(type(each), each.update) for each in outcomes] == [(Applied, updates[0])]
+        with database.view() as view:
+            assert [each.fields["name"] for each in view.select(Question("City"))] == ["city 1"]
+        assert kinds(await database.apply(updates[1:])) == ["Applied"] * 2
