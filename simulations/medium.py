@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 SECTOR_BYTES = 512
+ALIGNED = 8  # all that logs write begins and ends at multiples of it (DESIGN L1)
 P_LOST, P_KEPT = 0.3, 0.3  # the rest is torn; sketches/crashstates.py
 P_SECTOR_LANDS, P_SECTOR_GARBAGE = 0.5, 0.1
 P_FORSAKEN = 0.5  # of each write that a failed sync was for; one of them always
@@ -313,8 +314,9 @@ class Medium:
 
     def _begin_a_write(self, contents: Contents) -> None:
         """Nothing was under way: the machine had just begun to write behind the end of what it wrote before."""
-        room = min(contents.size - contents.used, 2 * SECTOR_BYTES) or 2 * SECTOR_BYTES
-        contents.write(contents.used, self._random.randbytes(room))
+        end = -(-contents.used // ALIGNED) * ALIGNED  # zeros at the end of a write are part of it, and not of `used`
+        room = min(contents.size - end, 2 * SECTOR_BYTES)
+        contents.write(end, self._random.randbytes(room if room > 0 else 2 * SECTOR_BYTES))
 
 
 def _sectors(offset: int, length: int) -> list[tuple[int, int]]:
