@@ -6,10 +6,12 @@ that carry one way only leaves nobody reached (docs/decisions/0050), and the ver
     finish   every pair that a chain of links joins in both directions      1.1 pings 1.4, again until it answers
              missing: those that never did
 
-Who is down, paused or hostile is not asked, and no chain leads over them. A link that is cut, or loses everything, is
-no link, nor is one between two walls through which neither can call; one that is bad is one. No chain is longer than
-a path may be: MAX_HOPS servers between its ends (DESIGN G3). Where there are many
-pairs, `MOST` of them are drawn. The pings are packets like any others: a run that is finished by them replays.
+Who is down, paused or hostile is not asked, and no chain leads over it. Nor is asked who came back from a backup and
+refuses all questions until its neighbours have told it what it had signed since, which takes as long as one of them is
+away. A link that is cut, or loses everything, is no link, nor is one between two walls through which neither can call;
+one that is bad is one. No chain is longer than a path may be: MAX_HOPS servers between its ends (DESIGN G3). Where
+there are many pairs, `MOST` of them are drawn. The pings are packets like any others: a run that is finished by them
+replays.
 """
 
 from __future__ import annotations
@@ -94,7 +96,8 @@ def joined(world: World) -> list[Pair]:
         if called and _carries(world, source, target) and _carries(world, target, source):
             links.add_edge(source, target)
     near = dict(networkx.all_pairs_shortest_path_length(links, cutoff=MAX_HOPS + 1))
-    return [(a, b) for a in names for b in names if a != b and b in near[a]]
+    ends = [name for name in names if not world.server(name).up.parts.database.adopting]
+    return [(a, b) for a in ends for b in ends if a != b and b in near[a]]
 
 
 def is_unwilling(world: World, server: SimulatedServer) -> bool:

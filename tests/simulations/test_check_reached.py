@@ -67,3 +67,18 @@ def test_how_many_pairs_were_asked_is_told_and_links_of_one_direction_join_nobod
     for more, said in (("", "6 of 6 pairs"), ("isolate 1\n", "2 of 6 pairs"), (ring, "no pair could be asked")):
         outcome = run_scenario(parse(text.format(more)), seed=1, checkers=every_checker())
         assert dict(outcome.judged)["everybody reached"] == said
+
+
+@simulate(nodes=3, seeds=1)
+async def test_who_came_back_from_a_backup_is_asked_when_it_answers_again(mesh: World) -> None:
+    _, restored, away = mesh.servers
+    await mesh.sleep(2)
+    restored.back_up()
+    await away.crash()
+    await restored.crash()
+    await restored.restore()
+    await mesh.sleep(20)
+    assert joined(mesh) == []  # the root alone may be asked
+    await away.restart()
+    await mesh.sleep(20)
+    assert len(joined(mesh)) == 6
