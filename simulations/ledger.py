@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from identity.errors import Damaged
 from node.observing import Durable
+from simulations.faulty_disk import PowerCut
 from simulations.promises import Breach
 from store.records import DATA, FEED_NAMES, Leaf, Update, read_leaves_untrusted
 
@@ -212,13 +213,16 @@ class Ledger:
         started = []
         for server in self._world.servers:
             fresh = self._lives.get(server.name) != server.lives
-            if server.node is None or server.disk.dark or not (fresh or server.name in self._gaps):
-                continue  # of one whose power was just cut nothing can be read; it is read when it is back
+            if server.node is None or not (fresh or server.name in self._gaps):
+                continue
+            try:
+                self._read_log(server, fresh=fresh)
+            except PowerCut:  # it is going down at this moment, and is read when it is back
+                continue
+            self._gaps.pop(server.name, None)
             if fresh:
                 self._lives[server.name] = server.lives
                 started.append(server.name)
-            self._gaps.pop(server.name, None)
-            self._read_log(server, fresh=fresh)
         return started
 
     def _read_log(self, server: SimulatedServer, *, fresh: bool) -> None:

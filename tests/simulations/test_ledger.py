@@ -67,6 +67,11 @@ def test_nothing_is_read_of_a_disk_whose_power_was_just_cut() -> None:
         a.disk.dark = "a write"  # its node is still there: what is told of a power cut comes a moment later
         assert "1.1" not in world.ledger.refresh()
         a.disk.dark = ""
+        ended = a.crash()
+        assert a.node is not None
+        assert "1.1" not in world.ledger.refresh()
+        await ended
+        await a.restart()
         assert "1.1" in world.ledger.refresh()
 
     simulate(story, servers=3, seed=3)
