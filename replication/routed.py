@@ -104,6 +104,8 @@ class RoutedFeeds:
             self._review(owner, now)
 
     def take_outputs(self) -> Sequence[Any]:
+        if not self._outputs:  # mostly: it is asked in every turn
+            return []
         outputs, self._outputs = self._outputs, []
         return outputs
 

@@ -108,7 +108,9 @@ class Inquiring:
             if not inquiry.done and inquiry.ends <= now:
                 self._answer(inquiry, NoWay("no answer in time"))
 
-    def take_outputs(self) -> list[Ask | Verify | AnswerProbe]:
+    def take_outputs(self) -> Sequence[Ask | Verify | AnswerProbe]:
+        if not self._outputs:  # mostly: it is asked in every turn
+            return []
         outputs, self._outputs = self._outputs, []
         return outputs
 

@@ -120,7 +120,9 @@ class Probing:
             elif search.next_at <= now:
                 self._ask_more(search, now)
 
-    def take_outputs(self) -> list[Ask | Found | Failed]:
+    def take_outputs(self) -> Sequence[Ask | Found | Failed]:
+        if not self._outputs:  # mostly: it is asked in every turn
+            return []
         outputs, self._outputs = self._outputs, []
         return outputs
 

@@ -111,6 +111,8 @@ class Router:
 
     def take_outputs(self) -> Sequence[Any]:
         self._settle()
+        if not self._outputs:
+            return []
         outputs = self._outputs[:]
         self._outputs.clear()
         return outputs

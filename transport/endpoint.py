@@ -344,8 +344,10 @@ class Endpoint:
                 self._try(call, now)
 
     def take_outputs(self) -> Sequence[Event]:
-        outputs = self._outputs.copy()
-        self._outputs.clear()
+        outputs: list[Event] = []
+        if self._outputs:
+            outputs = self._outputs.copy()
+            self._outputs.clear()
         if self._to_take:
             for connection in self._to_take:
                 if connection.untaken_messages:

@@ -20,7 +20,7 @@ Left to others: what a body means, and finding out whether an earlier run of thi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from identity.errors import LocalMistake
@@ -172,7 +172,9 @@ class Outstanding:
         self._questions.handle_deadline(now)
         self._answers.handle_deadline(now)
 
-    def take_outputs(self) -> list[Output]:
+    def take_outputs(self) -> Sequence[Output]:
+        if not self._outputs:  # mostly: it is asked in every turn
+            return []
         outputs = self._outputs[:]
         self._outputs.clear()
         return outputs
