@@ -89,8 +89,6 @@ class Dialling:
             self._look(server, now)
 
     def take_outputs(self) -> Sequence[Any]:
-        if not self._outputs:  # mostly: it is asked in every turn
-            return []
         outputs, self._outputs = self._outputs, []
         return outputs
 
