@@ -22,6 +22,7 @@ from benchmarks.diamond import SERVERS, Diamond
 from benchmarks.netlab import LabError, missing
 
 WAY_S = 10.0  # until a way is found, at most
+STEADY_S = 0.25  # the first to answer may give way to a better one in the next milliseconds: only what stays is in use
 BACK_S = 20.0  # until all is as before, at most
 FLAPS = 20
 FLAP_S = 0.15
@@ -184,13 +185,17 @@ class Watched:
 
 
 def wait_for_gateway(servers: Diamond, *, other_than: str = "") -> str:
-    """The gateway by which S sends to D. Raises `LabError` when there is none in time."""
+    """The gateway by which S has sent to D for `STEADY_S` seconds without a change. Raises `LabError` when there is
+    none in time."""
     names = {server: node for node, server in SERVERS.items()}
     until = time.monotonic() + WAY_S
-    while time.monotonic() < until:
-        gateway = names.get(servers.peers("S")["D"].get("gateway") or "")
-        if gateway and gateway != other_than:
-            return gateway
+    held, since = "", 0.0
+    while (now := time.monotonic()) < until:
+        gateway = names.get(servers.peers("S")["D"].get("gateway") or "", "")
+        if gateway != held:
+            held, since = gateway, now
+        if held and held != other_than and now - since >= STEADY_S:
+            return held
         time.sleep(0.03)
     raise LabError(f"S found no gateway to D in {WAY_S:.0f} s: {servers.peers('S')['D']}")
 
