@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from replication.messages import UpdateMessage
 from routing.probes import Forward
 from routing.ways import Ask, HandOn
-from simulations.promises import Breach, Watching
+from simulations.promises import Overhearing
 from transport.wire import SendTo
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ OFTEN = 4  # times that one server hands on a packet which its source sent once:
 KEPT = 4096  # packets remembered; a circle is much quicker than so many others
 
 
-class NoLoops(Watching):
+class NoLoops(Overhearing):
     """Nothing passes a server again."""
 
     name = "no loops"
     promise = "P4"
 
     def __init__(self) -> None:
-        self._broken: list[Breach] = []
+        super().__init__()
         self._met: dict[tuple[str, bytes], int] = {}
 
     def begin(self, world: World) -> None:
@@ -52,12 +52,12 @@ class NoLoops(Watching):
         def sent(server: str, output: SendTo, now: float) -> None:
             message = output.message
             if isinstance(message, UpdateMessage) and output.peer in message.path and not _is_hostile(world, [server]):
-                self._note(world, f"{server} sent {output.peer} an update that came by {_path(message.path)}")
+                self.note(world, f"{server} sent {output.peer} an update that came by {_path(message.path)}")
 
         def asked(server: str, output: Ask, now: float) -> None:
             if output.server in output.probe.path and not _is_hostile(world, [server]):
                 way = _path(output.probe.path)
-                self._note(
+                self.note(
                     world, f"{server} asked {output.server} for a way to {output.probe.target}, a search of {way}"
                 )
 
@@ -65,30 +65,19 @@ class NoLoops(Watching):
         world.ledger.listen(SendTo, sent)
         world.ledger.listen(Ask, asked)
 
-    def look(self, world: World) -> None:
-        for breach in self._broken:
-            self.accuse(world, breach.said)
-
-    def finish(self, world: World) -> str:
-        self.look(world)
-        return ""
-
     def _forward(self, world: World, server: str, message: Forward) -> None:
         passed = [str(each) for each in message.path]
         if _is_hostile(world, [server, *passed]):
             return
         if len(set(passed)) != len(passed):
-            self._note(world, f"{server} handed on a packet along {_path(message.path)}, which passes a server twice")
+            self.note(world, f"{server} handed on a packet along {_path(message.path)}, which passes a server twice")
         packet = blake2b(message.packet, digest_size=16).digest()
         key = (server, packet)
         met = self._met[key] = self._met.pop(key, 0) + 1
         if server != passed[0] and met > OFTEN * self._met.get((passed[0], packet), 1):
-            self._note(world, f"{server} handed on one packet {met} times, at last along {_path(message.path)}")
+            self.note(world, f"{server} handed on one packet {met} times, at last along {_path(message.path)}")
         if len(self._met) > KEPT:
             del self._met[next(iter(self._met))]
-
-    def _note(self, world: World, said: str) -> None:
-        self._broken.append(Breach(self.promise, world.now, said))
 
 
 def _is_hostile(world: World, servers: Iterable[str]) -> bool:

@@ -17,7 +17,7 @@ from identity.errors import PeerMisbehaved
 from identity.trust import Certificate
 from node.greeting import Greeted
 from replication.leaves import verify_update_untrusted
-from simulations.promises import Breach, Watching
+from simulations.promises import Overhearing
 from store.records import FEED_NAMES
 
 if TYPE_CHECKING:
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from simulations.world import World
 
 
-class OnlyTheSigned(Watching):
+class OnlyTheSigned(Overhearing):
     """Whatever became durable anywhere, its owner made; and nobody is taken for another."""
 
     name = "only the signed"
     promise = "P2"
 
     def __init__(self) -> None:
+        super().__init__()
         self._taken = 0
         self._strange: list[Taken] = []  # not made by its owner, as far as is known
-        self._breaches: list[Breach] = []
 
     def begin(self, world: World) -> None:
         super().begin(world)
@@ -44,23 +44,18 @@ class OnlyTheSigned(Watching):
             name, shown = str(output.server), Certificate.from_bytes_untrusted(output.hello.chain[-1])
             if proven.get(name) != shown.exchange_key:
                 said = f"{server} took who greeted it from {output.address[0]} for {name}, whose key it has not"
-                self._breaches.append(Breach(self.promise, world.now, said))
+                self.note(world, said)
 
         world.ledger.listen(Greeted, greeted)
 
     def look(self, world: World) -> None:
-        if self._breaches:
-            self.accuse(world, self._breaches[0].said)
+        super().look(world)
         taken = world.ledger.taken
         fresh = [each for each in taken[self._taken :] if each.update is not None]
         self._taken = len(taken)
         if fresh or self._strange:
             world.ledger.refresh()
             self._strange = [each for each in (*self._strange, *fresh) if self._is_strange(world, each)]
-
-    def finish(self, world: World) -> str:
-        self.look(world)
-        return ""
 
     def _is_strange(self, world: World, taken: Taken) -> bool:
         """Whether its owner has yet to be asked; accuses where there is nothing to ask any more."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from node.observing import Durable
 from replication.messages import FeedId, Got, SendMe, UpdateMessage, Vector
 from simulations.check_memory import parts_of
-from simulations.promises import Breach, Watching
+from simulations.promises import Overhearing
 from store.records import FEED_NAMES, Head, Update
 from transport.wire import SendTo
 
@@ -47,15 +47,15 @@ class Owed(NamedTuple):
 Numbers = dict[int, int]
 
 
-class SentOnce(Watching):
+class SentOnce(Overhearing):
     """Once over each link, and then it is known."""
 
     name = "sent once"
     promise = "P3"
 
     def __init__(self) -> None:
+        super().__init__()
         self._at = -LOOK_EVERY_S
-        self._broken: list[Breach] = []
         # sender, receiver -> the sender's session -> feed -> number -> how often
         self._times: dict[tuple[str, str], tuple[Any, dict[FeedId, Numbers]]] = {}
         self._asked: dict[tuple[str, str, FeedId], list[tuple[int, int]]] = {}  # by asker, asked
@@ -89,8 +89,7 @@ class SentOnce(Watching):
         world.ledger.listen(Durable, durable)
 
     def look(self, world: World) -> None:
-        for breach in self._broken:
-            self.accuse(world, breach.said)
+        super().look(world)
         if world.now - self._at < LOOK_EVERY_S:
             return
         self._at = world.now
@@ -109,10 +108,6 @@ class SentOnce(Watching):
                     )
             if not numbers:
                 del self._owed[receiver, sender, feed]
-
-    def finish(self, world: World) -> str:
-        self.look(world)
-        return ""
 
     # -- what leaves a server
 
@@ -142,7 +137,7 @@ class SentOnce(Watching):
         asked = sum(first <= number <= last for first, last in self._asked.get((receiver, sender, feed), ()))
         undelivered = parts_of(world.server(sender)).flood.statistics()["undelivered"]
         if times > 1 + asked + undelivered:
-            self._note(
+            self.note(
                 world,
                 f"{sender} sent {receiver} update {number} of {_named(feed)} {times} times in one session, and was "
                 f"asked for it {asked} times",
@@ -154,9 +149,7 @@ class SentOnce(Watching):
         held = world.ledger.held.get((server, str(feed.server), feed.kind), 0)
         top = max((last for _, last in message.ranges), default=0)
         if top > held and not world.ledger.is_hostile(server) and not world.ledger.is_behind(server):
-            self._note(
-                world, f"{server} told {peer} that it has update {top} of {_named(feed)}, and has {held} durably"
-            )
+            self.note(world, f"{server} told {peer} that it has update {top} of {_named(feed)}, and has {held} durably")
 
     def _redeem(self, server: str, peer: str, feed: FeedId, ranges: Any) -> None:
         owed = self._owed.get((server, peer, feed))
@@ -179,9 +172,6 @@ class SentOnce(Watching):
         if self._last is None or self._last[0] is not message.update:
             self._last = (message.update, *_of(Update.from_bytes_untrusted(message.update).head))
         return self._last[1:]
-
-    def _note(self, world: World, said: str) -> None:
-        self._broken.append(Breach(self.promise, world.now, said))
 
 
 def _session(world: World, server: str, peer: str) -> Any:

@@ -12,6 +12,7 @@ may be there or not, and who is excused (`ledger.excused`) is not accused of its
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn, Protocol
 
 if TYPE_CHECKING:
@@ -100,7 +101,26 @@ class Watching:
         raise PromiseBroken(promise or self.promise, self.name, world.now, said)
 
 
-class JudgingWords(Watching):
+class Overhearing(Watching):
+    """Hears what servers say and do while it happens, where nobody may be accused yet; does so at its next look."""
+
+    def __init__(self) -> None:
+        self._breaches: list[Breach] = []
+
+    def note(self, world: World, said: str) -> None:
+        """This must not be, and is so now."""
+        self._breaches.append(Breach(self.promise, world.now, said))
+
+    def look(self, world: World) -> None:
+        if self._breaches:
+            self.accuse(world, self._breaches[0].said)
+
+    def finish(self, world: World) -> str:
+        self.look(world)
+        return ""
+
+
+class JudgingWords(Watching, ABC):
     """Words are judged when they have ended, and again at each look until nothing is left to say of them: what the
     owner in question made last may not be known yet. A subclass has `concerns` and `judge`."""
 
@@ -108,13 +128,13 @@ class JudgingWords(Watching):
         self._words = 0
         self._waiting: list[Word] = []
 
+    @abstractmethod
     def concerns(self, word: Word) -> bool:
         """Whether this word is one to be judged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, world: World, word: Word) -> bool:
         """Accuses, or says whether nothing is left to say."""
-        raise NotImplementedError
 
     def look(self, world: World) -> None:
         ended = world.history.ended

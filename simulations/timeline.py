@@ -22,10 +22,11 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from simulations.report import counted
 from simulations.timeline_glyphs import DEFINITIONS, GLYPHS, LEGEND, STYLE, glyph_of
 from simulations.timeline_lanes import asked, behind_columns, lives, sides, signs, spread_lines, updates
 from simulations.timeline_layout import DOWN, PAUSED, Picture, Span, operations, pack, spans, text_px, ticks
-from simulations.timeline_sheet import Sheet, counted, from_to, lane_height, short, written
+from simulations.timeline_sheet import Sheet, from_to, lane_height, short, written
 from simulations.timeline_updates import lags
 
 WIDTH = 1200  # of the picture, in pixels; A4 across prints it at 150 a inch

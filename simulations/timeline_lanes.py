@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from simulations.marks import Mark
+from simulations.report import counted
 from simulations.timeline_glyphs import GLYPHS, glyph_of
 from simulations.timeline_layout import (
     DOWN,
@@ -23,7 +24,7 @@ from simulations.timeline_layout import (
     says,
     thinned,
 )
-from simulations.timeline_sheet import Sheet, counted, from_to, written
+from simulations.timeline_sheet import Sheet, from_to, written
 from simulations.timeline_updates import lags, spreads
 
 MOST_SPREADS = 800  # lines from an update to where it arrived: above it they would be a cloud

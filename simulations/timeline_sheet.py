@@ -65,7 +65,3 @@ def from_to(span: Span) -> str:
 def short(text: str, most: int = MOST_LABEL) -> str:
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}".replace(",", " ")

@@ -20,7 +20,7 @@ be the owner itself, and both may be the same server.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trio
@@ -38,12 +38,12 @@ class _Contest:
 
     def __init__(self, run: Run, owner: str) -> None:
         self._run = run
-        self._owner = owner
+        self.owner = owner
         self._ended: Counter[str] = Counter()
 
     async def ask(self, asker: str, operations: list[Operation], references: tuple[Reference, ...] = ()) -> None:
         try:
-            waits = await carry_out(self._run, asker, self._owner, operations, len(operations) > 1, references)
+            waits = await carry_out(self._run, asker, self.owner, operations, len(operations) > 1, references)
         except BangpathError as error:
             self._ended[type(error).__name__.lower()] += 1
             return
@@ -87,70 +87,64 @@ def _creates_alike(name: str, other: str, number: str, class_name: str, owner: s
     return act
 
 
-def _creates_together(name: str, number: str, class_name: str, owner: str | None) -> Act:
-    wished = amount(number)
+def _of_one(
+    way: Callable[[Run, _Contest, str, int, str], Awaitable[None]],
+) -> Callable[[str, str, str, str | None], Act]:
+    """The verb of one server that asks an owner, or itself, in this `way`: as often, for objects of this class."""
 
-    async def act(run: Run) -> str:
-        whose = owner or name
-        contest, values = _Contest(run, whose), Values.of(run)
-        first = values.fill(run, whose, class_name, text_of(run, name), unique={})
-        rest = [values.fill(run, whose, class_name, text_of(run, name), unique=first) for _ in range(wished - 1)]
-        await contest.ask(name, [_creation(class_name, each) for each in (first, *rest)])
-        return str(contest)
+    def verb(name: str, number: str, class_name: str, owner: str | None) -> Act:
+        wished = amount(number)
 
-    return act
+        async def act(run: Run) -> str:
+            contest = _Contest(run, owner or name)
+            await way(run, contest, name, wished, class_name)
+            return str(contest)
 
+        return act
 
-def _creates_taken(name: str, number: str, class_name: str, owner: str | None) -> Act:
-    wished = amount(number)
-
-    async def act(run: Run) -> str:
-        whose = owner or name
-        contest, values = _Contest(run, whose), Values.of(run)
-        for stand in _had(run, whose, wished, class_name):
-            fields = values.fill(run, whose, class_name, text_of(run, name), unique=stand)
-            await contest.ask(name, [_creation(class_name, fields)])
-        return str(contest)
-
-    return act
+    return verb
 
 
-def _changes_to_taken(name: str, number: str, class_name: str, owner: str | None) -> Act:
-    wished = amount(number)
-
-    async def act(run: Run) -> str:
-        whose = owner or name
-        desk, contest, values = Desk.of(run), _Contest(run, whose), Values.of(run)
-        chosen = desk.some(run, whose, wished, class_name)
-        for changed, stand in zip(chosen, _had(run, whose, wished, class_name), strict=True):
-            fields = {"text": text_of(run, name), **stand}
-            values.take(whose, class_name, fields)
-            await contest.ask(name, [Operation(op="update", object=changed.object, fields=fields)], (changed,))
-        return str(contest)
-
-    return act
+async def _create_together(run: Run, contest: _Contest, name: str, number: int, class_name: str) -> None:
+    values = Values.of(run)
+    first = values.fill(run, contest.owner, class_name, text_of(run, name), unique={})
+    rest = [values.fill(run, contest.owner, class_name, text_of(run, name), unique=first) for _ in range(number - 1)]
+    await contest.ask(name, [_creation(class_name, each) for each in (first, *rest)])
 
 
-def _passes_round(name: str, number: str, class_name: str, owner: str | None) -> Act:
-    wished = amount(number)
+async def _create_taken(run: Run, contest: _Contest, name: str, number: int, class_name: str) -> None:
+    for stand in _had(run, contest.owner, number, class_name):
+        fields = Values.of(run).fill(run, contest.owner, class_name, text_of(run, name), unique=stand)
+        await contest.ask(name, [_creation(class_name, fields)])
 
-    async def act(run: Run) -> str:
-        whose = owner or name
-        contest, values = _Contest(run, whose), Values.of(run)
-        holders = _holders(run, whose, class_name)
-        chosen = run.world.random.sample(holders, min(wished, len(holders)))
-        names = values.unique_names(class_name)
-        stand = [{each: run.texts.get(holder, {}).get(each) for each in names} for holder in chosen]
-        passed = [dict.fromkeys(names), *stand]  # the first must let go of its own before the second can have them
-        operations = []
-        for reference, theirs in zip([*chosen, chosen[0]], passed, strict=True):
-            fields = {"text": text_of(run, name), **theirs}
-            values.take(whose, class_name, fields)
-            operations.append(Operation(op="update", object=reference.object, fields=fields))
-        await contest.ask(name, operations, (*chosen, chosen[0]))
-        return str(contest)
 
-    return act
+async def _change_to_taken(run: Run, contest: _Contest, name: str, number: int, class_name: str) -> None:
+    chosen = Desk.of(run).some(run, contest.owner, number, class_name)
+    for changed, stand in zip(chosen, _had(run, contest.owner, number, class_name), strict=True):
+        change = _rewriting(run, contest, name, class_name, changed, stand)
+        await contest.ask(name, [change], (changed,))
+
+
+async def _pass_round(run: Run, contest: _Contest, name: str, number: int, class_name: str) -> None:
+    holders = _holders(run, contest.owner, class_name)
+    chosen = run.world.random.sample(holders, min(number, len(holders)))
+    names = Values.of(run).unique_names(class_name)
+    stand = [{each: run.texts.get(holder, {}).get(each) for each in names} for holder in chosen]
+    passed = [dict.fromkeys(names), *stand]  # the first must let go of its own before the second can have them
+    changed = (*chosen, chosen[0])
+    changes = [
+        _rewriting(run, contest, name, class_name, each, theirs) for each, theirs in zip(changed, passed, strict=True)
+    ]
+    await contest.ask(name, changes, changed)
+
+
+def _rewriting(
+    run: Run, contest: _Contest, name: str, class_name: str, changed: Reference, unique: Mapping[str, Any]
+) -> Operation:
+    """A change of the text and of these unique values, which are taken at once."""
+    fields = {"text": text_of(run, name), **unique}
+    Values.of(run).take(contest.owner, class_name, fields)
+    return Operation(op="update", object=changed.object, fields=fields)
 
 
 def _had(run: Run, owner: str, number: int, class_name: str) -> list[dict[str, Any]]:
@@ -191,25 +185,25 @@ VERBS: tuple[Verb, ...] = (
     Verb(
         rf"{ID} commits {NUMBER} (\w+) together{_AT} with the same values",
         (1, 4),
-        _creates_together,
+        _of_one(_create_together),
         "1.1 commits 2 Item together with the same values",
     ),
     Verb(
         rf"{ID} commits {NUMBER} (\w+){_AT} with taken values",
         (1, 4),
-        _creates_taken,
+        _of_one(_create_taken),
         "1.2 commits 2 Item at 1.1 with taken values",
     ),
     Verb(
         rf"{ID} changes {NUMBER} (\w+){_OF} to taken values",
         (1, 4),
-        _changes_to_taken,
+        _of_one(_change_to_taken),
         "1.2 changes 2 Item of 1.1 to taken values",
     ),
     Verb(
         rf"{ID} passes values of {NUMBER} (\w+){_OF} round",
         (1, 4),
-        _passes_round,
+        _of_one(_pass_round),
         "1.1 passes values of 3 Item round",
     ),
 )

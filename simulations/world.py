@@ -40,6 +40,7 @@ import trio
 from identity.errors import LocalMistake, Refused
 from identity.names import Pattern, ServerId
 from simulations import engine
+from simulations.ending import alone
 from simulations.founding import BIRTH_MS, as_graph, found
 from simulations.history import History
 from simulations.ledger import Ledger
@@ -344,13 +345,6 @@ def simulate(
     try:
         return engine.run(main, seed=seed), kept[0]
     except BaseException as error:
-        alone = _alone(error)
-        alone.add_note(f"seed {seed}; it replays: the same call with seed={seed} takes the same steps")
-        raise alone from alone.__cause__  # its own, and not the groups around it
-
-
-def _alone(error: BaseException) -> BaseException:
-    """The one error inside nurseries' groups, where it is one: what a person wants to read of a failed story."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+        one = alone(error)
+        one.add_note(f"seed {seed}; it replays: the same call with seed={seed} takes the same steps")
+        raise one from one.__cause__  # its own, and not the groups around it
