@@ -28,6 +28,7 @@ Reading order:
     selecting       choose an index, scan, filter, order, limit
     reading         views of what is durable, and of what is appended
     references      targets must exist; what happens when they are deleted
+    savepoints      parts of a transaction that are taken back while the rest stands
     transaction     reads and writes of one unit of work
     applying        from checked changes to records, index entries and feed positions: live and in replay alike
     foreign         what can be done with an update of another server: now, later, never

@@ -22,13 +22,15 @@ from typing import Any, NoReturn
 from identity.encoding import encode_integer
 from identity.errors import Conflict, LocalMistake, NotFound, Refused
 from identity.names import END, Incarnation, ObjectId, Pattern, Position, Reference
+from store.fieldtypes import shown
 from store.generations import View as GenerationsView
-from store.indexes import entries
+from store.indexes import Index, entries
 from store.query import Compare, Question
 from store.reading import INDEX, OBJECTS, Reader, Servers, Source, read_setting
 from store.records import DELETE, MAX_BODY_BYTES, MAX_CHANGES, OWNED, PUT, Record, Stored
 from store.references import check_targets, release_pointers
 from store.registry import ANSWERED, CLASS, SETTING, ClassEntry, Registry
+from store.savepoints import Journal, Savepoint
 from store.values import to_json
 
 CHANGE_BYTES = 64  # what a change weighs beside its body, about
@@ -118,9 +120,9 @@ class Transaction(Reader):
         self._overlay = Overlay(below, noting=optimistic)
         super().__init__(self._overlay, registry, servers)
         self._allocate = allocate
-        self._bytes = 0
         self._ended = False
         self.changes: dict[bytes, Change] = {}
+        self._journal = Journal(self.changes, self._overlay.index)
         self.sequence: int | None = None
         self.foretell: Callable[[], dict[int, Position]] = dict
         self.positions: dict[int, Position] = {}
@@ -165,6 +167,10 @@ class Transaction(Reader):
         existed = self._existed(object_key)
         self._take(Change(self._number(object_key), object_key, entry, b"", b"", before, [], request, existed=existed))
         release_pointers(self, entry, self.own_reference(self._number(object_key)))
+
+    def savepoint(self) -> Savepoint:
+        """`with t.savepoint():` takes back what was changed in it when an error leaves it (`store.savepoints`)."""
+        return Savepoint(self._journal)
 
     def create_object(self, entry: ClassEntry, fields: Mapping[str, Any], request: bytes = b"") -> Reference:
         """`create` for the store's own classes too."""
@@ -284,11 +290,11 @@ class Transaction(Reader):
         full = values + entry.codec.defaults[len(values) :]
         before_keys = self._before_keys(object_key, entry, before) if before is not None else []
         after_keys = entries(entry.indexes, full, object_key)
-        for index, key in zip(entry.indexes, after_keys, strict=True):
-            if index.unique and full[index.position] is not None:
+        for index in entry.indexes:
+            for key, value in index.claims(full) if index.unique else ():
                 taken = self._overlay.get(INDEX, key)
                 if taken is not None and taken != object_key:
-                    self._refuse_taken(entry, index.name, full[index.position], taken)
+                    self._refuse_taken(entry, index, value, taken)
         if len(request) > 255:
             raise Refused(f"a request id of {len(request)} bytes, 255 allowed")
         existed = before is not None and self._existed(object_key)
@@ -299,21 +305,22 @@ class Transaction(Reader):
         """Note a change; of an object changed before in this transaction, the entries below it still have to go."""
         if self._ended:
             raise LocalMistake("a transaction is changed after its end")
-        overlay = self._overlay.index
+        overlay, journal = self._overlay.index, self._journal
+        journal.note(change)
         earlier = self.changes.get(change.object_key)
         for key in change.before_keys:
             overlay[key] = None
         if earlier is not None:
             change.before_keys = earlier.before_keys
             change.existed = earlier.existed
-            self._bytes -= len(earlier.wire) + CHANGE_BYTES
+            journal.weight -= len(earlier.wire) + CHANGE_BYTES
         for key in change.after_keys:
             overlay[key] = change.object_key
-        self._bytes += len(change.wire) + CHANGE_BYTES
+        journal.weight += len(change.wire) + CHANGE_BYTES
         self.changes[change.object_key] = change
-        if self._bytes > MAX_BODY_BYTES or len(self.changes) > MAX_CHANGES:
+        if journal.weight > MAX_BODY_BYTES or len(self.changes) > MAX_CHANGES:
             raise Refused(
-                f"a transaction of {len(self.changes)} changes and {self._bytes} bytes; "
+                f"a transaction of {len(self.changes)} changes and {journal.weight} bytes; "
                 f"{MAX_CHANGES} and {MAX_BODY_BYTES} allowed",
                 next_step="make it in several transactions",
             )
@@ -367,12 +374,14 @@ class Transaction(Reader):
     def _number(self, object_key: bytes) -> int:
         return int.from_bytes(object_key[len(END) :], "big") & (2**63 - 1)
 
-    def _refuse_taken(self, entry: ClassEntry, field: str, value: Any, taken: bytes) -> NoReturn:
+    def _refuse_taken(self, entry: ClassEntry, index: Index, value: Any, taken: bytes) -> NoReturn:
         holder = self.own_reference(self._number(taken))
+        fields = "field" if len(index.parts) == 1 else "fields"
         raise Refused(
-            f"field {field}: {value!r} is taken by {holder}, and {field} of {entry.definition.name} is unique",
+            f"{fields} {index.name}: {shown(value)} is taken by {holder}, "
+            f"and {index.name} of {entry.definition.name} is unique",
             next_step="update that object, or choose another value",
-            field=field,
+            field=index.parts[-1].field,
             taken_by=str(holder),
         )
 
