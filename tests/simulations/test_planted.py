@@ -1,59 +1,25 @@
 """Bugs planted on purpose: each is found by a sweep of drawn schedules, and shrunk to a scenario of at most ten lines.
 
-    planted/NAME.py    plant(): the product has the bug while it lasts      PROMISE, SAYS, DRAWING, BLIND
-    planted/NAME.txt   the scenario to which a sweep's failure was shrunk   # seed 4
-
 Quick: the small scenario breaks with the bug, by the promise that is named, and holds without; under its seed, or, as
-each change of the product deals the cards anew, under one of MORE_SEEDS. BLIND: by somebody who had not read the
-checkers. Slow (marked): the sweep and the shrinking.
-docs/simulator-planted.md is the table of them, and is held to what stands here.
+each change of the product deals the cards anew, under one of MORE_SEEDS. Slow (marked): the sweep and the shrinking.
+docs/simulator-planted.md is the table of them, and is held to what stands in `planted/`; `planted_lab.py` makes it.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 import pytest
 
-from simulations.cases import Case, run_case
-from simulations.failure import FEW_LINES, shrink_case
-from simulations.sweep import drawn_cases, sweep
+from simulations.cases import Case, Verdict, run_case
+from simulations.failure import FEW_LINES, Found
+from tests.simulations import planted_lab
+from tests.simulations.planted_lab import BUGS, Hunt, bug, hunt, is_blind, small, steps
 
-HERE = Path(__file__).parent / "planted"
-BUGS = sorted(HERE.glob("*.py"))
 TABLE = Path(__file__).parents[2] / "docs" / "simulator-planted.md"
-SEEDS = 30  # of drawn schedules
 MORE_SEEDS = 12  # of a small scenario
-
-
-def bug(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def is_blind(planted: ModuleType) -> bool:
-    """Whether who wrote it had not read the checkers."""
-    return getattr(planted, "BLIND", False)
-
-
-def small(path: Path) -> Case:
-    """The stored scenario; its first line names the seed."""
-    text = path.with_suffix(".txt").read_text(encoding="utf-8")
-    seed = re.match(r"# seed (\d+)\n", text)
-    assert seed is not None, f"{path.stem}.txt begins with its seed"
-    return Case(seed=int(seed[1]), text=text, name=f"{path.stem}.txt")
-
-
-def steps(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def test_there_are_enough_of_them() -> None:
@@ -80,17 +46,33 @@ def test_the_small_scenario_breaks_with_the_bug_and_holds_without(path: Path) ->
 @pytest.mark.sweep
 @pytest.mark.parametrize("path", BUGS, ids=lambda path: path.stem)
 def test_a_sweep_finds_it_and_makes_it_small(path: Path) -> None:
-    planted = bug(path)
-    drawn = drawn_cases(range(1, SEEDS + 1), **planted.DRAWING)
-    cases = {case.seed: msgspec.structs.replace(case, planted=str(path)) for case in drawn}
-    failed = [each for each in sweep(cases.values(), stop_after=1) if not each.passed]
-    assert failed, f"{SEEDS} seeds passed"
-    assert failed[0].promise == planted.PROMISE, failed[0].said
-    found = shrink_case(cases[failed[0].seed], failed[0])
-    assert found.verdict.promise == planted.PROMISE
-    assert found.lines <= FEW_LINES, found.text
-    held = run_case(msgspec.structs.replace(found.case, planted=""))
-    assert held.passed, held.said
+    found = hunt(path)
+    assert found.small.verdict.promise == bug(path).PROMISE
+    assert found.small.lines <= FEW_LINES, found.small.text
+    assert found.without.passed, found.without.said
+
+
+def test_what_a_sweep_finds_is_told_as_the_table_has_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = Case(seed=1, text="servers 3\nrun 1s\n")
+    drawn = msgspec.structs.replace(case, text=f"{case.text}run 1s\nrun 2s\n")
+    held, broken = Verdict(seed=1), Verdict(seed=1, promise="P1", checker="x", said="lost")
+
+    def hunted(path: Path) -> Hunt:
+        if path.stem == "one_by_one":
+            raise AssertionError("30 seeds passed")
+        return Hunt(3, drawn, Found(case, broken, 8, True), broken if path.stem == "route_loop" else held)
+
+    monkeypatch.setattr(planted_lab, "hunt", hunted)
+    assert planted_lab.main(["no_gateways"]) == 0
+    assert planted_lab.main(["one_by_one", "route_loop"]) == 1
+    assert [line for line in capsys.readouterr().out.splitlines() if line and line[0] != " "] == [
+        "no_gateways: seed 3, 4 to 2 lines; holds without the bug",
+        "one_by_one: NOT FOUND: 30 seeds passed",
+        "route_loop: seed 3, 4 to 2 lines; BREAKS without the bug too (P1: lost)",
+    ]
+    assert planted_lab.main(["nobody"]) == 2
 
 
 @pytest.mark.parametrize("path", BUGS, ids=lambda path: path.stem)
