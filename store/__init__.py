@@ -37,6 +37,9 @@ Reading order:
     recovery        from disk to a store that may answer
     work, grouping, writing     the one task that owns the log: what it does, what one sync takes, its loop
     database        (heart) open, commit, apply, define, close
+    findings    vocabulary of a look at the whole store
+    checking    is everything what was written, and does it fit together: checking_log, checking_tables,
+                checking_stopped of a store that nobody has open
     disk log frames segments group_commit tables checked generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other

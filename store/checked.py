@@ -26,6 +26,8 @@ def open_entry(table: str, key: bytes, stored: bytes) -> bytes:
     if len(stored) < CRC_BYTES or crc32(value, crc32(key)) != int.from_bytes(stored[-CRC_BYTES:], "big"):
         raise Damaged(
             f"the entry {key.hex()} of table {table} differs from what was written",
-            next_step="move the tables' directory away: the log rebuilds it, as far as it reaches; or restore a backup",
+            next_step="stop the server and run `bangpath check --repair`: the log has what was written",
+            table=table.split(" ")[0],
+            key=key.hex(),
         )
     return value

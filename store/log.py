@@ -261,6 +261,16 @@ class Log:
             return self._reader.read(segment, location.offset, b"".join(self._pending)[ahead:])
         return self._reader.read(segment, location.offset)
 
+    @property
+    def segments(self) -> list[Segment]:
+        """All segments in order, for those who look after them (`store.checking_log`)."""
+        return list(self._segments)
+
+    @property
+    def reader(self) -> GroupReader:
+        """What reads their frames."""
+        return self._reader
+
     # What the above is made of
 
     def _open_segments(self) -> None:

@@ -118,17 +118,18 @@ class Segment(msgspec.Struct):
 
 
 class Window:
-    """The part of a file that was read last."""
+    """The part of a file that was read last; so many bytes at once."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, read_bytes: int = READ_BYTES) -> None:
         self._file = file
+        self._read_bytes = read_bytes
         self._start = 0
         self._data = b""
 
     def at(self, offset: int, length: int) -> memoryview:
         """`length` bytes from `offset`, fewer at the end of the file."""
         if not self._start <= offset <= offset + length <= self._start + len(self._data):
-            self._data = self._file.read(offset, max(length, READ_BYTES))
+            self._data = self._file.read(offset, max(length, self._read_bytes))
             self._start = offset
         at = offset - self._start
         return memoryview(self._data)[at : at + length]
