@@ -15,6 +15,7 @@
     async with bangpath.connect("mesh/1.4") as node: ...      the same words from trio
     bangpath.find("Note").where(bangpath.F.stars > 3)         a question; str() of it is its text
     async with bangpath.open_node("mesh/1.4") as node: ...    a node inside this process
+    with bangpath.open_store_blocking("notes") as store:      the store alone: no server, no port
     @bangpath.simulate(nodes=5, seeds=200)                    a test over whole networks
 
 Errors are of few kinds and say who must act: see `identity.errors`. Everything else is the house behind this door;
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from identity.names import ObjectId, Pattern, Reference, ServerId
     from node.client import connect, connect_blocking
     from node.declare import field, stored
+    from node.embedded import open_store
+    from node.embedded_blocking import open_store_blocking
     from node.language import F, find
     from node.node import Node
     from node.opening import open_node
@@ -74,6 +77,8 @@ __all__ = [
     "field",
     "find",
     "open_node",
+    "open_store",
+    "open_store_blocking",
     "simulate",
     "stored",
 ]
@@ -81,6 +86,8 @@ __all__ = [
 _HOMES = {
     "node.client": {"connect": "connect", "connect_blocking": "connect_blocking"},
     "node.declare": {"field": "field", "stored": "stored"},
+    "node.embedded": {"open_store": "open_store"},
+    "node.embedded_blocking": {"open_store_blocking": "open_store_blocking"},
     "node.language": {"F": "F", "find": "find"},
     "node.node": {"Node": "Node"},
     "node.outcomes": {"Queued": "Queued"},

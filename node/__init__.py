@@ -67,6 +67,8 @@ In reading order:
     client_words.py the words of its two twins
     client.py       what people import: a connection to a node; trio and blocking twins
     declare.py      a class of objects, declared as a Python class
+    embedded.py     the store alone: a directory, no port, no peers
+    embedded_blocking.py  the same for programs without trio, from any thread
     rows.py         rows of text or JSON read by their class, bad ones named
     importing.py    rows into a node, in chunks: resumable, never half in silence
     airports.py     the real data of the mesh, and which server owns which

@@ -25,7 +25,7 @@ The work itself is done by one task (`store.writing`). Left to others: who may d
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,7 +33,7 @@ import msgspec
 import trio
 
 from identity.encoding import encode_integer
-from identity.errors import BangpathError, PeerMisbehaved
+from identity.errors import BangpathError, Conflict, PeerMisbehaved
 from identity.names import END, Incarnation, Position, Reference, ServerId
 from store.bodies import has_newer_fields
 from store.definitions import ClassDefinition
@@ -123,6 +123,23 @@ class Database:
         finally:
             transaction.end()
             view.close()
+
+    async def retry(self, change: Callable[[Transaction], Awaitable[Result]], *, tries: int = 5) -> Result:
+        """Run `change` in a `transaction()`, and again from its beginning when that conflicts.
+
+        Each conflict is somebody else's commit, so all together get on. Raises the last `Conflict` after so many tries.
+        """
+        while True:
+            tries -= 1
+            try:
+                async with self.transaction() as transaction:
+                    result = await change(transaction)
+            except Conflict:
+                if tries <= 0:
+                    raise
+                await self.transact(lambda _: None)  # until that commit is durable: before, nobody would see it
+            else:
+                return result
 
     async def define(self, definition: ClassDefinition) -> Reference:
         """Make, adopt, extend or otherwise index a class (R2); the reference of the object that says so.

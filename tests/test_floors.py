@@ -53,6 +53,8 @@ SHELLS = {
     "node.delivering": "the task of the outbox",
     "node.client": "speaks to a node's socket",
     "node.config": "the configuration file",
+    "node.embedded": "the real ground under a store alone",
+    "node.embedded_blocking": "its thread",
     "node.fan_out": "one task for each owner asked",
     "node.http": "the node's HTTP",
     "node.mesh": "the mesh's supervisor",

@@ -1,0 +1,254 @@
+"""The store alone, in one directory and one process: no server, no port, no peers.
+
+    async with open_store("notes") as store:                 trio; without it: `node.embedded_blocking`
+        await store.define(Note)
+        note = await store.create(Note, {"text": "hello"})   durable when it returns
+        store.get(note).fields["text"]                       synchronous, and of what is durable
+        async for each in store.rows("Note where stars > 3 order by -stars"): ...
+        await store.transact(lambda t: t.update(note, {"stars": t.get(note).fields["stars"] + 1}))
+
+    DIR/  store.toml     whose objects these are: a server's number and its incarnation, as in every log
+          log/           the redo log; holds the lock that keeps a second process out (store.disk)
+          tables/        LMDB, folded from the log (store.tables)
+
+It is the same store that a node has, with classes, indexes, references and transactions, and keeps the same promise:
+what was answered is there after any crash (P1). Nothing in it is signed, for nobody is told. All words but `get`,
+`rows` and `view` are those of `store.database`, which stands behind them as `database`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+from msgspec.structs import replace
+
+from identity.errors import BangpathError, Refused
+from identity.names import Incarnation, Reference, ServerId, parse_reference
+from node.language import Asked, Find, parse
+from store.database import Database, Settings, Transaction, View, open_database
+from store.definitions import ClassDefinition, definition_from_dict, definition_from_toml
+from store.disk import RealDisk
+from store.records import Stored
+from store.tables import LmdbTables
+
+Result = TypeVar("Result")
+
+NAME = "store.toml"
+FORMAT = 1
+ALONE = ServerId.of(1)
+MAX_NAME_FILE = 4096
+BATCH = 512  # rows between two checkpoints
+
+
+class Store:
+    """An open store; made by `open_store`. After its block every word raises `LocalMistake`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # Changing
+
+    async def define(self, definition: Any) -> None:
+        """A class made by `bangpath.stored`, or a definition as TOML or a map; known already: its next minor version.
+
+        Raises `Refused`, naming the field that cannot be so.
+        """
+        with _said_here():
+            await self.database.define(as_definition(definition))
+
+    async def create(self, of: Any, fields: Mapping[str, Any]) -> Reference:
+        """A new object; `of` is the name of its class, or the class. Raises `Refused`, naming the field."""
+        return await self.transact(lambda t: t.create(class_name(of), fields))
+
+    async def update(self, target: Reference | str, fields: Mapping[str, Any], *, expect: int | None = None) -> None:
+        """Change the fields given. Raises `NotFound`, `Refused`; `Conflict` when its sequence is not `expect`."""
+        await self.transact(lambda t: t.update(self.reference(target), fields, expect=expect))
+
+    async def delete(self, target: Reference | str, *, expect: int | None = None) -> None:
+        """Delete an object. Raises `NotFound`, `Conflict`; `Refused` when something that points to it keeps it."""
+        await self.transact(lambda t: t.delete(self.reference(target), expect=expect))
+
+    async def transact(self, body: Callable[[Transaction], Result]) -> Result:
+        """Run a synchronous body as one transaction; it cannot conflict. If it raises, nothing is changed."""
+        with _said_here():
+            return await self.database.transact(body)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """One that may await. Raises `Conflict` at its end when what it read was changed meanwhile."""
+        return self.database.transaction()
+
+    async def retry(self, change: Callable[[Transaction], Awaitable[Result]], *, tries: int = 5) -> Result:
+        """Run `change`, which may await, in a transaction; again from the beginning when it conflicts."""
+        with _said_here():
+            return await self.database.retry(change, tries=tries)
+
+    # Reading
+
+    def get(self, target: Reference | str) -> Stored | None:
+        """An object as it is durable now; None: there is none."""
+        with _said_here(), self.database.view() as view:
+            return view.get(self.reference(target))
+
+    async def rows(self, question: str | Find) -> AsyncIterator[Stored]:
+        """The objects that answer a question (`node.language`), in its order, all of one moment.
+
+        Raises `Refused` naming the column or the field; `SnapshotExpired` when the rows are not taken within 30 s.
+        """
+        with _said_here(), self.database.view() as view:
+            for batch in batches(view, question):
+                for each in batch:
+                    yield each
+                await trio.lowlevel.checkpoint()
+
+    def view(self) -> View:
+        """What is durable now, fixed for 30 s: `with store.view() as view: ...`."""
+        return self.database.view()
+
+    def classes(self) -> list[ClassDefinition]:
+        """The classes that were defined, by name."""
+        return sorted(self.database.registry.definitions(), key=lambda each: each.name)
+
+    def reference(self, target: Reference | str) -> Reference:
+        """The reference that a text such as `/42` means. Raises `Refused`."""
+        if isinstance(target, Reference):
+            return target
+        server, number = parse_reference(target)
+        if server not in (None, self.database.server):
+            raise Refused(f"{target} is of another server, and this store has no peers", next_step=f"write /{number}")
+        return Reference(self.database.server, Incarnation(self.database.incarnation), number)
+
+
+@asynccontextmanager
+async def open_store(directory: str | os.PathLike[str], *, settings: Settings | None = None) -> AsyncIterator[Store]:
+    """The store in this directory, which is made when it is not there.
+
+    Raises `Refused` when another process has it open, or it is a server's; `Damaged` when it cannot be read.
+    """
+    path = Path(directory)
+    if (path / "bangpath.toml").exists():
+        raise Refused(f"{path} is a server's directory", next_step=f"use bangpath.open_node({str(path)!r})")
+    _make(path)
+    disk = RealDisk(path / "log")  # the lock first: two that make one directory at once must not both name it
+    try:
+        incarnation = _incarnation(path, fresh=not disk.list())
+        tables = LmdbTables(path / "tables")
+    except BaseException:
+        disk.close()
+        raise
+    async with open_database(
+        disk, tables, server=ALONE, incarnation=incarnation, random=random.SystemRandom(), wall_ms=_wall_ms,
+        settings=settings,
+    ) as database:  # fmt: skip
+        yield Store(database)
+
+
+def class_name(of: Any) -> str:
+    """Of a name, or of a class made by `bangpath.stored`. Raises `Refused`."""
+    if isinstance(of, str):
+        return of
+    definition = getattr(of, "definition", None)
+    if not isinstance(definition, Mapping):
+        raise Refused(f"{of!r} is no class of objects", next_step="decorate it with @bangpath.stored")
+    return str(definition["name"])
+
+
+def as_definition(said: Any) -> ClassDefinition:
+    """From a class made by `bangpath.stored`, TOML, a map or a definition. Raises `Refused`."""
+    said = getattr(said, "definition", said)
+    if isinstance(said, ClassDefinition):
+        return said
+    if isinstance(said, str):
+        return definition_from_toml(said)
+    if isinstance(said, Mapping):
+        return definition_from_dict(said)
+    raise Refused(f"{said!r} defines no class", next_step="decorate a class with @bangpath.stored, or give TOML")
+
+
+def batches(view: View, question: str | Find) -> Iterator[list[Stored]]:
+    """What answers a question in a view, some rows at a time, with the fields that it shows."""
+    asked: Asked = parse(question) if isinstance(question, str) else question.asked()
+    shown = asked.question.fields
+    for batch in view.select_batches(asked.question, servers=asked.servers, size=BATCH):
+        if shown is None:
+            yield batch
+        else:
+            yield [replace(each, fields={name: each.fields.get(name) for name in shown}) for each in batch]
+
+
+@contextmanager
+def _said_here() -> Iterator[None]:
+    """A command that asks a node is no next step for somebody who has none."""
+    try:
+        yield
+    except BangpathError as error:
+        if "bangpath " in error.next_step:
+            error.next_step = ""
+        raise
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"{path} cannot be made: {error.strerror}", next_step="choose another directory") from error
+
+
+def _incarnation(path: Path, *, fresh: bool) -> int:
+    """Read from the directory, or, of a new one, chosen now and written down. Raises `Refused`."""
+    name = path / NAME
+    try:
+        data = name.read_bytes()[: MAX_NAME_FILE + 1]
+    except FileNotFoundError:
+        if not fresh:
+            raise Refused(
+                f"{name} is not there, but a log is", next_step="restore it from a backup, or choose another directory"
+            ) from None
+        return _name(name)
+    except OSError as error:
+        raise Refused(f"{name} cannot be read: {error.strerror}", next_step="look at it: ls -l") from error
+    try:
+        said = tomllib.loads(data.decode())
+    except ValueError as error:
+        raise Refused(f"{name} is no TOML: {error}", next_step="restore it from a backup") from error
+    if said.get("format") != FORMAT:
+        raise Refused(f"{name} is of format {said.get('format')}, {FORMAT} is known", next_step="use a newer bangpath")
+    incarnation = said.get("incarnation")
+    if type(incarnation) is not int or not 0 < incarnation < 2**63:
+        raise Refused(f"{name} names no incarnation", next_step="restore it from a backup")
+    return incarnation
+
+
+def _name(name: Path) -> int:
+    """Write whose objects will stand there; it outlives a power cut before anything else is written."""
+    incarnation = _wall_ms()
+    text = f"# A store of bangpath; its objects begin with this. Never edit or copy it.\nformat = {FORMAT}\n"
+    new = name.with_name(NAME + ".new")
+    with suppress(FileNotFoundError):
+        new.unlink()
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{text}incarnation = {incarnation}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(name)
+        parent = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+    except OSError as error:
+        raise Refused(f"{name} cannot be written: {error.strerror}", next_step="choose another directory") from error
+    return incarnation
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,203 @@
+"""The store alone, for programs without trio: the words of `node.embedded`, called from any thread.
+
+    with open_store_blocking("notes") as store:
+        store.define(Note)
+        note = store.create(Note, {"text": "hello"})         durable when it returns
+        for each in store.rows("Note order by text"): ...
+        with store.transaction() as t:                       nobody else comes between: it cannot conflict
+            t.update(note, {"stars": t.get(note).fields["stars"] + 1})
+
+    your threads     words --> one thread with a trio loop of its own, which has the store --> results
+
+A transaction's block runs in the thread that opened it while the loop stands still, so all other words wait for its
+end: keep it short. A word of the store inside it would wait for itself, and is refused; use those of `t`.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
+
+import outcome
+import trio
+import trio.from_thread
+
+from identity.errors import LocalMistake
+from identity.names import Reference
+from node.embedded import Store, batches, class_name, open_store
+from node.language import Find
+from store.database import Settings, Transaction
+from store.definitions import ClassDefinition
+from store.records import Stored
+
+Result = TypeVar("Result")
+Outcomes = queue.SimpleQueue[outcome.Outcome[Any]]
+
+
+class _Loop(NamedTuple):
+    """The thread's loop, open."""
+
+    store: Store
+    token: trio.lowlevel.TrioToken
+    nursery: trio.Nursery
+    closing: trio.Event
+
+
+class StoreBlocking:
+    """An open store; made by `open_store_blocking`. After its block every word raises `LocalMistake`."""
+
+    def __init__(self, loop: _Loop) -> None:
+        self._loop = loop
+        self._store = loop.store
+        self._in_transaction: int | None = None  # the thread whose block runs
+
+    # Changing
+
+    def define(self, definition: Any) -> None:
+        """As `Store.define`."""
+        self._run(self._store.define, definition)
+
+    def create(self, of: Any, fields: Mapping[str, Any]) -> Reference:
+        """As `Store.create`."""
+        return self.transact(lambda t: t.create(class_name(of), fields))
+
+    def update(self, target: Reference | str, fields: Mapping[str, Any], *, expect: int | None = None) -> None:
+        """As `Store.update`."""
+        self.transact(lambda t: t.update(self._store.reference(target), fields, expect=expect))
+
+    def delete(self, target: Reference | str, *, expect: int | None = None) -> None:
+        """As `Store.delete`."""
+        self.transact(lambda t: t.delete(self._store.reference(target), expect=expect))
+
+    def transact(self, body: Callable[[Transaction], Result]) -> Result:
+        """Run `body` as one transaction, in the store's thread; it cannot conflict. What it raises is raised here."""
+        result: Result = self._run(self._store.transact, body)
+        return result
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One transaction, in this thread, while everybody else waits. An error that leaves it changes nothing."""
+        self._check_thread()
+        begun: queue.SimpleQueue[Transaction | None] = queue.SimpleQueue()
+        left: Outcomes = queue.SimpleQueue()
+        ended: Outcomes = queue.SimpleQueue()
+
+        def body(transaction: Transaction) -> None:
+            begun.put(transaction)
+            left.get().unwrap()  # the loop stands still: what the block reads and changes belongs to its thread alone
+
+        async def carry_out() -> None:
+            result = await outcome.acapture(self._store.transact, body)
+            ended.put(result)
+            begun.put(None)  # nobody takes it, but when the body never ran
+
+        self._soon(lambda: self._loop.nursery.start_soon(carry_out))
+        transaction = begun.get()
+        if transaction is None:
+            ended.get().unwrap()
+            raise LocalMistake("a transaction ended before it began")
+        self._in_transaction = threading.get_ident()
+        try:
+            yield transaction
+        except BaseException:
+            left.put(outcome.Error(_LeftError()))
+            result = ended.get()
+            assert isinstance(result, outcome.Error), "a body that raises commits nothing"
+            raise
+        else:
+            left.put(outcome.Value(None))
+            ended.get().unwrap()
+        finally:
+            self._in_transaction = None
+
+    # Reading
+
+    def get(self, target: Reference | str) -> Stored | None:
+        """As `Store.get`."""
+        return self._run_sync(lambda: self._store.get(target))
+
+    def rows(self, question: str | Find) -> Iterator[Stored]:
+        """As `Store.rows`."""
+        view = self._run_sync(self._store.view)
+        try:
+            found = batches(view, question)
+            while (batch := self._run_sync(lambda: next(found, None))) is not None:
+                yield from batch
+        finally:
+            self._run_sync(view.close)
+
+    def classes(self) -> list[ClassDefinition]:
+        """As `Store.classes`."""
+        return self._run_sync(self._store.classes)
+
+    # What the above is made of
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self._check_thread()
+        try:
+            return trio.from_thread.run(function, *arguments, trio_token=self._loop.token)
+        except (trio.RunFinishedError, trio.Cancelled):
+            raise _closed() from None
+
+    def _run_sync(self, function: Callable[[], Result]) -> Result:
+        self._check_thread()
+        try:
+            return trio.from_thread.run_sync(function, trio_token=self._loop.token)
+        except (trio.RunFinishedError, trio.Cancelled):
+            raise _closed() from None
+
+    def _soon(self, function: Callable[[], object]) -> None:
+        try:
+            self._loop.token.run_sync_soon(function)
+        except trio.RunFinishedError:
+            raise _closed() from None
+
+    def _check_thread(self) -> None:
+        if self._in_transaction == threading.get_ident():
+            raise LocalMistake(
+                "a word of the store inside its own transaction would wait for ever",
+                next_step="use the words of the transaction, or end it first",
+            )
+
+
+@contextmanager
+def open_store_blocking(
+    directory: str | os.PathLike[str], *, settings: Settings | None = None
+) -> Iterator[StoreBlocking]:
+    """The store in this directory, which is made when it is not there; for `with`. Raises as `open_store`."""
+    opened: queue.SimpleQueue[_Loop | None] = queue.SimpleQueue()
+    ended: Outcomes = queue.SimpleQueue()
+
+    async def main() -> None:
+        async with open_store(directory, settings=settings) as store, trio.open_nursery() as nursery:
+            closing = trio.Event()
+            opened.put(_Loop(store, trio.lowlevel.current_trio_token(), nursery, closing))
+            await closing.wait()
+
+    def serve() -> None:
+        ended.put(outcome.capture(trio.run, main))
+        opened.put(None)  # nobody takes it, but when it could not be opened
+
+    threading.Thread(target=serve, name="bangpath store", daemon=True).start()
+    loop = opened.get()
+    if loop is None:
+        ended.get().unwrap()
+        raise LocalMistake("a store was closed before it was open")
+    try:
+        yield StoreBlocking(loop)
+    finally:
+        with suppress(trio.RunFinishedError):  # it fell before, and says why
+            loop.token.run_sync_soon(loop.closing.set)
+        ended.get().unwrap()
+
+
+class _LeftError(Exception):
+    """Ends a transaction whose block was left by an error."""
+
+
+def _closed() -> LocalMistake:
+    return LocalMistake("the store was closed", next_step="open it again")
