@@ -163,19 +163,21 @@ def _check_types(value: Any, depth: int) -> None:
 
     `depth` arrays or maps may stand within one another. Raises `_Unfit`.
     """
-    if isinstance(value, (bytes, str, float, NoneType)):  # subclasses too: a name such as ServerId is its bytes
-        return
-    if isinstance(value, int):
-        if not _LEAST <= value <= _MOST:
-            raise _Unfit("an integer of more than 64 bits")
-        return
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise _Unfit("a map whose key is not text")
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        raise _Unfit(f"a {type(value).__name__}, which has no meaning here")
+    kind = type(value)
+    if kind is not list and kind is not tuple:  # nearly every value is a list: a message, or a list within one
+        if isinstance(value, (bytes, str, float, NoneType)):  # subclasses too: a name such as ServerId is its bytes
+            return
+        if isinstance(value, int):
+            if not _LEAST <= value <= _MOST:
+                raise _Unfit("an integer of more than 64 bits")
+            return
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise _Unfit("a map whose key is not text")
+            value = value.values()
+        elif not isinstance(value, (list, tuple)):
+            raise _Unfit(f"a {kind.__name__}, which has no meaning here")
     if not depth:
         raise _Unfit(f"more than {MAX_DEPTH} arrays and maps within one another")
     for each in value:

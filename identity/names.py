@@ -17,6 +17,7 @@ sent comes in through `..._untrusted`, what people typed through `parse`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple, NewType
 
 from identity.encoding import MAX_INTEGER, decode_integer_untrusted, encode_integer
@@ -24,6 +25,9 @@ from identity.errors import PeerMisbehaved, Refused
 
 MAX_COMPONENTS = 16
 END = b"\0\0\0\0"  # component 0: ends a server's name inside anything longer; alone, this server
+# Ids that were read last stay read: every message names some, and reading one again takes an eighth of the time. In a
+# mesh of more than these, or when a stranger invents names, they are read again, and no more. The longest take 2 MB.
+MAX_KEPT = 1024
 
 ObjectId = NewType("ObjectId", int)
 Incarnation = NewType("Incarnation", int)  # milliseconds since 1970 or more: max(previous + 1, creation) (N5)
@@ -52,10 +56,7 @@ class ServerId(bytes):
     @classmethod
     def from_bytes_untrusted(cls, data: bytes | memoryview) -> ServerId:
         """From bytes that hold one id and nothing else. Raises `PeerMisbehaved`."""
-        server, offset = _read_components(bytes(data), 0, ended=False)
-        if offset != len(data):  # pragma: no cover - `_read_components` reads to the end when not ended
-            raise PeerMisbehaved("bytes after a server id")
-        return server
+        return _read_whole(bytes(data))
 
     @classmethod
     def read_ended_untrusted(cls, data: bytes | memoryview, offset: int = 0) -> tuple[ServerId, int]:
@@ -64,12 +65,7 @@ class ServerId(bytes):
 
     @property
     def components(self) -> tuple[int, ...]:
-        numbers = []
-        offset = 0
-        while offset < len(self):
-            number, offset = decode_integer_untrusted(self, offset)
-            numbers.append(number)
-        return tuple(numbers)
+        return _components_of(self)
 
     @property
     def ended(self) -> bytes:
@@ -97,7 +93,7 @@ class ServerId(bytes):
         return ServerId.of(*self.components, component)
 
     def __str__(self) -> str:
-        return ".".join(map(str, self.components))
+        return _text_of(self)
 
     def __repr__(self) -> str:
         return f"ServerId({str(self)!r})"
@@ -244,6 +240,26 @@ def _parse_component(part: str, whole: str) -> int:
     if not _is_number(part):
         raise Refused(f"{whole!r} is no server id", next_step="write numbers from 1 with dots between, as in 1.7.3")
     return int(part)
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _components_of(server: bytes) -> tuple[int, ...]:
+    numbers = []
+    offset = 0
+    while offset < len(server):
+        number, offset = decode_integer_untrusted(server, offset)
+        numbers.append(number)
+    return tuple(numbers)
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _text_of(server: bytes) -> str:
+    return ".".join(map(str, _components_of(server)))
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _read_whole(data: bytes) -> ServerId:
+    return _read_components(data, 0, ended=False)[0]
 
 
 def _read_components(data: bytes | memoryview, offset: int, *, ended: bool) -> tuple[ServerId, int]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from types import NoneType
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
@@ -73,7 +74,7 @@ def table_of(messages: Iterable[type[Message]]) -> dict[int, type[Message]]:
 
 def encode(message: Message) -> bytes:
     """The bytes of a message of ours."""
-    return encode_value([message.TYPE, *(_plain(value) for value in msgspec.structs.astuple(message))])
+    return encode_value([message.TYPE, *_plain_all(msgspec.structs.astuple(message))])
 
 
 def decode_untrusted(data: bytes | memoryview, table: Mapping[int, type[Message]]) -> Message:
@@ -96,15 +97,22 @@ class UnknownType(PeerMisbehaved):
     """A message type this server does not know: no crime, a newer server speaks; answered REFUSE(unsupported)."""
 
 
+_AS_THEY_ARE = frozenset({NoneType, bool, int, float, str, bytes})
+
+
+def _plain_all(values: Iterable[Any]) -> list[Any]:
+    return [value if type(value) in _AS_THEY_ARE else _plain(value) for value in values]
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, ServerId):
         return bytes(value)
     if isinstance(value, Pattern):
         return value.text
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return _plain_all(value)
     if isinstance(value, msgspec.Struct):
-        return [_plain(each) for each in msgspec.structs.astuple(value)]
+        return _plain_all(msgspec.structs.astuple(value))
     return value
 
 
