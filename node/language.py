@@ -4,6 +4,7 @@
 
     CLASS                 whose objects
     where CONDITION       = != < <= > >=   ^= begins with   in ["a", "b"]   is null   and or not ( )
+                          FIELD contains "a"   of a list
     from PATTERN          which owners (DESIGN N3); all when left out
     order by FIELD, ...   ascending, -FIELD descending; ties by reference, always
     limit N
@@ -37,9 +38,8 @@ if TYPE_CHECKING:
 MAX_TEXT = 64 << 10  # a list of some thousand values still fits
 EXAMPLE = 'as in City where population > 5000000 and name ^= "S" from 1.7.* order by -population limit 10'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_WORDS = frozenset(
-    ("where", "from", "order", "by", "limit", "show", "and", "or", "not", "in", "is", "null", "true", "false")
-)
+_JOINTS = ("and", "or", "not", "in", "is", "contains")
+_WORDS = frozenset(("where", "from", "order", "by", "limit", "show", "null", "true", "false", *_JOINTS))
 
 
 class Asked(NamedTuple):
@@ -186,6 +186,10 @@ class FieldOf:
 
     def startswith(self, prefix: str) -> Term:
         return Term(Compare(self._field, "^=", prefix))
+
+    def contains(self, value: object) -> Term:
+        """Of a list: one of its elements is this."""
+        return Term(Compare(self._field, "contains", value))
 
     def one_of(self, *values: object) -> Term:
         return Term(Compare(self._field, "in", values))

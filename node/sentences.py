@@ -88,6 +88,9 @@ class Sentences(Transformer[Token, Any]):
     def compared(self, parts: list[Any]) -> Condition:
         return Compare(parts[0], str(parts[1]), parts[2])
 
+    def contained(self, parts: list[Any]) -> Condition:
+        return Compare(parts[0], "contains", parts[1])
+
     def one_of(self, parts: list[Any]) -> Condition:
         return Compare(parts[0], "in", parts[1])
 

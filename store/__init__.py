@@ -19,13 +19,14 @@ Reading order:
 
     records         vocabulary: records, leaves, updates and their bytes; the Sealer that the node hands in
     definitions     a class: its fields, version, fingerprint, as text and CBOR
+    fields          one field of it; indexes of several fields
     fieldtypes      what a field may hold         keys     bytes in the order of values
     bodies          fields to bodies and back, compiled per class
     values          fields as JSON
     registry        the data dictionary: built-in classes, known and adopted classes
-    indexes         which entries a version contributes
+    indexes         which entries a version contributes: of values, of several, of a list's elements
     query           vocabulary of questions; filters and the order of rows
-    selecting       choose an index, scan, filter, order, limit
+    selecting       choose an index, scan, filter, order, limit         statistics  how many entries a range has
     reading         views of what is durable, and of what is appended
     references      targets must exist; what happens when they are deleted
     savepoints      parts of a transaction that are taken back while the rest stands
@@ -39,7 +40,8 @@ Reading order:
     database        (heart) open, commit, apply, define, close
     findings    vocabulary of a look at the whole store
     checking    is everything what was written, and does it fit together: checking_log, checking_tables,
-                checking_stopped of a store that nobody has open
+                checking_stopped of a store that nobody has open (probing: whether LMDB survives it),
+                scrubbing of one that is in use
     disk log frames segments group_commit tables checked generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other

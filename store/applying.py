@@ -222,7 +222,7 @@ class Applier:
         """The classes that another server says it has adopted."""
         source = self._source()
         entry = self._known(CLASS)
-        low, high = entry.indexes[0].whole_range()
+        low, high = entry.extent.whole_range()
         found = []
         for _, key in source.scan(INDEX, low, high):
             data = source.get(OBJECTS, key) if key.startswith(server_key) else None
@@ -261,7 +261,7 @@ class Applier:
         unused: dict[bytes, bytes | None] = {}
         for number in (KNOWN_SERVER, KNOWN_CLASS, CLASS):
             entry = self._known(number)
-            low, high = entry.indexes[0].whole_range()
+            low, high = entry.extent.whole_range()
             for _, key in source.scan(INDEX, low, high):
                 data = source.get(OBJECTS, key) if key.startswith(END) else None
                 if data is not None:
@@ -373,7 +373,7 @@ class Applier:
     def objects_of(self, entry: ClassEntry) -> list[tuple[bytes, list[Any]]]:
         """Object key and values of everything of a class, in the appended state."""
         source = self._source()
-        low, high = entry.indexes[0].whole_range()
+        low, high = entry.extent.whole_range()
         found = []
         for _, key in source.scan(INDEX, low, high):
             data = source.get(OBJECTS, key)

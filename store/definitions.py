@@ -6,6 +6,8 @@
     elevation = { type = "float", index = true }
     name      = "string"                                    # the short form
     runways   = { type = "int", default = 1, since = 1 }    # added by minor version 1
+    [[indexes]]
+    fields    = ["name", "elevation"]                       # an index of several fields; `store.fields`
 
 A class is its name and the fingerprint of its major's *first* definition: of the fields with `since = 0`, their
 names, types and whether they are required. Indexes, limits, defaults, descriptions are no part of it, so servers that
@@ -29,61 +31,32 @@ import msgspec
 from identity.encoding import encode_value
 from identity.errors import PeerMisbehaved, Refused
 from store.bodies import Codec
-from store.fieldtypes import (
-    FieldType,
-    WrongValue,
-    body_writer,
-    check_value,
-    is_name,
-    parse_type,
-    read_body_value_untrusted,
+from store.fields import (
+    MAX_DESCRIPTION,
+    CompositeIndex,
+    Field,
+    check_field,
+    check_indexes,
+    field_as_json,
+    field_from_dict,
+    field_from_plain,
+    field_to_plain,
+    index_as_json,
+    index_from_dict,
+    indexes_from_plain,
+    indexes_to_plain,
+    refuse_unknown,
+    type_follows,
+    wrong,
+    wrong_index,
 )
-from store.keys import key_writer
-from store.values import value_from_json, value_to_json
+from store.fieldtypes import is_name
+
+__all__ = ["ClassDefinition", "CompositeIndex", "Field", "definition_from_dict", "definition_from_toml"]
 
 MAX_FIELDS = 512  # of one class; its numbers stand in index keys as 16 bits, its arrays in every record
-MAX_DESCRIPTION = 10_000
 PRIVACIES = ("distributed", "private")
-ON_DELETE = ("", "restrict", "clear", "cascade")
-_LIMITED = ("int", "float", "decimal", "timestamp", "date")
-_MEASURED = ("string", "bytes", "list", "map")
 _FINGERPRINT_DOMAIN = "bangpath class 1"
-
-
-class Field(msgspec.Struct, frozen=True, dict=True, kw_only=True):
-    """One field of a class. `default`, `min` and `max` are values of its type.
-
-    `on_delete` of a reference says what happens here when its target is deleted: "" nothing, "restrict" the target
-    stays, "clear" this becomes null, "cascade" this object goes too. It makes an index, for it must be found.
-    """
-
-    name: str
-    type: str = "string"
-    required: bool = False
-    default: Any = None
-    min: Any = None
-    max: Any = None
-    max_length: int | None = None
-    index: bool = False
-    unique: bool = False
-    on_delete: str = ""
-    since: int = 0
-    description: str = ""
-
-    @cached_property
-    def field_type(self) -> FieldType:
-        return parse_type(self.type)
-
-    def checked_value(self, value: Any) -> Any:
-        """A value, JSON forms included, as this field has it. Raises `Refused`, naming the field."""
-        try:
-            return value_from_json(self.field_type, value)
-        except WrongValue as error:
-            raise Refused(f"field {self.name}: {error}", field=self.name) from error
-
-    @property
-    def indexed(self) -> bool:
-        return self.index or self.unique or bool(self.on_delete)
 
 
 class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
@@ -95,6 +68,7 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
     minor: int = 0
     description: str = ""
     privacy: str = "distributed"
+    indexes: tuple[CompositeIndex, ...] = ()
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -145,12 +119,14 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
             "version": f"{self.major}.{self.minor}",
             "description": self.description,
             "privacy": self.privacy,
-            "fields": [_field_as_json(each) for each in self.fields],
+            "fields": [field_as_json(each) for each in self.fields],
+            "indexes": [index_as_json(each) for each in self.indexes],
         }
 
     def to_plain(self) -> list[Any]:
         """As CBOR carries it: the fields of an object of class `Class`."""
-        fields = [_field_to_plain(each) for each in self.fields]
+        fields = [field_to_plain(each) for each in self.fields]
+        indexes_to_plain(fields, self.indexes)
         return [self.name, self.major, self.minor, self.description, self.privacy, fields]
 
     @classmethod
@@ -160,7 +136,7 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
             name, major, minor, description, privacy, fields = plain
             definition = cls(
                 name=name, major=major, minor=minor, description=description or "", privacy=privacy,
-                fields=tuple(_field_from_plain(each) for each in fields),
+                fields=tuple(field_from_plain(each) for each in fields), indexes=indexes_from_plain(fields),
             )  # fmt: skip
             return definition.checked()
         except PeerMisbehaved:
@@ -184,16 +160,17 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         names: dict[str, None] = {}
         since = 0
         for each in self.fields:
-            _check_field(self.name, each)
+            check_field(self.name, each)
             if each.name in names:
-                raise _wrong(self.name, each.name, "is there twice")
+                raise wrong(self.name, each.name, "is there twice")
             if each.since < since or each.since > self.minor:
-                raise _wrong(self.name, each.name, f"since {each.since} in version {self.major}.{self.minor}")
+                raise wrong(self.name, each.name, f"since {each.since} in version {self.major}.{self.minor}")
             if each.since and each.required and each.default is None:
-                raise _wrong(self.name, each.name, "is added later, so it is optional or has a default")
+                raise wrong(self.name, each.name, "is added later, so it is optional or has a default")
             since = each.since
             names[each.name] = None
-        return self
+        indexes = check_indexes(self.name, self.by_name, self.indexes)
+        return self if indexes == self.indexes else msgspec.structs.replace(self, indexes=indexes)
 
     def following(self, before: ClassDefinition) -> ClassDefinition:
         """This definition as the one that comes after `before`: added fields get a new minor version.
@@ -206,15 +183,15 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
                 next_step="give the new class a new name and copy the objects",
             )
         if len(self.fields) < len(before.fields):
-            raise _wrong(self.name, before.fields[len(self.fields)].name, "cannot be removed")
+            raise wrong(self.name, before.fields[len(self.fields)].name, "cannot be removed")
         fields = []
         for old, new in zip(before.fields, self.fields, strict=False):
-            if old.name != new.name or not _type_follows(old.field_type, new.field_type):
-                raise _wrong(
+            if old.name != new.name or not type_follows(old.field_type, new.field_type):
+                raise wrong(
                     self.name, old.name, f"is a {old.type} and stays one, in its place; not {new.name}: {new.type}"
                 )
             if new.required and not old.required:
-                raise _wrong(self.name, old.name, "cannot become required: there are objects without it")
+                raise wrong(self.name, old.name, "cannot become required: there are objects without it")
             required = old.required if old.since == 0 else new.required  # the fingerprint says so
             fields.append(msgspec.structs.replace(new, since=old.since, required=required))
         added = self.fields[len(before.fields) :]
@@ -238,7 +215,9 @@ def definition_from_dict(said: Mapping[str, Any]) -> ClassDefinition:
     if not is_name(name):
         raise Refused(f"{name!r} is no name of a class", next_step='write name = "Airport"')
     assert isinstance(name, str)
-    _refuse_unknown(f"class {name}", said, ("name", "version", "description", "privacy", "fields", "fingerprint"))
+    refuse_unknown(
+        f"class {name}", said, ("name", "version", "description", "privacy", "fields", "indexes", "fingerprint")
+    )
     major, minor = _version(name, said.get("version", "1.0"))
     fields = said.get("fields")
     if isinstance(fields, list):  # as `as_json` shows them
@@ -251,9 +230,13 @@ def definition_from_dict(said: Mapping[str, Any]) -> ClassDefinition:
         raise Refused(
             f"class {name} has no fields", next_step='write a table [fields] with lines as in name = "string"'
         )
+    indexes = said.get("indexes", ())
+    if not isinstance(indexes, (list, tuple)):
+        raise wrong_index(name, f"{indexes!r} is no list of indexes")
     return ClassDefinition(
         name=name,
-        fields=tuple(_field_from_dict(name, field, each) for field, each in fields.items()),
+        indexes=tuple(index_from_dict(name, each) for each in indexes),
+        fields=tuple(field_from_dict(name, field, each) for field, each in fields.items()),
         major=major,
         minor=minor,
         description=said.get("description", ""),
@@ -266,116 +249,3 @@ def _version(class_name: str, said: Any) -> tuple[int, int]:
     if not (major.isdigit() and (minor.isdigit() if dot else True)):
         raise Refused(f"class {class_name}: {said!r} is no version", next_step='write version = "1.0"')
     return int(major), int(minor or 0)
-
-
-_FIELD_KEYS = (
-    "type", "required", "default", "min", "max", "max_length", "index", "unique", "on_delete", "since", "description",
-)  # fmt: skip
-
-
-def _field_from_dict(class_name: str, name: Any, said: Any) -> Field:
-    if isinstance(said, str):
-        said = {"type": said}
-    if not isinstance(said, Mapping):
-        raise _wrong(class_name, name, f"{said!r} is no type and no table")
-    said = {key: value for key, value in said.items() if key != "name" and value is not None}
-    _refuse_unknown(f"field {name} of class {class_name}", said, _FIELD_KEYS)
-    try:
-        of = parse_type(str(said.get("type", "string")))
-        for key in ("default", "min", "max"):
-            if key in said:
-                said[key] = value_from_json(of, said[key])
-    except WrongValue as error:
-        raise _wrong(class_name, name, str(error)) from error
-    except Refused as error:
-        raise _wrong(class_name, name, error.cause) from error
-    if said.get("index") is True and (said.get("unique") is True or said.get("on_delete")):
-        del said["index"]  # they make one
-    return Field(name=str(name), **said)
-
-
-def _refuse_unknown(where: str, said: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key in said:
-        if key not in known:
-            raise Refused(f"{where}: {key!r} is not known", next_step=f"known are {', '.join(known)}", field=str(key))
-
-
-def _check_field(class_name: str, field: Field) -> None:
-    if not is_name(field.name):
-        raise _wrong(class_name, field.name, "is no name of a field; use letters, digits and _")
-    try:
-        of = field.field_type
-        for value in (field.default, field.min, field.max):
-            if value is not None and check_value(of, value) != value:
-                raise _wrong(class_name, field.name, f"{value!r} is no {of}")
-    except WrongValue as error:
-        raise _wrong(class_name, field.name, str(error)) from error
-    except Refused as error:
-        raise error if error.details else _wrong(class_name, field.name, error.cause) from error
-    flags = (field.required, field.index, field.unique)
-    if any(type(each) is not bool for each in flags) or type(field.since) is not int or field.since < 0:
-        raise _wrong(class_name, field.name, "required, index and unique are true or false, since is a number")
-    if (field.min is not None or field.max is not None) and of.base not in _LIMITED:
-        raise _wrong(class_name, field.name, f"a {of} has no min or max")
-    if field.max_length is not None and (
-        of.base not in _MEASURED or type(field.max_length) is not int or field.max_length < 0
-    ):
-        raise _wrong(class_name, field.name, f"max_length is a number, and of {', '.join(_MEASURED)} only")
-    if field.on_delete not in ON_DELETE or (field.on_delete and of.base != "reference"):
-        raise _wrong(class_name, field.name, "on_delete is restrict, clear or cascade, and of references only")
-    if field.on_delete == "clear" and field.required:
-        raise _wrong(class_name, field.name, "is required, so it cannot be cleared")
-    if field.indexed and key_writer(of) is None:
-        raise _wrong(class_name, field.name, f"a {of} has no order, so it cannot be indexed")
-    if not isinstance(field.description, str) or len(field.description) > MAX_DESCRIPTION:
-        raise _wrong(class_name, field.name, "its description is no text, or too long")
-
-
-def _wrong(class_name: str, field: Any, cause: str) -> Refused:
-    return Refused(f"class {class_name}, field {field}: {cause}", field=str(field))
-
-
-def _type_follows(old: FieldType, new: FieldType) -> bool:
-    """The same type; an enum may know more choices at its end."""
-    if old.base == new.base == "enum":
-        return new.choices[: len(old.choices)] == old.choices
-    return old == new
-
-
-def _field_to_plain(field: Field) -> dict[str, Any]:
-    plain: dict[str, Any] = {"name": field.name, "type": str(field.field_type)}
-    write = body_writer(field.field_type) or (lambda value: value)
-    for key in _FIELD_KEYS[1:]:
-        value = getattr(field, key)
-        if key in ("default", "min", "max"):
-            if value is not None:  # "" and false are defaults like any other
-                plain[key] = write(value)
-        elif value is not None and value is not False and value != "" and not (key == "since" and value == 0):
-            plain[key] = value
-    return plain
-
-
-def _field_from_plain(plain: Any) -> Field:
-    said = {str(key): value for key, value in plain.items() if key in _FIELD_KEYS or key == "name"}
-    of = parse_type(said["type"])
-    for key in ("default", "min", "max"):
-        if key in said:
-            said[key] = read_body_value_untrusted(of, said[key])
-    return Field(**said)
-
-
-def _field_as_json(field: Field) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "name": field.name,
-        "type": str(field.field_type),
-        "required": field.required,
-        "index": field.indexed,
-        "unique": field.unique,
-    }
-    for key in ("default", "min", "max"):
-        if getattr(field, key) is not None:
-            shown[key] = value_to_json(field.field_type, getattr(field, key))
-    for key in ("max_length", "on_delete", "since", "description"):
-        if getattr(field, key):
-            shown[key] = getattr(field, key)
-    return shown

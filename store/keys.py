@@ -3,24 +3,26 @@
     00               None, before every value
     01 value         of fixed length: bool, int, float, timestamp, date, uuid; by itself ended: decimal, reference
     01 text 00 00    string, enum, bytes: 00 inside is written 00 FF
-    01 text 00 01    the same, cut at 400 bytes
+    01 text 00 01    the same, cut at 400 bytes, or where several values share a key at each text's part of them
 
 Promised: for values of one type, key order is value order, and no key is the beginning of another; so keys can be
 joined for an order by several fields, and complemented for a descending one. Of two cut keys that are equal nothing
-is known: readers look at the record again.
+is known: readers look at the record again, and what follows in a joined key is then in no order.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
 from identity.errors import Refused
 from store.fieldtypes import FieldType, day_to_body, time_to_body
 
-MAX_KEY_VALUE_BYTES = 400  # LMDB's keys have 511; class, field, hash, server and object need up to 42 of them
+MAX_KEY_VALUE_BYTES = 400  # LMDB's keys have 511; class, fields, hash, server and object need up to 58 of them
+MIN_TEXT_BYTES = 40  # less of a text would put too many values under one key
+TEXTS = ("string", "bytes", "enum")
 
 
 def key_writer(of: FieldType) -> Callable[[Any], bytes] | None:
@@ -39,11 +41,26 @@ def key_bytes(of: FieldType, value: Any) -> bytes:
     return write(value)
 
 
-def cut_key(key: bytes) -> bytes:
-    """At most `MAX_KEY_VALUE_BYTES` of a key; what was cut ends in 00 01, which nothing else does."""
-    if len(key) <= MAX_KEY_VALUE_BYTES:
+def has_order(of: FieldType) -> bool:
+    """Whether values of this type have one, and so a key."""
+    return of.base in _KEYS
+
+
+def text_room(types: Sequence[FieldType]) -> int:
+    """How many bytes each text, enum or byte string may take of a key that values of these types share.
+
+    Below `MIN_TEXT_BYTES`: they do not fit. Without any of them: what is left, below 0 when the others do not fit.
+    """
+    texts = sum(of.base in TEXTS for of in types)
+    left = MAX_KEY_VALUE_BYTES - sum(1 + _LONGEST[of.base] for of in types if of.base not in TEXTS)
+    return left // texts if texts else left
+
+
+def cut_key(key: bytes, room: int = MAX_KEY_VALUE_BYTES) -> bytes:
+    """At most `room` bytes of a key of text; what was cut ends in 00 01, which nothing else does."""
+    if len(key) <= room:
         return key
-    kept = key[: MAX_KEY_VALUE_BYTES - 2]
+    kept = key[: room - 2]
     if kept[-1] == 0:  # in the middle of 00 FF: a key must not read as ended here
         kept = kept[:-1]
     return kept + b"\0\1"
@@ -54,11 +71,11 @@ def is_cut(key: bytes) -> bool:
     return key.endswith(b"\0\1") and len(key) >= MAX_KEY_VALUE_BYTES - 1
 
 
-def prefix_range(of: FieldType, prefix: str | bytes) -> tuple[bytes, bytes]:
-    """Low and high (exclusive) of the keys, cut ones included, of all values that begin with `prefix`."""
+def prefix_range(prefix: str | bytes, room: int = MAX_KEY_VALUE_BYTES) -> tuple[bytes, bytes]:
+    """Low and high (exclusive) of the keys, those cut at `room` included, of all values that begin with `prefix`."""
     raw = prefix.encode() if isinstance(prefix, str) else bytes(prefix)
     low = b"\1" + raw.replace(b"\0", b"\0\xff")
-    low = low[: MAX_KEY_VALUE_BYTES - 3]
+    low = low[: room - 3]
     return low, after_prefix(low)
 
 
@@ -120,3 +137,7 @@ _KEYS: dict[str, Callable[[Any], bytes]] = {
     "enum": _text_key,
     "reference": lambda value: value.to_bytes(),
 }
+_LONGEST = {
+    "bool": 1, "int": 8, "float": 8, "decimal": 22, "timestamp": 8, "date": 8, "uuid": 16,
+    "reference": 16 * 8 + 4 + 8 + 8,  # sixteen long components, the end, incarnation, object
+}  # fmt: skip

@@ -11,9 +11,9 @@
     value          as CBOR has it, or ["decimal" | "timestamp" | "date" | "uuid", text], ["reference", bytes]
 
 Meaning. A null is equal to null only, smaller than everything in an order, and no comparison with it is true but `!=`
-and `is null`; `not` is plain negation. `^=` is *begins with*, of text and bytes. Whatever the order, ties are by
-reference: the owner's bytes, then the object. `sort_key` is that order, the same on every server, so that sorted
-answers of many servers merge.
+and `is null`; `not` is plain negation. `^=` is *begins with*, of text and bytes; `contains` is of lists, and true when
+an element equals the value. Whatever the order, ties are by reference: the owner's bytes, then the object. `sort_key`
+is that order, the same on every server, so that sorted answers of many servers merge.
 
 A value may be given as Python value or as JSON says it; it is understood as the field's type. `compile_filter` makes
 one closure per condition. Bounded: a stranger's question is at most 12 conditions deep, 4 096 in all. Which objects to
@@ -35,11 +35,11 @@ from identity.encoding import encode_integer
 from identity.errors import BangpathError, LocalMistake, PeerMisbehaved, Refused
 from identity.names import Reference
 from store.definitions import ClassDefinition, Field
-from store.fieldtypes import WrongValue, is_name
+from store.fieldtypes import FieldType, WrongValue, is_name
 from store.keys import complement, key_writer
 from store.values import Resolve, value_from_json
 
-OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "^=", "in", "is null")
+OPERATORS = ("=", "!=", "<", "<=", ">", ">=", "^=", "in", "is null", "contains")
 MAX_NESTING = 12  # conditions travel as CBOR arrays, which may be 32 deep, two levels for each of ours (N8)
 MAX_CONDITIONS = 4096  # and values of `in`: a list of some thousand keys still fits
 MAX_ORDER = 16
@@ -212,6 +212,8 @@ def _compile_compare(condition: Compare, definition: ClassDefinition, resolve: R
         return lambda fields: fields[name] != value
     if value is None:
         return lambda fields: False
+    if op == "contains":
+        return lambda fields: (found := fields[name]) is not None and holds(found, value)
     if op == "^=":
         return lambda fields: (found := fields[name]) is not None and found.startswith(value)
     if op == "<":
@@ -221,6 +223,11 @@ def _compile_compare(condition: Compare, definition: ClassDefinition, resolve: R
     if op == ">":
         return lambda fields: (found := fields[name]) is not None and found > value
     return lambda fields: (found := fields[name]) is not None and found >= value
+
+
+def holds(found: Sequence[Any], value: Any) -> bool:
+    """Whether a list has the value; true is no 1 there, as an untyped list may have both."""
+    return any(each == value and (type(each) is bool) == (type(value) is bool) for each in found)
 
 
 def _compile_in(name: str, values: Sequence[Any]) -> Filter:
@@ -251,15 +258,20 @@ def understood(condition: Compare, definition: ClassDefinition, resolve: Resolve
             )
         if base == "enum" and isinstance(value, str):
             return value
+    if op == "contains":
+        if base != "list":
+            raise Refused(f"field {field.name} is a {field.type}; only lists contain something", field=field.name)
+        element = field.field_type.element
+        return value if element is None else _understood_value(field, element, value, resolve)
     if op == "in":
         if not isinstance(value, (list, tuple)):
             raise Refused(f"field {field.name} in {value!r}: no list of values", field=field.name)
-        return tuple(_understood_value(field, each, resolve) for each in value)
-    return _understood_value(field, value, resolve)
+        return tuple(_understood_value(field, field.field_type, each, resolve) for each in value)
+    return _understood_value(field, field.field_type, value, resolve)
 
 
-def _understood_value(field: Field, value: Any, resolve: Resolve | None) -> Any:
-    base = field.field_type.base
+def _understood_value(field: Field, of: FieldType, value: Any, resolve: Resolve | None) -> Any:
+    base = of.base
     if base in ("int", "float", "decimal") and type(value) in (int, float, Decimal):
         if not (value.is_finite() if isinstance(value, Decimal) else type(value) is int or math.isfinite(value)):
             raise Refused(f"field {field.name}: {value} is no number to compare with", field=field.name)
@@ -267,7 +279,7 @@ def _understood_value(field: Field, value: Any, resolve: Resolve | None) -> Any:
     if base == "enum" and isinstance(value, str):
         return value  # a choice that is not known here is simply met by nothing
     try:
-        return value_from_json(field.field_type, value, resolve)
+        return value_from_json(of, value, resolve)
     except WrongValue as error:
         raise Refused(f"field {field.name} is a {field.type}: {error}", field=field.name) from error
 

@@ -104,6 +104,11 @@ class Reader:
         self.registry = registry
         self.servers = servers
 
+    @property
+    def unnoted(self) -> Source:
+        """For reads that no answer depends on: a transaction does not conflict over them."""
+        return self.source
+
     def object_key(self, target: Target) -> bytes | None:
         """None: nothing of that owner was ever here. Raises `Refused` for object 0."""
         if isinstance(target, Reference):
@@ -185,7 +190,7 @@ class Reader:
 
     def all_of(self, entry: ClassEntry) -> Iterator[Stored]:
         """Every object of a class, in no promised order."""
-        low, high = entry.indexes[0].whole_range()
+        low, high = entry.extent.whole_range()
         for _, object_key in self.source.scan(INDEX, low, high):
             stored = self.read(object_key)
             if stored is not None:

@@ -116,9 +116,15 @@ class ClassEntry(msgspec.Struct, frozen=True):
         """Whether own objects of it may be made."""
         return self.own_object != 0 or self.number < FIRST_USER_NUMBER
 
+    @property
+    def extent(self) -> Index:
+        """An index in which each object of the class stands once."""
+        return next(index for index in self.indexes if index.whole)
+
     def index_on(self, field: str) -> Index | None:
+        """The index of that field's value alone; None: there is none."""
         for index in self.indexes:
-            if index.name == field:
+            if index.name == field and index.whole:
                 return index
         return None
 

@@ -1,34 +1,38 @@
 """Answer a question from what is held here: choose an index, scan, filter, order, limit (DESIGN A1).
 
-    conditions that must all hold      ->  one index and a range of its keys   (Path)
-    equality on a unique field  >  equality  >  `in`  >  prefix or range  >  the order asked for  >  any index at all
+    country = "DE" and city ^= "B" and size > 9    conditions that all must hold
+    index of (country, city)                       equality on the first fields, then `in`, prefix or range on the next
+    bounds    DE, B ... DE, C                      ->  Path
+    unique, all its fields  >  any that narrows, the one with the fewest entries  >  the order asked for  >  all
 
-    entries  ->  owners wanted?  ->  record, filter  ->  rows  ->  sorted within equal values, or all  ->  limit
+    entries  ->  owners wanted?  ->  record, filter  ->  rows  ->  sorted within runs, or all  ->  limit
 
-An index only narrows: the whole condition is asked of every row again, which also settles cut keys. When the first
-field of the order is the index's, rows come in its order and only those with equal values are sorted, by the rest of
-the order and the reference; so a limit ends the scan. Otherwise all rows are collected and sorted by `query.sort_key`,
-or with a limit the best are kept.
+An index only narrows: the whole condition is asked of every row again, which also settles cut keys. When the order
+begins with the fields that follow those of the equalities, rows come in that order, and only runs of those that are
+equal in it are sorted, by the rest of the order and the reference; so a limit ends the scan. Otherwise all rows are
+collected and sorted by `query.sort_key`, or with a limit the best are kept.
 
-Reads nothing but the reader's source, so a view or a transaction gives one consistent answer.
+Reads nothing but the reader's source, so a view or a transaction gives one consistent answer. Left to others: what a
+plan looks like to people (`store.explaining`), how many entries there are (`store.statistics`).
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from identity.errors import Damaged
 from identity.names import Pattern
-from store.indexes import Index
-from store.keys import prefix_range
+from store.indexes import ElementIndex, Index, Part
+from store.keys import after_prefix, prefix_range
 from store.query import And, Compare, Condition, Filter, Question, check_question, compile_filter, sort_key, understood
 from store.records import Stored
 from store.registry import ClassEntry
+from store.statistics import Range, Scanned, narrowest
 from store.values import Resolve
 
 if TYPE_CHECKING:
@@ -40,11 +44,17 @@ EQUAL_UNIQUE, EQUAL, AMONG, RANGE, ORDER, ANY = range(6)
 
 
 class Path(NamedTuple):
-    """Where to look: ranges of one index, ascending."""
+    """Where to look: ranges of one index, ascending; of none of them: nothing can meet the condition.
+
+    `used`: the conditions that the ranges stand for. `depth`: rows come in the order asked for as far as the first so
+    many fields of the index go; 0: they have to be sorted.
+    """
 
     rank: int
     over: Index
-    ranges: tuple[tuple[bytes, bytes], ...]
+    ranges: tuple[Range, ...]
+    used: tuple[Compare, ...] = ()
+    depth: int = 0
     reverse: bool = False
 
 
@@ -58,11 +68,10 @@ def select_rows(
     resolve = reader.servers.resolve
     if question.where is not None:
         where = compile_filter(question.where, definition, resolve)
-    path = choose_path(entry, question, resolve)
+    path = choose_path(entry, question, resolve, reader.unnoted)
     key = sort_key(definition, question.order)
-    rows = _rows(reader, entry, path, where, _wanted(reader, pattern))
-    in_order = bool(question.order) and path.over.name == question.order[0][0]
-    if in_order:
+    rows = _rows(reader, entry, path, where, wanted_owners(reader, pattern))
+    if path.depth:
         ordered = _sorted_runs(rows, key)
     else:
         ordered = _sorted(rows, key, question.limit)
@@ -73,18 +82,30 @@ def select_rows(
     return _batches(ordered, size)
 
 
-def choose_path(entry: ClassEntry, question: Question, resolve: Resolve | None = None) -> Path:
-    """The index and ranges by which the fewest objects are looked at, as far as can be told without counting."""
-    conditions = list(_required(question.where))
-    best = _by_order(entry, question)
+def choose_path(
+    entry: ClassEntry, question: Question, resolve: Resolve | None = None, source: Scanned | None = None
+) -> Path:
+    """The index and ranges by which the fewest objects are looked at; without a source as far as can be told."""
+    paths = possible_paths(entry, question, resolve)
+    best = min(path.rank for path in paths)
+    if best == EQUAL_UNIQUE or best >= ORDER or source is None:
+        return next(path for path in paths if path.rank == best)
+    narrowing = sorted((path for path in paths if path.rank < ORDER), key=lambda path: path.rank)
+    return narrowing[0 if len(narrowing) == 1 else narrowest(source, [path.ranges for path in narrowing])]
+
+
+def possible_paths(entry: ClassEntry, question: Question, resolve: Resolve | None = None) -> list[Path]:
+    """Every way to the rows, of equal rank those first that spare a sort, then those with more fields bound."""
+    conditions: dict[str, list[Compare]] = {}
+    for each in _required(question.where):
+        conditions.setdefault(each.field, []).append(each)
+    paths: list[Path] = []
     for index in entry.indexes:
-        mine = [each for each in conditions if each.field == index.name]
-        found = _narrow(entry, index, mine, resolve) if mine else None
-        if found is not None and found.rank < best.rank:
-            best = found
-    if question.order and best.over.name == question.order[0][0]:
-        return best._replace(reverse=question.order[0][1])
-    return best
+        if isinstance(index, ElementIndex):
+            paths += _by_elements(entry, index, conditions.get(index.name, ()), resolve)
+        else:
+            paths.append(_by_values(entry, index, conditions, question.order, resolve))
+    return sorted(paths, key=lambda path: (path.rank, -path.depth, -len(path.used)))
 
 
 def _required(where: Condition | None) -> Iterator[Compare]:
@@ -96,68 +117,113 @@ def _required(where: Condition | None) -> Iterator[Compare]:
             yield from _required(each)
 
 
-def _by_order(entry: ClassEntry, question: Question) -> Path:
-    if question.order:
-        index = entry.index_on(question.order[0][0])
-        if index is not None:
-            return Path(ORDER, index, (index.whole_range(),))
-    index = entry.indexes[0]
-    return Path(ANY, index, (index.whole_range(),))
-
-
-def _narrow(entry: ClassEntry, index: Index, conditions: list[Compare], resolve: Resolve | None) -> Path | None:
-    """What the conditions on one index's field leave of it."""
-    low, high = index.whole_range()
-    narrowed = False
+def _by_elements(
+    entry: ClassEntry, index: ElementIndex, conditions: Sequence[Compare], resolve: Resolve | None
+) -> Iterator[Path]:
     for each in conditions:
-        if each.op == "is null":
-            return Path(EQUAL, index, (index.equal_range(None),))
-        value = understood(each, entry.definition, resolve)
-        if each.op == "=":
-            exact = _as_indexed(index, value)
-            if exact is not None or value is None:
-                unique = index.unique and exact is not None
-                return Path(EQUAL_UNIQUE if unique else EQUAL, index, (index.equal_range(exact),))
-        elif each.op == "in" and len(value) <= MAX_POINTS:
-            ranges = {index.equal_range(_as_indexed(index, one)) for one in value if _fits(index, one)}
-            return Path(AMONG, index, tuple(sorted(ranges)))
-        elif each.op == "^=" and value is not None and index.field_type is not None:
-            bounds = prefix_range(index.field_type, value)
-            low, high = max(low, index.prefix + bounds[0]), min(high, index.prefix + bounds[1])
-            narrowed = True
+        if each.op == "contains":
+            exact = _as_indexed(index.parts[0], understood(each, entry.definition, resolve))
+            ranges = () if exact is None else index.ranges_holding(exact)
+            yield Path(EQUAL_UNIQUE if index.unique else EQUAL, index, ranges, (each,))
+
+
+def _by_values(
+    entry: ClassEntry,
+    index: Index,
+    conditions: Mapping[str, Sequence[Compare]],
+    order: tuple[tuple[str, bool], ...],
+    resolve: Resolve | None,
+) -> Path:
+    """What the conditions on an index's fields leave of it: one value each of the first, then a part of the next."""
+    low = index.prefix
+    used: list[Compare] = []
+    nulls = False
+    narrowed: tuple[int, tuple[Range, ...], list[Compare]] | None = None
+    for part in index.parts:
+        mine = [(each, understood(each, entry.definition, resolve)) for each in conditions.get(part.field, ())]
+        one = next(((each, value) for each, value in mine if each.op in ("=", "is null")), None)
+        if one is None:
+            narrowed = _narrow(part, low, mine)
+            break
+        exact = None if one[0].op == "is null" else _as_indexed(part, one[1])
+        if exact is None and one[0].op == "=" and one[1] is not None:
+            return Path(EQUAL_UNIQUE, index, (), (one[0],))  # 2.5 of integers: there is no such value
+        used.append(one[0])
+        nulls = nulls or exact is None
+        low += part.cut(part.write(exact))
+    bound = len(used)
+    ranges: tuple[Range, ...] = ((low, after_prefix(low)),)
+    rank = EQUAL if bound else ANY
+    if narrowed is not None:
+        kind, ranges, more = narrowed
+        rank = min(rank, kind)
+        used += more
+    elif bound and bound == len(index.parts) and index.unique and not nulls:
+        rank = EQUAL_UNIQUE
+    depth, reverse = _order_served(index, bound, {each.field for each in used[:bound]}, order)
+    return Path(min(rank, ORDER) if depth else rank, index, ranges, tuple(used), depth, reverse)
+
+
+def _order_served(
+    index: Index, bound: int, constant: set[str], order: tuple[tuple[str, bool], ...]
+) -> tuple[int, bool]:
+    """How many fields of an index, of which the first `bound` have one value, give the order, and whether backwards."""
+    varying = [each for each in order if each[0] not in constant]
+    served = 0
+    for part, (field, descending) in zip(index.parts[bound:], varying, strict=False):
+        if part.field != field or descending != varying[0][1]:
+            break
+        served += 1
+    return (bound + served, varying[0][1]) if served else (0, False)
+
+
+def _narrow(
+    part: Part, base: bytes, conditions: Sequence[tuple[Compare, Any]]
+) -> tuple[int, tuple[Range, ...], list[Compare]] | None:
+    """What conditions other than equality leave of one field's values behind `base`."""
+    low, high = base, after_prefix(base)
+    used = []
+    for each, value in conditions:
+        if each.op == "in" and len(value) <= MAX_POINTS:
+            keys = {base + part.cut(part.write(_as_indexed(part, one))) for one in value if _fits(part, one)}
+            return AMONG, tuple((key, after_prefix(key)) for key in sorted(keys)), [each]
+        bounds = None
+        if each.op == "^=" and value is not None:
+            bounds = prefix_range(value, part.room)
         elif each.op in ("<", "<=", ">", ">=") and value is not None:
-            bound = _bound(index, each.op, value)
-            if bound is not None:
-                low, high = max(low, bound[0]), min(high, bound[1])
-                narrowed = True
-    return Path(RANGE, index, ((low, high),)) if narrowed else None
+            bounds = _bounds(part, each.op, value)
+        if bounds is not None:
+            low, high = max(low, base + bounds[0]), min(high, base + bounds[1] if bounds[1] else high)
+            used.append(each)
+    return (RANGE, ((low, high),), used) if used else None
 
 
-def _bound(index: Index, op: str, value: Any) -> tuple[bytes, bytes] | None:
-    """Low and high of the keys that may compare so: a little too wide, nulls left out. None where it is unclear."""
-    first, last = index.prefix + b"\1", index.whole_range()[1]
-    base = index.field_type.base if index.field_type is not None else ""
-    if base == "int" and type(value) is not int:
+def _bounds(part: Part, op: str, value: Any) -> tuple[bytes, bytes] | None:
+    """Low and high of the keys that may compare so, high empty: none; a little too wide, nulls left out.
+
+    None where it is unclear.
+    """
+    if part.of.base == "int" and type(value) is not int:
         if abs(value) >= 2**63:  # also keeps a Decimal of a million digits from becoming an integer
             return None
         value = math.floor(value) if op in ("<", "<=", ">") else math.ceil(value)
         op = "<=" if op in ("<", "<=") else ">="
         if not -(2**63) <= value < 2**63:
             return None
-    exact = _as_indexed(index, value)
+    exact = _as_indexed(part, value)
     if exact is None:
         return None
-    low, high = index.equal_range(exact)
-    return (first, high) if op in ("<", "<=") else (low, last)
+    key = part.cut(part.write(exact))
+    return (b"\1", after_prefix(key)) if op in ("<", "<=") else (key, b"")
 
 
-def _fits(index: Index, value: Any) -> bool:
-    return value is None or _as_indexed(index, value) is not None
+def _fits(part: Part, value: Any) -> bool:
+    return value is None or _as_indexed(part, value) is not None
 
 
-def _as_indexed(index: Index, value: Any) -> Any:
+def _as_indexed(part: Part, value: Any) -> Any:
     """A number as the index's type has it; None when no value of that type equals it."""
-    base = index.field_type.base if index.field_type is not None else ""
+    base = part.of.base
     if value is None or base not in ("int", "float", "decimal"):
         return value
     try:
@@ -166,7 +232,7 @@ def _as_indexed(index: Index, value: Any) -> Any:
         if base == "float":
             return float(value) if float(value) == value else None
         exact = Decimal(value) if not isinstance(value, Decimal) else value
-        index.write(exact)
+        part.write(exact)
     except (ValueError, OverflowError, ArithmeticError):
         return None
     return exact
@@ -175,7 +241,7 @@ def _as_indexed(index: Index, value: Any) -> Any:
 # From entries to rows.
 
 
-def _wanted(reader: Reader, pattern: Pattern | None) -> dict[bytes, bool]:
+def wanted_owners(reader: Reader, pattern: Pattern | None) -> dict[bytes, bool]:
     """For each server's part of an object key: whether its objects are asked for. Old incarnations are not."""
     return {
         key: newest and (pattern is None or pattern.matches(server))
@@ -184,7 +250,7 @@ def _wanted(reader: Reader, pattern: Pattern | None) -> dict[bytes, bool]:
 
 
 class _Row(NamedTuple):
-    value_part: bytes
+    run: bytes
     stored: Stored
 
 
@@ -193,6 +259,8 @@ def _rows(
 ) -> Iterator[_Row]:
     """Rows in the order of the path's entries."""
     index = path.over
+    depth = path.depth
+    alone = len(index.parts) == 1  # then the key says it, and nothing has to be written again
     load = entry.codec.load_fields
     record_of, make = reader.record, reader.stored
     number = entry.number
@@ -211,12 +279,15 @@ def _rows(
                 )
             fields = load(record.body)
             if where is None or where(fields):
-                yield _Row(index.value_part(key, object_key), make(object_key, record, entry, fields))
+                run = b""
+                if depth:
+                    run = index.value_part(key, object_key) if alone else index.run_of(fields, depth)
+                yield _Row(run, make(object_key, record, entry, fields))
 
 
 def _sorted_runs(rows: Iterator[_Row], key: Callable[..., bytes]) -> Iterator[Stored]:
-    """Rows whose index has the order's first field: only equal values (or values cut alike) are still to be ordered."""
-    for _, run in groupby(rows, key=lambda row: row.value_part):
+    """Rows whose index gives the order: only those of one run, equal in it or cut alike, are still to be ordered."""
+    for _, run in groupby(rows, key=_run):
         together = list(run)
         if len(together) > 1:
             together.sort(key=lambda row: key(row.stored.reference, row.stored.fields))
@@ -231,6 +302,10 @@ def _sorted(rows: Iterator[_Row], key: Callable[..., bytes], limit: int | None) 
     else:
         best = sorted(keyed, key=_first)
     return (stored for _, stored in best)
+
+
+def _run(row: _Row) -> bytes:
+    return row.run
 
 
 def _first(pair: tuple[bytes, Stored]) -> bytes:

@@ -264,7 +264,7 @@ class Transaction(Reader):
         self._ended = True
 
     @property
-    def below(self) -> Source:
+    def unnoted(self) -> Source:
         return self._overlay.below
 
     def own_reference(self, number: int) -> Reference:

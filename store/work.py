@@ -16,11 +16,14 @@ import msgspec
 import outcome
 import trio
 
-from identity.encoding import encode_integer
+from identity.encoding import decode_integer_untrusted
 from identity.errors import Exhausted, Refused
+from identity.names import END
+from store.fieldtypes import shown
 from store.foreign import Applied, Foreign, Outcome, read_foreign_untrusted
 from store.frame_parts import COPIES, FOREIGN, CopyChange, pack_copies, pack_local
 from store.generations import View as GenerationsView
+from store.indexes import compile_indexes
 from store.records import Update
 from store.registry import CLASS, KNOWN_CLASS, ClassEntry, Registry, class_fields, is_built_in
 from store.transaction import Transaction
@@ -215,25 +218,31 @@ def _joined(entry: ClassEntry | None, definition: ClassDefinition) -> ClassDefin
 
 
 def _check_unique(writer: Writer, entry: ClassEntry, definition: ClassDefinition) -> None:
-    """That the own objects there are meet the unique fields that are new. Raises `Refused`, naming two."""
-    before = entry.definition.by_name
-    fresh = [
-        (at, field.name)
-        for at, field in enumerate(definition.fields)
-        if field.unique and not (field.name in before and before[field.name].unique)
-    ]
+    """That the own objects there are meet the unique indexes that are new. Raises `Refused`, naming two of them."""
+    joined = _joined(entry, definition)
+    stand = {index.prefix for index in entry.indexes if index.unique}
+    wanted = compile_indexes(joined, entry.number)
+    fresh = [index for index in wanted if index.unique and index.prefix not in stand]
     if not fresh:
         return
-    seen: dict[tuple[str, Any], bytes] = {}
-    own = encode_integer(0)
-    for key, values in writer.applier.objects_of(entry):
-        if not key.startswith(own):
+    defaults = joined.codec.defaults
+    taken: dict[bytes, bytes] = {}
+    for object_key, values in writer.applier.objects_of(entry):
+        if not object_key.startswith(END):
             continue
-        for at, name in fresh:
-            value = values[at] if at < len(values) else definition.codec.defaults[at]
-            if value is not None and seen.setdefault((name, value), key) != key:
-                raise Refused(
-                    f"field {name} of {definition.name} cannot be unique: {value!r} stands in two objects",
-                    next_step="change one of them first",
-                    field=name,
-                )
+        full = values + defaults[len(values) :]
+        for index in fresh:
+            for key, value in index.claims(full):
+                if taken.setdefault(key, object_key) != object_key:
+                    one, other = (_own_name(writer, each) for each in (taken[key], object_key))
+                    raise Refused(
+                        f"{index.name} of {definition.name} cannot be unique: {shown(value)} stands in two objects, "
+                        f"{one} and {other}",
+                        next_step="change one of them first",
+                        field=index.parts[-1].field,
+                        objects=[one, other],
+                    )
+
+
+def _own_name(writer: Writer, object_key: bytes) -> str:
+    return f"{writer.applier.servers.server}/{decode_integer_untrusted(object_key, len(END))[0]}"
