@@ -95,6 +95,7 @@ class Checker:
         for met in self._walk.walk():
             if isinstance(met, Step):
                 done += met.bytes
+                self._report.bytes += met.bytes
                 yield Progress("log", done, total)
             elif not self._blind and (self._applied is None or met.mark.position <= self._applied):
                 for _ in self._group(met):
@@ -191,6 +192,7 @@ class Checker:
                     return None, taken
                 low = key + b"\0"
                 taken += 1
+                self._report.bytes += len(key) + len(value)
                 ask(moment, key, value)
                 if taken == SLICE:
                     return low, taken

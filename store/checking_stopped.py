@@ -39,6 +39,8 @@ def check_stopped(
     try:
         checker = Checker(log, lambda: _moment(generations, applier), report, until=None, applied=applied, blind=blind)
         yield from checker.run()
+    except BangpathError as error:
+        report.find(Finding("check", "of this store", f"it could not go on: {error.cause}", FROM_LOG))
     finally:
         generations.close()
         log.close(clean=False)

@@ -89,6 +89,7 @@ class Database:
 
     def __init__(self, writer: Writer, epoch: int, wall_ms: Callable[[], int]) -> None:
         self._writer = writer
+        self.inside = writer  # for those who look after the store: scrubbing, repair, backup
         self._servers = writer.applier.servers
         self._wall_ms = wall_ms
         self._counted: dict[int, int] | None = None

@@ -71,6 +71,7 @@ class Report:
         self.counts: dict[str, int] = {}
         self.findings: list[Finding] = []
         self.found = 0
+        self.bytes = 0  # read and looked at
         self._seen: set[tuple[str, str]] = set()
 
     def count(self, what: str, number: int = 1) -> None:
@@ -94,6 +95,7 @@ class Report:
         return {
             "whole": self.whole,
             "counts": dict(self.counts),
+            "bytes": self.bytes,
             "found": self.found,
             "findings": [each.as_json() for each in self.findings],
         }

@@ -275,6 +275,7 @@ class LmdbSnapshot:
         self._transaction = transaction
         self._handles = handles
         self._path = path
+        self._closed = False
 
     @property
     def meta(self) -> bytes:
@@ -308,16 +309,15 @@ class LmdbSnapshot:
             self._fail(error)
 
     def close(self) -> None:
+        self._closed = True
         self._transaction.abort()
 
     def _fail(self, error: lmdb.Error) -> NoReturn:
         if isinstance(error, lmdb.BadValsizeError):
             raise LocalMistake(f"a key of more than {MAX_KEY_BYTES} bytes") from error
-        if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError)):
-            raise Damaged(
-                f"the tables in {self._path} cannot be read: {error}", next_step="run `bangpath check`"
-            ) from error
-        raise LocalMistake(f"a snapshot that was closed is read ({error})") from error
+        if self._closed:
+            raise LocalMistake(f"a snapshot that was closed is read ({error})") from error
+        raise Damaged(f"the tables in {self._path} cannot be read: {error}", next_step="run `bangpath check`") from error
 
 
 def check_key(key: bytes) -> None:

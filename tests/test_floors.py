@@ -42,6 +42,8 @@ SHELLS = {
     "store.tables": "LMDB",
     "store.worker": "the thread of the real disk and of LMDB",
     "store.fold": "naps while it folds",
+    "store.probing": "another process reads LMDB's pages first",
+    "store.scrubbing": "a task beside those of the store",
     "store.work": "its callers wait for events",
     "store.writing": "the loop of the task that owns the log",
     "store.database": "the task that owns the log",
