@@ -13,6 +13,7 @@ them is nobody else's fault.
 
 from __future__ import annotations
 
+from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from simulations.world import World
 
 OFTEN = 4  # times that one server hands on a packet which its source sent once: two ways, each repeated once
-KEPT = 4096  # packets remembered; a circle is much quicker than so many others
+KEPT = 4096  # packets remembered, those first that were met last: one that circles is met all the time
 
 
 class NoLoops(Overhearing):
@@ -40,7 +41,7 @@ class NoLoops(Overhearing):
 
     def __init__(self) -> None:
         super().__init__()
-        self._met: dict[tuple[str, bytes], int] = {}
+        self._met: dict[bytes, Counter[str]] = {}  # packet -> how often each server handed it on
 
     def begin(self, world: World) -> None:
         super().begin(world)
@@ -72,10 +73,10 @@ class NoLoops(Overhearing):
         if len(set(passed)) != len(passed):
             self.note(world, f"{server} handed on a packet along {_path(message.path)}, which passes a server twice")
         packet = blake2b(message.packet, digest_size=16).digest()
-        key = (server, packet)
-        met = self._met[key] = self._met.pop(key, 0) + 1
-        if server != passed[0] and met > OFTEN * self._met.get((passed[0], packet), 1):
-            self.note(world, f"{server} handed on one packet {met} times, at last along {_path(message.path)}")
+        met = self._met[packet] = self._met.pop(packet, Counter())  # the newest is last
+        met[server] += 1
+        if server != passed[0] and met[server] > OFTEN * met[passed[0]] > 0:  # 0: sent so long ago that nobody knows
+            self.note(world, f"{server} handed on one packet {met[server]} times, at last along {_path(message.path)}")
         if len(self._met) > KEPT:
             del self._met[next(iter(self._met))]
 
