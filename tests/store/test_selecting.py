@@ -264,6 +264,46 @@ def test_an_index_of_several_fields_serves_its_first_ones_and_the_order_behind_t
     trio.run(story)
 
 
+async def test_texts_cut_alike_are_ordered_by_what_was_cut_away(server: Any) -> None:
+    """Behind a cut text an index is in no order: "..b" with rate 1 stands before "..a" with rate 2."""
+    async with server.open() as database:
+        await database.define(CITY)
+        long = "x" * 500
+        pairs = [(long + "b", 1), (long + "a", 2), (long + "a", 1), (long, 3), ("y", 0)]
+        await database.transact(
+            lambda t: [
+                t.create("City", {"code": str(n), "size": 7, "long": text, "name": str(n), "rate": Decimal(rate)})
+                for n, (text, rate) in enumerate(pairs)
+            ]
+        )
+        with database.view() as view:
+            for where, order, expected in (
+                (None, ("long", "rate"), "32104"),
+                (None, ("-long", "-rate"), "40123"),
+                (Compare("size", "=", 7), ("long", "name"), "31204"),
+            ):
+                keys = tuple((each.removeprefix("-"), each.startswith("-")) for each in order)
+                question = Question("City", where, keys)
+                assert choose_path(view.registry.entry("City"), question).depth >= 2
+                assert "".join(each.fields["code"] for each in view.select(question)) == expected
+                limited = view.select(Question("City", where, keys, limit=2))
+                assert "".join(each.fields["code"] for each in limited) == expected[:2]
+
+
+async def test_a_list_of_very_many_elements_is_found_by_each(server: Any) -> None:
+    async with server.open() as database:
+        await database.define(CITY)
+        many = [str(each) for each in range(2000)]
+        await database.transact(
+            lambda t: [t.create("City", {"code": "1", "tags": many}), t.create("City", {"code": "2"})]
+        )
+        with database.view() as view:
+            for element, found in (("0", 1), ("1999", 1), ("2000", 0)):
+                question = Question("City", Compare("tags", "contains", element))
+                assert choose_path(view.registry.entry("City"), question).over.name == "tags"
+                assert len(list(view.select(question))) == found
+
+
 async def test_the_index_with_fewer_entries_is_taken(server: Any) -> None:
     async with server.open() as database:
         await database.define(definition_from_toml(TOML.partition("[[")[0]))
