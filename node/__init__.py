@@ -71,6 +71,9 @@ In reading order:
     embedded_blocking.py  the same for programs without trio, from any thread
     rows.py         rows of text or JSON read by their class, bad ones named
     importing.py    rows into a node, in chunks: resumable, never half in silence
+    exporting.py    rows out of a node, into files that other programs read
+    cbor_sequence.py  one of their formats, read too
+    parquet.py      another, when pyarrow is installed
     airports.py     the real data of the mesh, and which server owns which
     children.py     one child process: started, awaited, watched, stopped
     mesh_control.py servers killed and revived, links cut and mended, of a mesh that runs

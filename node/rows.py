@@ -23,6 +23,7 @@ import msgspec
 from identity.errors import Refused
 
 MAX_LINE = 1 << 20  # one row; a transaction holds 16 MiB of changes (DESIGN L6)
+csv.field_size_limit(MAX_LINE)  # of this process; 128 KiB otherwise, and a text may be longer
 
 
 class Row(NamedTuple):
@@ -51,6 +52,7 @@ class Reader:
     """Reads the fields of one class, as its definition in JSON describes them."""
 
     def __init__(self, definition: Mapping[str, Any]) -> None:
+        self.definition = definition
         self.class_name: str = definition["name"]
         self.fields: dict[str, Mapping[str, Any]] = {each["name"]: each for each in definition["fields"]}
         self._required = [name for name, each in self.fields.items() if each.get("required")]

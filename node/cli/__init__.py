@@ -23,6 +23,7 @@ In reading order:
     outbox.py        outbox
     asking.py        query
     importing.py     import
+    exporting.py     export
     shaping.py       class mirror
 
 Left to others: what is said to a node (`node.client`), what runs (`node.opening`, `node.mesh`).

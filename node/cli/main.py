@@ -35,7 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delete": ("objects", "Delete an object."),
     "outbox": ("outbox", "Changes that wait for their owner, and what became of others."),
     "query": ("asking", "Ask a question of the whole mesh."),
-    "import": ("importing", "Create objects from a CSV or NDJSON file."),
+    "import": ("importing", "Create objects from a CSV, NDJSON or CBOR file."),
+    "export": ("exporting", "Write the answer to a question to a file."),
     "mirror": ("shaping", "List mirrors, keep a mirror of other servers, end one."),
     "simulate": ("simulations.command", "Run a mesh that breaks, from a seed, and look at every promise."),
 }
