@@ -248,6 +248,7 @@ class Delivering:
     def handle_lost(self, owner: ServerId) -> None:
         """Nobody reaches it."""
         self.outbox.handle_lost(owner)
+        self._news.set()  # it is to be called, if anything waits for it: nobody else may have a reason to
         self._wake(lambda waiter: waiter.owner == owner and not waiter.patient)
 
     # -- the task
