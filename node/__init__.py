@@ -52,6 +52,7 @@ In reading order:
     watching.py     once a second, a look at how everything goes
     tracing.py      ways to others, as words of the node: route, trace, ping
     saying.py       the same as words of the node
+    tending.py      the store looked at while it is in use: check, scrub
     answering.py    get and query as words of the node
     reporting.py    status, peers, servers, feeds, mirrors, classes: what a server says of itself
     asking.py       what a question sees of the node (vocabulary)

@@ -12,6 +12,7 @@
     outbox      GET    /v1/outbox, /v1/outbox/17; cancel_change: DELETE     a list, or one entry
     block       POST   /v1/peers/1.2/block    {direction}               {server, blocked}; unblock: DELETE
     trace, ping POST   /v1/trace, /v1/ping    {server, deadline}        paths and times
+    check       POST   /v1/check                                            lines of progress, and the report
     status ...  GET    /v1/status, /v1/peers ...                        a map or a list
 
 Pure: a `Call` is a value, and `Wire` turns it into bytes and the bytes that come back into an answer (h11 does the
@@ -101,6 +102,11 @@ def _said(wanted: Mapping[str, Any]) -> dict[str, Any]:
 def show(what: str) -> Call:
     """One of status, peers, servers, feeds, mirrors, classes, outbox."""
     return Call("GET", f"/v1/{what}")
+
+
+def check() -> Call:
+    """Answered in lines: `{"progress": ...}` as it goes, and `{"report": ...}`."""
+    return Call("POST", "/v1/check", accept=NDJSON)
 
 
 def define(definition: Mapping[str, Any]) -> Call:

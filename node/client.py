@@ -147,6 +147,19 @@ class Blocking(Words):
                 yield from lines.feed(piece)
         yield from lines.end()
 
+    def told(self, call: Call) -> Iterator[Any]:
+        """What a call that answers in lines says, line by line."""
+        import msgspec
+
+        lines, refusal = Lines(), b""
+        for status, piece in self.pieces(call):
+            if status >= 400:
+                refusal += piece
+                if not piece:
+                    calls.read_answer(status, refusal)
+            else:
+                yield from map(msgspec.json.decode, lines.feed(piece))
+
     def rows(self, text: str, **wanted: Unpack[Wanted]) -> Iterator[Any]:
         """The rows of a query as they come; the completeness report stands in `self.completeness` afterwards."""
         self.completeness: Any = None

@@ -14,6 +14,7 @@
     [rights]  modify = "*"                   whose servers may change our objects by request
               query = "*"                    whose servers may ask us for our distributed objects; mirrors pass them on
               forward = "*"                  for whose servers we are a gateway; "" is nobody
+    [store]   scrub = 1048576                bytes a second at which the whole store is looked at, ever again; 0: not
 
 Every key but `server.id` and `mesh.roots` may be left out. A key that is not in this table is an error, for a
 misspelt one would otherwise be silently without effect. An error names the file, the line, the key and what would be
@@ -45,6 +46,8 @@ Address = tuple[str, int]
 OPEN_MESH = bytes(32)
 MAX_FILE_BYTES = 1 << 20  # a list of addresses for every server of a large mesh; more is no configuration
 EVERYBODY = Pattern("*")
+MAX_RATE = 1 << 40
+SCRUB = 1 << 20  # a gigabyte in a quarter of an hour
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +67,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     modify: Pattern | None = EVERYBODY
     query: Pattern | None = EVERYBODY
     forward: Pattern | None = EVERYBODY
+    scrub: int = 0
     # Told at the start, in no file: links that are cut at our port (`node.blocking`), what tests switch off.
     blocked: dict[ServerId, str] = msgspec.field(default_factory=dict)
     without: frozenset[str] = frozenset()  # what tests switch off (`node.switches`); stands in no file
@@ -141,6 +145,7 @@ def render_config(config: Config) -> str:
                 "query": _pattern_text(config.query),
                 "forward": _pattern_text(config.forward),
             },
+            "store": {"scrub": config.scrub},
         }
     )
 
@@ -211,6 +216,12 @@ def _secret(value: object) -> bytes:
     return secret or OPEN_MESH
 
 
+def _rate(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_RATE:
+        raise Refused(f"must be a whole number of bytes a second, 0 to {MAX_RATE}")
+    return value
+
+
 def _pattern(value: object) -> Pattern:
     return Pattern(_text(value))
 
@@ -263,6 +274,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
         "query": ("query", _pattern_or_nobody),
         "forward": ("forward", _pattern_or_nobody),
     },
+    "store": {"scrub": ("scrub", _rate)},
 }
 
 

@@ -36,6 +36,7 @@ from node.mirroring import MIRRORED
 from node.observing import Observe
 from node.parts import Parts
 from node.saying import Saying
+from node.tending import Tending
 from node.tracing import Tracing
 from replication.leaves import FeedSealer
 from store.database import Settings as StoreSettings
@@ -53,7 +54,7 @@ GRACE_S = 3.0  # for requests under way when the node stops; with closing everyt
 Log = Callable[[dict[str, Any]], None]
 
 
-class Node(Answering, Altering, Saying, Links, Tracing):
+class Node(Answering, Altering, Saying, Links, Tracing, Tending):
     """A server. `log` takes one event as a dictionary; `settings` are the transport's, `bounds` the store's.
 
     `restored`: disk and tables are those of a backup (`node.adopting`). `observe`: `node.observing`.
@@ -154,6 +155,8 @@ class Node(Answering, Altering, Saying, Links, Tracing):
             nursery.start_soon(parts.standpoint.keep)
             nursery.start_soon(parts.delivering.run)
             nursery.start_soon(parts.watch.run)
+            if self.config.scrub:
+                nursery.start_soon(self.scrub, database, self.config.scrub)
             if database.adopting:
                 parts.flood.adopt(True)
                 parts.serving.wait(_ADOPTING.format(self.server))

@@ -43,7 +43,7 @@ from identity.names import Pattern, ServerId
 from identity.tickets import Ticket
 from identity.trust import fingerprint, issue_root, verify_chain_untrusted
 from node.announcing import own_certificate
-from node.config import Address, Config, parse_address, read_config, write_config
+from node.config import SCRUB, Address, Config, parse_address, read_config, write_config
 from node.joining import Joined
 from node.newcomer import ask_to_join
 from node.node import Node
@@ -98,6 +98,7 @@ def create_root(
         listen=_chosen(listen),
         announce=announce,
         http=http,
+        scrub=SCRUB,
     )
     _finish(directory, config, (certificate.to_bytes(),))
     return config
@@ -165,6 +166,7 @@ def _config_of(
         announce=announce,
         http=http,
         addresses={ticket.inviter: addresses},
+        scrub=SCRUB,
     )
 
 

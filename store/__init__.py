@@ -42,6 +42,7 @@ Reading order:
     checking    is everything what was written, and does it fit together: checking_log, checking_tables,
                 checking_stopped of a store that nobody has open (probing: whether LMDB survives it),
                 scrubbing of one that is in use
+    upkeep      the directory of a store that nobody has open
     disk log frames segments group_commit tables checked generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other

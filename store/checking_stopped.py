@@ -27,10 +27,15 @@ from store.tables import Snapshot, Tables
 
 
 def check_stopped(
-    disk: Disk, tables: Tables, *, server: ServerId, incarnation: int
+    disk: Disk, tables: Tables, *, server: ServerId, incarnation: int, trouble: Finding | None = None
 ) -> Generator[Progress, None, Report]:
-    """Look at everything; its value is the report. Raises `Refused` when the log is another server's."""
+    """Look at everything; its value is the report. Raises `Refused` when the log is another server's.
+
+    `trouble`: why `tables` are empty ones in the place of those that could not be opened.
+    """
     report = Report()
+    if trouble is not None:
+        report.find(trouble)
     recovered = _recover(disk, tables, report, server, incarnation)
     found = yield from recovered
     if found is None:

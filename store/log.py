@@ -274,8 +274,10 @@ class Log:
     # What the above is made of
 
     def _open_segments(self) -> None:
-        names = [(name, match) for name in self._disk.list() if (match := _NAME.fullmatch(name))]
-        for index, (name, match) in enumerate(names):
+        names = segment_names(self._disk)
+        for index, name in enumerate(names):
+            match = _NAME.fullmatch(name)
+            assert match is not None
             number, first = int(match[1]), int(match[2], 16)
             if self._segments and number != self._segments[-1].number + 1:
                 raise Damaged(
@@ -382,3 +384,8 @@ class Log:
             return None
         index = number - self._segments[0].number
         return self._segments[index] if 0 <= index < len(self._segments) else None
+
+
+def segment_names(disk: Disk) -> list[str]:
+    """The files of a log on this disk, in their order."""
+    return [name for name in disk.list() if _NAME.fullmatch(name)]

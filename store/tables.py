@@ -317,7 +317,9 @@ class LmdbSnapshot:
             raise LocalMistake(f"a key of more than {MAX_KEY_BYTES} bytes") from error
         if self._closed:
             raise LocalMistake(f"a snapshot that was closed is read ({error})") from error
-        raise Damaged(f"the tables in {self._path} cannot be read: {error}", next_step="run `bangpath check`") from error
+        raise Damaged(
+            f"the tables in {self._path} cannot be read: {error}", next_step="run `bangpath check`"
+        ) from error
 
 
 def check_key(key: bytes) -> None:

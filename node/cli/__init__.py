@@ -25,6 +25,7 @@ In reading order:
     importing.py     import
     exporting.py     export
     shaping.py       class mirror
+    upkeep.py        check
 
 Left to others: what is said to a node (`node.client`), what runs (`node.opening`, `node.mesh`).
 """

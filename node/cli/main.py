@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("importing", "Create objects from a CSV, NDJSON or CBOR file."),
     "export": ("exporting", "Write the answer to a question to a file."),
     "mirror": ("shaping", "List mirrors, keep a mirror of other servers, end one."),
+    "check": ("upkeep", "Is everything that a store holds what was written?"),
     "simulate": ("simulations.command", "Run a mesh that breaks, from a seed, and look at every promise."),
 }
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended

@@ -20,6 +20,7 @@ In reading order:
     words.py     what each path does with the node
     ways.py      /v1/routes, /v1/trace, /v1/ping
     links.py     /v1/peers/*/block: links cut and mended at our port
+    tending.py   /v1/check: the store looked at while it is in use
     outbox.py    /v1/outbox: changes that wait for their owner
     forms.py     values as JSON and back, rows as bytes
     listening.py who is let in, how many strangers at once, and for how long

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from identity.errors import Refused
-from node.http import links, outbox, ways, words
+from node.http import links, outbox, tending, ways, words
 
 Word = Callable[..., Awaitable[None]]
 
@@ -32,6 +32,7 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/trace": {"POST": ways.trace},
     "/v1/ping": {"POST": ways.ping},
     "/v1/servers": {"GET": words.servers},
+    "/v1/check": {"POST": tending.check},
     "/v1/feeds": {"GET": words.feeds},
 }
 

@@ -79,6 +79,7 @@ def test_the_guides(folder: Path) -> None:
         "guide-answers.md",
         "guide-outbox.md",
         "guide-links.md",
+        "guide-damage.md",
     ]
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")

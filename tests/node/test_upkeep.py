@@ -1,0 +1,109 @@
+"""`bangpath check` of a directory and of a running server: the same report, exit codes, errors that help."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from identity.errors import Refused
+from identity.names import ServerId
+from node.cli.main import run
+from node.config import parse_config
+from node.http.serve import serve_http
+from node.opening import create_root, open_node
+from store.definitions import ClassDefinition, Field
+
+NOTE = ClassDefinition(name="Note", fields=(Field(name="text", index=True),))
+
+
+@pytest.fixture
+async def directory(tmp_path: Path) -> Path:
+    home = tmp_path / "1"
+    create_root(home, ServerId.parse("1"))
+    async with open_node(home, log=lambda event: None) as node:
+        await node.define(NOTE)
+        for number in range(20):
+            await node.create("Note", {"text": f"note {number}"})
+    return home
+
+
+def log_of(directory: Path) -> Path:
+    return sorted((directory / "log").glob("log-*"))[0]
+
+
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+async def test_a_stopped_server(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(directory)]) == 0
+    told = capsys.readouterr()
+    assert told.out.endswith("everything is as it was written\n")
+    assert "owned records" in told.out
+    assert told.err == ""
+    flip(log_of(directory), 4096 + 900)
+    assert run(["-C", str(directory), "check"]) == 1
+    told = capsys.readouterr()
+    assert "frame log-00000001-0000000000000000 at offset" in told.err
+    assert "next: `bangpath check --repair`" in told.err
+    assert re.search(r"update \d+ of 1, feed \d: log-00000001-0000000000000000 at offset", told.err), "what it was"
+    assert told.out.endswith("2 found\n")
+    assert run(["check", str(directory), "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert not said["whole"]
+    assert said["findings"][0]["segment"] == 1
+
+
+async def test_a_running_server_looks_at_itself(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noted: list[dict[str, Any]] = []
+    async with open_node(directory, log=noted.append) as node, serve_http(node, directory):
+        assert await trio.to_thread.run_sync(run, ["check", str(directory), "--json"]) == 0
+        whole = json.loads(capsys.readouterr().out)
+        assert whole["counts"]["owned records"] > 20
+        flip(log_of(directory), 4096 + 900)
+        assert await trio.to_thread.run_sync(run, ["-C", str(directory), "check"]) == 1
+        assert "frame log-00000001" in capsys.readouterr().err
+        events = [each["event"] for each in noted if each["event"] in ("checked", "damaged")]
+        assert events == ["checked", "damaged", "damaged", "checked"]
+        assert (await node.create("Note", {"text": "it serves"})) is not None
+
+
+async def test_the_scrub_finds_it_by_itself(directory: Path) -> None:
+    flip(log_of(directory), 4096 + 900)
+    noted: list[dict[str, Any]] = []
+    scrubbed = trio.Event()
+
+    def log(event: dict[str, Any]) -> None:
+        noted.append(event)
+        if event["event"] == "scrubbed":
+            scrubbed.set()
+
+    async with open_node(directory, log=log):
+        with trio.fail_after(30):
+            await scrubbed.wait()
+    damaged = [each for each in noted if each["event"] == "damaged"]
+    assert [each["what"] for each in damaged] == ["frame", "update"]
+    assert all(each["repair"] for each in damaged)
+
+
+async def test_errors_that_help(tmp_path: Path, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(tmp_path / "none")]) == 1
+    assert "there is no store in" in capsys.readouterr().err
+    async with open_node(directory, log=lambda event: None):  # without HTTP: nobody to ask
+        assert await trio.to_thread.run_sync(run, ["check", str(directory)]) == 1
+    assert "is in use by process" in capsys.readouterr().err
+
+
+def test_the_setting() -> None:
+    for wrong in ("-1", "true", '"1"', str(1 << 41)):
+        with pytest.raises(Refused, match=r"\[store\] scrub must be a whole number of bytes a second"):
+            parse_config(f"[store]\nscrub = {wrong}\n")
