@@ -254,16 +254,16 @@ class Node(Answering, Altering, Saying, Links, Tracing, Tending):
         async with self._word(None) as (parts, _):
             wanted = Pattern(pattern)
             await parts.mirroring.mirror(wanted, kind, own=self.server, wall_ms=self.wall_ms(), now=trio.current_time())
-            await announcing.announce(parts, self._certificate, self._chain, wall_ms=self.wall_ms())
             parts.touch()
+            await announcing.announce(parts, self._certificate, self._chain, wall_ms=self.wall_ms())
             return self._mirror_of(wanted)
 
     async def unmirror(self, pattern: str) -> dict[str, Any]:
         """End that; what is held stays, and is shown as cached."""
         async with self._word(None) as (parts, _):
             await parts.mirroring.unmirror(Pattern(pattern), now=trio.current_time())
-            await announcing.announce(parts, self._certificate, self._chain, wall_ms=self.wall_ms())
             parts.touch()
+            await announcing.announce(parts, self._certificate, self._chain, wall_ms=self.wall_ms())
             return {"pattern": Pattern(pattern).text}
 
     async def invite(self, server: ServerId | str, *, valid_s: int = 86_400) -> dict[str, Any]:

@@ -12,8 +12,10 @@
 
 Rules. A turn is synchronous: nothing awaits inside it, so between a machine's input and its outputs the world stands
 still. Whoever speaks to a machine from a task calls `touch()`, and one turn follows in which all that was said in the
-same tick leaves together (U7). There is no cancel scope per request: one timer is armed for the earliest deadline of
-all machines, and armed again when that comes earlier, or later by more than it costs (`LATER_S`).
+same tick leaves together (U7), be it the next one or one that a datagram caused. A turn does not listen to machines
+above the transmitter that nobody spoke to: nearly half of all turns take and give datagrams, and no more. There is no
+cancel scope per request: one timer is armed for the earliest deadline of all machines, and armed again when that comes
+earlier, or later by more than it costs (`LATER_S`).
 
 Bounds: a turn reads at most `MAX_READS` buffers and goes round its machines at most `MAX_ROUNDS` times; then other
 tasks get their turn, and the next follows at once. A socket that refuses a batch keeps it until it is writable.
@@ -64,6 +66,7 @@ class Pump:
         self._port = port
         self._transmitter = transmitter
         self._feed: Any = transmitter
+        self._above: tuple[Machine, ...] = tuple(machines)
         self._machines: tuple[Machine, ...] = (transmitter, *machines)
         self._carry_out = carry_out
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
@@ -73,6 +76,9 @@ class Pump:
         self._timer = port.timer()
         self._armed = math.inf
         self._due = math.inf  # as the last turn found it, which nothing has changed since without a turn
+        self._spoken = True  # a machine above the transmitter was told something, and not yet asked for its outputs
+        self._due_above = math.inf  # the earliest deadline of those machines, unless one was told something
+        self._more = False  # the last turn left something for another
         self._turning = False
 
     def touch(self) -> None:
@@ -80,6 +86,7 @@ class Pump:
 
         Said while a turn carries out outputs, this very turn sees to it: it goes on until no machine has one.
         """
+        self._spoken = True
         if not self._turning:
             self._touched.set()
 
@@ -90,9 +97,10 @@ class Pump:
             nursery.start_soon(self._write)
             nursery.start_soon(self._wait_for_deadlines)
             while True:
+                if self._spoken or self._more:  # else a datagram or a deadline has caused a turn since
+                    self.turn()
                 await self._touched.wait()
                 self._touched = trio.Event()
-                self.turn()
 
     def turn(self) -> None:
         """Everything that can be done now without waiting."""
@@ -101,6 +109,7 @@ class Pump:
         self._turning = True
         try:
             self.turns += 1
+            self._more = False
             now = trio.current_time()
             self._drain(now)
             if self._due <= now:  # what comes due by what was drained, or said since, has a turn of its own
@@ -109,6 +118,7 @@ class Pump:
                     if due <= now:
                         self.lag_s = now - due
                         machine.handle_deadline(now)
+                        self._spoken |= machine is not self._transmitter
             self._carry_out_all(now)
             self._transmit(now)
             self._carry_out_departures(now)
@@ -123,11 +133,18 @@ class Pump:
                 return
             length, segment_size, address = received
             self._feed.handle_datagrams(self._buffer[:length], segment_size, address, now)
-        self._touched.set()  # more is waiting; the others first
+        self._take_another()  # more is waiting; the others first
 
     def _carry_out_all(self, now: float) -> None:
         machines, carry_out = self._machines, self._carry_out
-        quiet = 0  # machines in a row that had none
+        if not self._spoken:
+            outputs = self._transmitter.take_outputs()
+            if not outputs:
+                return
+            self._spoken = True
+            for output in outputs:
+                carry_out(output, now)
+        quiet, every = 0, len(machines)  # machines in a row that had none
         for _ in range(MAX_ROUNDS):
             for machine in machines:
                 outputs = machine.take_outputs()
@@ -137,9 +154,9 @@ class Pump:
                         carry_out(output, now)
                     continue
                 quiet += 1
-                if quiet == len(machines):
+                if quiet == every:
                     return
-        self._touched.set()
+        self._take_another()
 
     def _carry_out_departures(self, now: float) -> None:
         """What was told while datagrams left: packets that go by gateways, which leave within others in this turn."""
@@ -147,10 +164,16 @@ class Pump:
             outputs = self._transmitter.take_outputs()
             if not outputs:
                 return
+            self._spoken = True
             for output in outputs:
                 self._carry_out(output, now)
             self._carry_out_all(now)
             self._transmit(now)
+        self._take_another()
+
+    def _take_another(self) -> None:
+        """This turn has lasted long enough; another one follows."""
+        self._more = True
         self._touched.set()
 
     def _transmit(self, now: float) -> None:
@@ -164,23 +187,21 @@ class Pump:
                 self._blocked = batch
                 self._writable.set()
                 return
-        self._touched.set()  # more is ready; what came in meanwhile first
+        self._take_another()  # more is ready; what came in meanwhile first
 
     def _arm(self) -> None:
         """Set the timer for the earliest deadline, where what it is set for would be too late, or for nothing."""
         due = self._due = self._earliest()
+        self._spoken = self._more
         if due < self._armed or due > self._armed + LATER_S:
             self._armed = due
             self._timer.deadline = due
 
     def _earliest(self) -> float:
         """The earliest deadline of all machines, and within a minute."""
-        due = trio.current_time() + IDLE_S
-        for machine in self._machines:
-            other = machine.deadline()
-            if other < due:
-                due = other
-        return due
+        if self._spoken:
+            self._due_above = min([math.inf, *(machine.deadline() for machine in self._above)])
+        return min(trio.current_time() + IDLE_S, self._transmitter.deadline(), self._due_above)
 
     async def _read(self) -> None:
         while True:

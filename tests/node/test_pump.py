@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from identity.machine import Batch
-from node.pump import Pump
+from node.pump import MAX_ROUNDS, Pump
 from transport.sockets import ScopeTimer
 
 ADDRESS = ("10.0.0.1", 7)
@@ -221,4 +221,110 @@ async def test_what_a_datagram_makes_due_is_seen_to_at_once(autojump_clock: trio
         world.port.arrive(b"a")
         await trio.testing.wait_all_tasks_blocked()
         assert world.echo.seen == ["datagram a", "deadline at 3"]
+        nursery.cancel_scope.cancel()
+
+
+class Above:
+    """A machine above the transmitter that counts how often it is asked for outputs."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.due = math.inf
+        self.outputs: list[Any] = []
+        self.judged_at: list[float] = []
+
+    def deadline(self) -> float:
+        return self.due
+
+    def handle_deadline(self, now: float) -> None:
+        self.judged_at.append(now)
+        self.due = math.inf
+        self.outputs.append("late")
+
+    def take_outputs(self) -> list[Any]:
+        self.asked += 1
+        outputs, self.outputs = self.outputs, []
+        return outputs
+
+
+class Silent(Echo):
+    """A transmitter that answers datagrams, and tells nobody of them."""
+
+    def take_outputs(self) -> list[Any]:
+        return []
+
+
+class Floors(World):
+    """A world with a machine above the transmitter."""
+
+    def __init__(self, nursery: trio.Nursery, echo: Echo) -> None:
+        self.above = Above()
+        self.port, self.echo = FakePort(), echo
+        self.carried = []
+        self.pump = Pump(self.port, echo, (self.above,), lambda output, now: self.carried.append(output))  # type: ignore[arg-type]
+        nursery.start_soon(self.pump.run)
+
+
+async def test_a_machine_that_nobody_spoke_to_is_not_asked(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        world = Floors(nursery, Silent())
+        world.above.due = 5.0
+        await trio.testing.wait_all_tasks_blocked()
+        asked = world.above.asked
+        for data in (b"a", b"b"):
+            world.port.arrive(data)
+            await trio.testing.wait_all_tasks_blocked()
+        assert world.port.sent == [b"a", b"b"]
+        assert world.above.asked == asked
+        world.above.outputs.append("said")
+        world.pump.touch()
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.carried == ["said"]
+        await trio.sleep(6)  # its deadline holds, though turns were taken that did not ask for it
+        assert world.above.judged_at == [5.0]
+        assert world.carried == ["said", "late"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_was_said_goes_with_the_turn_of_a_datagram_and_has_none_for_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        world = Floors(nursery, Silent())
+        await trio.testing.wait_all_tasks_blocked()
+        turns = world.pump.turns
+        world.above.outputs.append("said")
+        world.pump.touch()
+        world.pump.turn()  # as the reader's, which comes before
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.carried == ["said"]
+        assert world.pump.turns == turns + 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_was_said_before_the_pump_ran_is_seen_to_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        world = Floors(nursery, Silent())
+        world.above.outputs.append("said")
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.carried == ["said"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_left_over_for_another_turn_is_seen_to_there(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        world = Floors(nursery, Silent())
+        await trio.testing.wait_all_tasks_blocked()
+        left = 2 * MAX_ROUNDS
+
+        def carry_out(output: Any, now: float) -> None:
+            world.carried.append(output)
+            if len(world.carried) < left:
+                world.above.outputs.append("again")
+
+        world.pump._carry_out = carry_out
+        world.above.outputs.append("first")
+        world.pump.touch()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(world.carried) == left
         nursery.cancel_scope.cancel()
