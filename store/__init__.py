@@ -27,6 +27,7 @@ Reading order:
     indexes         which entries a version contributes: of values, of several, of a list's elements
     query           vocabulary of questions; filters and the order of rows
     selecting       choose an index, scan, filter, order, limit         statistics  how many entries a range has
+    explaining      how a question was answered, and what it took       completing  the values that begin so
     reading         views of what is durable, and of what is appended
     references      targets must exist; what happens when they are deleted
     savepoints      parts of a transaction that are taken back while the rest stands

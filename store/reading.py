@@ -13,13 +13,15 @@ reported as absence (T4). Objects of hidden classes are seen by those only who n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from identity.encoding import decode_integer_untrusted, encode_integer
 from identity.errors import Damaged, Refused
 from identity.names import END, Incarnation, ObjectId, Pattern, Reference, ServerId
+from store.completing import complete
 from store.definitions import ClassDefinition
+from store.explaining import CountingSource, Explained
 from store.generations import View as GenerationsView
 from store.query import Question
 from store.records import CACHED, KIND_NAMES, Record, Stored, unpack_record
@@ -179,6 +181,28 @@ class Reader:
         """The same, `size` rows at a time, so that a loop may let others run between."""
         entry = self.registry.visible(question.class_name)
         return select_rows(self, entry, question, servers, size)
+
+    def explain(self, question: Question, *, servers: Pattern | None = None) -> Explained:
+        """How that question is answered here: chosen now, measured while its `batches` are read. Raises `Refused`."""
+        counting = CountingSource(self.unnoted)
+        reader = Reader(counting, self.registry, self.servers)
+        return Explained(reader, counting, self.registry.visible(question.class_name), question, servers)
+
+    def complete(
+        self,
+        class_name: str,
+        field: str,
+        prefix: Any = "",
+        *,
+        limit: int = 20,
+        servers: Pattern | None = None,
+        shows: Callable[[Stored], bool] = lambda _: True,
+    ) -> list[Any]:
+        """The first `limit` different values, in order, that objects held here have in `field` and that begin so.
+
+        Of a list its elements. Raises `Refused`, naming the field, when no index begins with it.
+        """
+        return complete(self, self.registry.visible(class_name), field, prefix, limit, servers, shows)
 
     def find_internal(self, entry: ClassEntry, field: str, value: Any) -> Stored | None:
         """The own object of a class whose unique field has this value."""

@@ -10,7 +10,8 @@
 An index only narrows: the whole condition is asked of every row again, which also settles cut keys. When the order
 begins with the fields that follow those of the equalities, rows come in that order, and only runs of those that are
 equal in it are sorted, by the rest of the order and the reference; so a limit ends the scan. Otherwise all rows are
-collected and sorted by `query.sort_key`, or with a limit the best are kept.
+collected and sorted by `query.sort_key`, or with a limit the best are kept. Whoever drives a long look hears of it
+every 512 entries, by an empty batch, and can let others run.
 
 Reads nothing but the reader's source, so a view or a transaction gives one consistent answer. Left to others: what a
 plan looks like to people (`store.explaining`), how many entries there are (`store.statistics`).
@@ -18,12 +19,12 @@ plan looks like to people (`store.explaining`), how many entries there are (`sto
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from identity.errors import Damaged
 from identity.names import Pattern
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 _INDEX_TABLE = "index"
 MAX_POINTS = 256  # equalities of one `in` that are looked up one by one; more are one scan
+PULSE = 512  # entries, some milliseconds with their objects, after which whoever waits may be let run
+_SPARE = 1000  # rows kept beyond twice the limit, so that a small one does not sort all the time
 EQUAL_UNIQUE, EQUAL, AMONG, RANGE, ORDER, ANY = range(6)
 
 
@@ -59,16 +62,25 @@ class Path(NamedTuple):
 
 
 def select_rows(
-    reader: Reader, entry: ClassEntry, question: Question, pattern: Pattern | None, size: int
+    reader: Reader,
+    entry: ClassEntry,
+    question: Question,
+    pattern: Pattern | None,
+    size: int,
+    path: Path | None = None,
 ) -> Iterator[list[Stored]]:
-    """Batches of at most `size` rows. Raises `Refused` at once for what the class has not, before the first row."""
+    """Batches of at most `size` rows, by `path` if it was chosen before. Empty ones let others run during a long look.
+
+    Raises `Refused` at once for what the class has not, before the first row.
+    """
     definition = entry.definition
     check_question(question, definition)
     where = None
     resolve = reader.servers.resolve
     if question.where is not None:
         where = compile_filter(question.where, definition, resolve)
-    path = choose_path(entry, question, resolve, reader.unnoted)
+    if path is None:
+        path = choose_path(entry, question, resolve, reader.unnoted)
     key = sort_key(definition, question.order)
     rows = _rows(reader, entry, path, where, wanted_owners(reader, pattern))
     if path.depth:
@@ -76,7 +88,7 @@ def select_rows(
     else:
         ordered = _sorted(rows, key, question.limit)
     if question.limit is not None:
-        ordered = islice(ordered, question.limit)
+        ordered = _limited(ordered, question.limit)
     if question.fields is not None:
         ordered = _projected(ordered, question.fields)
     return _batches(ordered, size)
@@ -256,27 +268,29 @@ class _Row(NamedTuple):
 
 def _rows(
     reader: Reader, entry: ClassEntry, path: Path, where: Filter | None, wanted: Mapping[bytes, bool]
-) -> Iterator[_Row]:
-    """Rows in the order of the path's entries."""
+) -> Iterator[_Row | None]:
+    """Rows in the order of the path's entries; None after each `PULSE` entries, whatever was found."""
     index = path.over
     depth = path.depth
     alone = len(index.parts) == 1  # then the key says it, and nothing has to be written again
     load = entry.codec.load_fields
     record_of, make = reader.record, reader.stored
     number = entry.number
+    looked = 0
     ranges = reversed(path.ranges) if path.reverse else path.ranges
     for low, high in ranges:
         if low >= high:
             continue
         for key, object_key in reader.source.scan(_INDEX_TABLE, low, high, path.reverse):
+            looked += 1
+            if looked == PULSE:
+                looked = 0
+                yield None
             if not wanted.get(object_key[: 8 if object_key[0] & 0x80 else 4], False):
                 continue
             record = record_of(object_key)
             if record is None or record.class_number != number or not record.body:
-                raise Damaged(
-                    f"an index of {entry.definition.name} names {object_key.hex()}, which is not there",
-                    next_step="restore a backup of this server",
-                )
+                raise missing(entry, object_key)
             fields = load(record.body)
             if where is None or where(fields):
                 run = b""
@@ -285,41 +299,83 @@ def _rows(
                 yield _Row(run, make(object_key, record, entry, fields))
 
 
-def _sorted_runs(rows: Iterator[_Row], key: Callable[..., bytes]) -> Iterator[Stored]:
+def missing(entry: ClassEntry, object_key: bytes) -> Damaged:
+    """What is said of an entry whose object is not there."""
+    return Damaged(
+        f"an index of {entry.definition.name} names {object_key.hex()}, which is not there",
+        next_step="restore a backup of this server",
+    )
+
+
+def _sorted_runs(rows: Iterator[_Row | None], key: Callable[..., bytes]) -> Iterator[Stored | None]:
     """Rows whose index gives the order: only those of one run, equal in it or cut alike, are still to be ordered."""
-    for _, run in groupby(rows, key=_run):
-        together = list(run)
-        if len(together) > 1:
-            together.sort(key=lambda row: key(row.stored.reference, row.stored.fields))
-        for each in together:
-            yield each.stored
+    together: list[_Row] = []
+    for row in rows:
+        if row is None:
+            yield None
+            continue
+        if together and row.run != together[0].run:
+            yield from _ordered(together, key)
+            together = []
+        together.append(row)
+    yield from _ordered(together, key)
 
 
-def _sorted(rows: Iterator[_Row], key: Callable[..., bytes], limit: int | None) -> Iterator[Stored]:
-    keyed = ((key(row.stored.reference, row.stored.fields), row.stored) for row in rows)
-    if limit is not None and limit < 10_000:
-        best = heapq.nsmallest(limit, keyed, key=_first)
-    else:
-        best = sorted(keyed, key=_first)
-    return (stored for _, stored in best)
+def _ordered(together: list[_Row], key: Callable[..., bytes]) -> Iterator[Stored]:
+    if len(together) > 1:
+        together.sort(key=lambda row: key(row.stored.reference, row.stored.fields))
+    for each in together:
+        yield each.stored
 
 
-def _run(row: _Row) -> bytes:
-    return row.run
+def _sorted(rows: Iterator[_Row | None], key: Callable[..., bytes], limit: int | None) -> Iterator[Stored | None]:
+    best: list[tuple[bytes, Stored]] = []
+    most = math.inf if limit is None else 2 * limit + _SPARE
+    for row in rows:
+        if row is None:
+            yield None
+            continue
+        best.append((key(row.stored.reference, row.stored.fields), row.stored))
+        if len(best) > most:
+            best.sort(key=_first)
+            del best[limit:]
+    best.sort(key=_first)
+    for _, stored in best:
+        yield stored
 
 
 def _first(pair: tuple[bytes, Stored]) -> bytes:
     return pair[0]
 
 
-def _projected(rows: Iterator[Stored], fields: tuple[str, ...]) -> Iterator[Stored]:
+def _limited(rows: Iterator[Stored | None], limit: int) -> Iterator[Stored | None]:
+    left = limit
+    for row in rows if left else ():
+        yield row
+        if row is not None:
+            left -= 1
+            if not left:
+                return
+
+
+def _projected(rows: Iterator[Stored | None], fields: tuple[str, ...]) -> Iterator[Stored | None]:
     for row in rows:
-        chosen = {name: row.fields[name] for name in fields}
-        yield Stored(
-            row.reference, row.class_name, row.sequence, chosen, row.kind, row.position_number, row.received_ms
-        )
+        yield row and replace(row, fields={name: row.fields[name] for name in fields})
 
 
-def _batches(rows: Iterator[Stored], size: int) -> Iterator[list[Stored]]:
-    while batch := list(islice(rows, size)):
+def _batches(rows: Iterator[Stored | None], size: int) -> Iterator[list[Stored]]:
+    """Full ones, and the rest; where many entries were looked at for none an empty one."""
+    batch: list[Stored] = []
+    quiet = True
+    for row in rows:
+        if row is None:
+            if quiet:
+                yield []
+            quiet = True
+            continue
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch, quiet = [], False
+    if batch:
         yield batch

@@ -304,6 +304,24 @@ async def test_a_list_of_very_many_elements_is_found_by_each(server: Any) -> Non
                 assert len(list(view.select(question))) == found
 
 
+async def test_a_long_look_lets_others_run_and_keeps_no_more_than_the_limit(server: Any) -> None:
+    async with server.open() as database:
+        await database.define(PLAIN)
+        await database.transact(lambda t: [t.create("City", {"size": n * 7919 % 4000}) for n in range(4000)])
+        with database.view() as view:
+
+            def sizes(question: Question) -> list[int]:
+                return [len(batch) for batch in view.select_batches(question, size=1000)]
+
+            assert sizes(Question("City", Compare("size", "=", 3))) == [0] * 7 + [1]
+            assert sizes(Question("City", Compare("size", "<", 0))) == [0] * 7
+            assert sizes(Question("City", order=(("size", True),))) == [0] * 7 + [1000] * 4
+            for limit in (0, 3, 900, 1500, 5000):
+                found = view.select(Question("City", order=(("size", True),), limit=limit))
+                assert [each.fields["size"] for each in found] == list(range(3999, -1, -1))[:limit]
+                assert len(list(view.select(Question("City", limit=limit)))) == min(limit, 4000)
+
+
 async def test_the_index_with_fewer_entries_is_taken(server: Any) -> None:
     async with server.open() as database:
         await database.define(definition_from_toml(TOML.partition("[[")[0]))
