@@ -82,6 +82,7 @@ class Checker:
         yield from self._each(INDEX, judge.count if self._blind else judge.index)
         yield from self._each(FEEDS, judge.count if self._blind else judge.feed)
         yield from self._each(STATE, judge.count if self._blind else judge.ends)
+        judge.after_all()
 
     # The log
 

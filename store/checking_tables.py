@@ -56,6 +56,7 @@ class Judge:
         self._report = report
         self._read = read
         self._highest_object = self._highest_sequence = 0
+        self._ends_seen = False
 
     # Without knowing the classes
 
@@ -212,6 +213,7 @@ class Judge:
         self._report.count("entries")
         if key != ENDS_KEY:
             return
+        self._ends_seen = True
         number, next_object = _ENDS.unpack(value)
         if number < self._highest_sequence or next_object <= self._highest_object:
             cause = (
@@ -219,6 +221,11 @@ class Judge:
                 f"{self._highest_sequence} and {self._highest_object}"
             )
             self.find("entry", "of table state", cause, InTable(STATE, key))
+
+    def after_all(self) -> None:
+        """When every entry of every table was asked: one that must be there and was not met."""
+        if self._highest_sequence and not self._ends_seen:
+            self.find("entry", "of table state", "the ends of the log are missing", InTable(STATE, ENDS_KEY))
 
     def find(self, what: str, where: str, cause: str, place: InTable | None) -> None:
         """Something that the log can mend."""
