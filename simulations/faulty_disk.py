@@ -338,6 +338,12 @@ class FaultyFile:
         self.write(before, bytes(size - before), zeros=True)
         self.sync()
 
+    def reserve(self, size: int) -> None:
+        self._disk.check(self._life)
+        room = self._disk.room
+        if room is not None and size - self._contents.size > room:
+            raise self._disk.no_room(self.name)
+
     def sync(self) -> None:
         self._disk.check(self._life)
         self._disk.before_sync(self.name, self._contents)

@@ -25,6 +25,8 @@ Reading order:
     values          fields as JSON
     registry        the data dictionary: built-in classes, known and adopted classes
     indexes         which entries a version contributes: of values, of several, of a list's elements
+    blob_files      a blob's name, and its file: chunks that are verified one by one
+    blobs           those of a store: written, read, kept as long as anybody needs them
     query           vocabulary of questions; filters and the order of rows
     selecting       choose an index, scan, filter, order, limit         statistics  how many entries a range has
     explaining      how a question was answered, and what it took       completing  the values that begin so

@@ -1,7 +1,7 @@
 """What was written and synced is there after a power cut; the seam between the store and any disk (DESIGN L7, U6).
 
     Disk    one directory of files with plain names       File    bytes at offsets
-      list open rename remove                               read write allocate settle size close
+      list open rename remove                               read write allocate reserve settle size close
       sync_directory   names outlive a power cut            sync   what was written before it outlives a power cut
 
     write ... write ... sync       without the sync any of the writes may be lost, whole or by 512-byte sectors,
@@ -11,7 +11,8 @@ Rules. One process owns a directory: it holds a lock on it, and a second one is 
 failed is never tried again, because after a failed fdatasync Linux marks the pages clean and a second one succeeds
 without them: the disk stops, `failure` says why, and everything after raises it until the next start (DESIGN L7).
 That start settles what it reads, or it would believe, and build on, what the next power cut takes.
-Only `allocate` may find the disk full harmlessly, so whoever appends allocates first. No symbolic link is followed.
+Only `allocate` and `reserve` may find the disk full harmlessly, so whoever appends begins with one of them. No
+symbolic link is followed.
 
 A thread hop costs as much as a sync on a fast disk (115-154 us against 110-190 us, FACTS), so `sync_async` syncs
 inline until the median of the last syncs exceeds 2 ms, then in one dedicated thread (`store.worker`).
@@ -57,6 +58,12 @@ class File(Protocol):
         """Make the file at least `size` bytes long, the new part filled with zeros and synced.
 
         Raises `Exhausted` when there is no room; then nothing is lost, and it may be tried again.
+        """
+
+    def reserve(self, size: int) -> None:
+        """Take the room up to `size` bytes, without writing or syncing it: what is there until then is not said.
+
+        Raises `Exhausted` when there is none; then nothing is lost, and it may be tried again.
         """
 
     def sync(self) -> None:
@@ -255,6 +262,18 @@ class RealFile:
                 raise self._disk.full(self.name, error) from error
             self._disk.stop("allocate", self.name, error)
         self.sync()
+
+    def reserve(self, size: int) -> None:
+        self._disk.check()
+        before = self.size()
+        if size <= before:
+            return
+        try:
+            _reserve(self._descriptor, before, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self._disk.full(self.name, error) from error
+            self._disk.stop("reserve", self.name, error)
 
     def sync(self) -> None:
         self._disk.check()

@@ -38,6 +38,7 @@ SHELLS = {
     "identity.keys": "the key file",
     "transport.ports": "the seam is awaited",
     "transport.sockets": "the real ports",
+    "store.blobs": "writes and reads in pieces, and lets others run between",
     "store.disk": "the real disk",
     "store.tables": "LMDB",
     "store.worker": "the thread of the real disk and of LMDB",

@@ -73,6 +73,16 @@ def test_allocated_room_is_zeros_and_never_shrinks_a_file(machine: Machine) -> N
     assert file.size() == 3 << 20
 
 
+def test_reserved_room_can_be_written_and_reserved_again(machine: Machine) -> None:
+    file = machine.disk.open("blob-1", create=True)
+    file.write(0, b"head")
+    file.reserve(1 << 20)
+    file.reserve(10)
+    file.write(4, b"tail")
+    file.sync()
+    assert file.read(0, 8) == b"headtail"
+
+
 def test_overwriting_changes_only_its_bytes(machine: Machine) -> None:
     file = machine.disk.open("log-1", create=True)
     file.write(0, b"0123456789")
