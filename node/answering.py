@@ -2,6 +2,8 @@
 
     get(1.2/42)      -> Found          node.lookup
     query("...")     -> QueryAnswer    node.fan_out
+    explain("...")   how what is held here answers it, and what that takes      store.explaining
+    complete(class, field, prefix)     the values that begin so, of what is held here
 
 Each says how good the answer must be: `consistency`, `max_age` in seconds, `after` as positions (node.wanted), and by
 when it must come: `deadline`, in seconds from now. A word that is said while nothing runs is refused (`Exhausted`).
@@ -19,6 +21,8 @@ from node.fan_out import QueryAnswer
 from node.lookup import look_up
 from node.running import AfterText, AnyReference, Running
 from node.wanted import Wanted, wanted
+from store.fieldtypes import FieldType, WrongValue
+from store.values import value_from_json, value_to_json
 
 if TYPE_CHECKING:
     from node.asking import Found
@@ -83,6 +87,26 @@ class Answering(Running):
         async with self._word(deadline) as (parts, until):
             return await fan_out.stream(parts.standpoint, question, give, wanted=want, deadline=until)
 
+    async def explain(self, question: Any) -> dict[str, Any]:
+        """Which index answers it here, how many entries were expected, and how many it took (`store.explaining`).
+
+        `question`: text, or a `store.query.Question`. It is carried out on what is held here; nobody else is asked.
+        """
+        async with self._word(None) as (parts, _):
+            return await fan_out.explain(parts.standpoint, question)
+
+    async def complete(self, class_name: str, field: str, prefix: str = "", *, limit: int = 20) -> dict[str, Any]:
+        """The first `limit` different values, in order, that objects held here have in `field` and that begin so.
+
+        Of a list its elements. Raises `Refused`, naming the field, when no index begins with it.
+        """
+        async with self._word(None) as (parts, _):
+            with parts.database.view() as view:
+                of = view.definition(class_name).field(field).key_type
+                begin = _beginning(of, field, prefix)
+                values = view.complete(class_name, field, begin, limit=limit, shows=parts.standpoint.shows)
+            return {"class": class_name, "field": field, "values": [value_to_json(of, each) for each in values]}
+
     def _wanted(self, consistency: str, max_age: float | None, after: AfterText) -> Wanted:
         """Checked; a position of a server that nobody here knows would be a guarantee about nothing."""
         want = wanted(consistency, max_age, after)
@@ -102,3 +126,12 @@ class Answering(Running):
             return reference.server, reference.object
         server, number = reference
         return (self.server if server is None else server), ObjectId(number)
+
+
+def _beginning(of: FieldType, field: str, said: str) -> str | bytes:
+    """What a text from outside means as the beginning of such a value. Raises `Refused`."""
+    try:
+        begin: str | bytes = value_from_json(of, said) if of.base == "bytes" else said
+    except WrongValue as error:
+        raise Refused(f"field {field} is of bytes: {error}", next_step="write them as base64", field=field) from error
+    return begin

@@ -91,6 +91,15 @@ def query(text: str, **wanted: Any) -> Call:
     return Call("POST", "/v1/query", _body({"query": text, **_said(wanted)}), accept=NDJSON)
 
 
+def explain(text: str) -> Call:
+    return Call("POST", "/v1/explain", _body({"query": text}))
+
+
+def complete(class_name: str, field: str, prefix: str, *, limit: int) -> Call:
+    said = {"class": class_name, "field": field, "prefix": prefix or None, "limit": limit}
+    return Call("GET", "/v1/complete" + _parameters(**said))
+
+
 def _said(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """What was said of it: a `max_age` of 0 is, an `after` without positions is not. Raises `Refused` for a NaN."""
     for name, value in wanted.items():

@@ -56,6 +56,14 @@ class Words:
         """Several changes at one owner, all or none: `{results, position}`."""
         return self.call(calls.transact(operations, **how))
 
+    def explain(self, question: Any) -> Any:
+        """Which index of that server answers it, and what that takes: `{index, bounds, estimated, rows, ...}`."""
+        return self.call(calls.explain(str(question)))
+
+    def complete(self, class_name: Any, field: str, prefix: str = "", *, limit: int = 20) -> Any:
+        """The first values of an indexed field that begin so, as that server holds them: `{class, field, values}`."""
+        return self.call(calls.complete(getattr(class_name, "__name__", class_name), field, prefix, limit=limit))
+
     def outbox(self) -> Any:
         """Every change that waits for its owner, and the outcomes that are remembered."""
         return self.call(calls.show("outbox"))

@@ -7,6 +7,9 @@
         elevation: float | None = bangpath.field(index=True)      # may be left without a value
         open: bool = True                                          # has a default
 
+    @bangpath.stored(indexes=[("land", "size")], unique=[("land", "name")])        indexes of several fields
+    class City: ...
+
     await node.define(Airport)
     await node.create(Airport, {"icao": "EDDF", "name": "Frankfurt"})
 
@@ -26,11 +29,13 @@ import enum
 import types
 import typing
 import uuid
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
 
 from identity.errors import Refused
 
 AnyClass = TypeVar("AnyClass", bound=type)
+Together = Sequence[Sequence[str]]
 _NOTHING: Any = object()
 
 _TYPES: dict[Any, str] = {
@@ -56,12 +61,34 @@ class _Option(typing.NamedTuple):
 
 
 def field(*, default: Any = _NOTHING, index: bool = False, unique: bool = False, description: str = "") -> Any:
-    """What a field is besides its type: its default, an ordered index, a unique one, a word for people."""
+    """What a field is besides its type: its default, an ordered index, a unique one, a word for people.
+
+    The index of a list is one of its elements.
+    """
     return _Option(default, index or unique, unique, description)
 
 
-def stored(declared: AnyClass) -> AnyClass:
-    """Read a class's annotations as fields; `declared.definition` is what a node takes. Raises `Refused`."""
+@overload
+def stored(declared: AnyClass, /) -> AnyClass: ...
+
+
+@overload
+def stored(*, indexes: Together = (), unique: Together = ()) -> Callable[[AnyClass], AnyClass]: ...
+
+
+def stored(declared: Any = None, /, *, indexes: Together = (), unique: Together = ()) -> Any:
+    """Read a class's annotations as fields; `declared.definition` is what a node takes. Raises `Refused`.
+
+    `indexes`, `unique`: those of several fields, each a list of their names.
+    """
+    several = [{"fields": list(each), "unique": False} for each in indexes]
+    several += [{"fields": list(each), "unique": True} for each in unique]
+    if declared is None:
+        return lambda each: _read(each, several)
+    return _read(declared, several)
+
+
+def _read(declared: AnyClass, indexes: list[dict[str, Any]]) -> AnyClass:
     hints = typing.get_type_hints(declared)
     if not hints:
         raise Refused(f"class {declared.__name__} declares no field", next_step="write NAME: TYPE lines in it")
@@ -70,6 +97,7 @@ def stored(declared: AnyClass) -> AnyClass:
         "name": declared.__name__,
         "description": (declared.__doc__ or "").strip().partition("\n")[0],
         "fields": fields,
+        "indexes": indexes,
     }
     return declared
 

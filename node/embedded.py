@@ -112,6 +112,20 @@ class Store:
         """What is durable now, fixed for 30 s: `with store.view() as view: ...`."""
         return self.database.view()
 
+    async def explain(self, question: str | Find) -> dict[str, Any]:
+        """Which index answers it, how many entries were expected, and how many it took (`store.explaining`)."""
+        asked: Asked = parse(question) if isinstance(question, str) else question.asked()
+        with _said_here(), self.database.view() as view:
+            plan = view.explain(asked.question, servers=asked.servers)
+            for _ in plan.batches():
+                await trio.lowlevel.checkpoint()
+            return plan.as_json()
+
+    def complete(self, of: Any, field: str, prefix: Any = "", *, limit: int = 20) -> list[Any]:
+        """The first different values of an indexed field, or elements of a list, that begin so, in their order."""
+        with _said_here(), self.database.view() as view:
+            return view.complete(class_name(of), field, prefix, limit=limit)
+
     def classes(self) -> list[ClassDefinition]:
         """The classes that were defined, by name."""
         return sorted(self.database.registry.definitions(), key=lambda each: each.name)

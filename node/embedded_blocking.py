@@ -130,6 +130,15 @@ class StoreBlocking:
         finally:
             self._run_sync(view.close)
 
+    def explain(self, question: str | Find) -> dict[str, Any]:
+        """As `Store.explain`."""
+        said: dict[str, Any] = self._run(self._store.explain, question)
+        return said
+
+    def complete(self, of: Any, field: str, prefix: Any = "", *, limit: int = 20) -> list[Any]:
+        """As `Store.complete`."""
+        return self._run_sync(lambda: self._store.complete(of, field, prefix, limit=limit))
+
     def classes(self) -> list[ClassDefinition]:
         """As `Store.classes`."""
         return self._run_sync(self._store.classes)

@@ -66,6 +66,18 @@ async def ask(
     return QueryAnswer(rows, report)
 
 
+async def explain(asking: Asking, question: str | Question) -> dict[str, Any]:
+    """How what is held here answers it, carried out to its end (`store.explaining`). Raises `Refused`."""
+    asked = language.parse(question) if isinstance(question, str) else language.Asked(question, None)
+    rows = 0
+    with asking.view() as view:
+        plan = view.explain(asked.question, servers=asked.servers)
+        for batch in plan.batches(SLICE):
+            rows += sum(map(asking.shows, batch))
+            await trio.lowlevel.checkpoint()
+    return {**plan.as_json(), "rows": rows}
+
+
 async def stream(
     asking: Asking,
     question: str | Question,

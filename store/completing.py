@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from identity.errors import Refused
 from identity.names import Pattern
+from store.fieldtypes import shown
 from store.indexes import ElementIndex, Index
 from store.keys import TEXTS, after_prefix, prefix_range
 from store.records import Stored
@@ -56,13 +57,21 @@ def complete(
             field=field,
         )
     if type(limit) is not int or not 1 <= limit <= MAX_VALUES:
-        raise Refused(f"a limit of {limit!r}: between 1 and {MAX_VALUES} values can be asked for", field="limit")
+        raise Refused(
+            f"a limit of {limit!r}: between 1 and {MAX_VALUES} values can be asked for",
+            next_step="ask again with a longer beginning",
+            field="limit",
+        )
     part = index.parts[0]
     wanted_type = bytes if part.of.base == "bytes" else str
     if prefix is None or prefix == "":
         prefix = wanted_type()
     if not isinstance(prefix, wanted_type) or (prefix and part.of.base not in TEXTS):
-        raise Refused(f"field {field} is a {found.type}, and {prefix!r} is no beginning of one", field=field)
+        raise Refused(
+            f"field {field} is a {found.type}, and {shown(prefix)} is no beginning of one",
+            next_step="of text and bytes say how they begin, of others nothing",
+            field=field,
+        )
     values = _Values(reader, entry, index, prefix, wanted_owners(reader, servers), shows)
     return list(islice(values.walk(), limit))
 

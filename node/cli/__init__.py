@@ -21,7 +21,7 @@ In reading order:
     ways.py          route trace ping
     objects.py       put get update delete
     outbox.py        outbox
-    asking.py        query
+    asking.py        query explain complete
     importing.py     import
     exporting.py     export
     shaping.py       class mirror

@@ -5,6 +5,11 @@
     bangpath @1.4 query 'Airport order by elevation' --json        NDJSON: a row a line, and at the end
                                                                    {"completeness": {"whole": true, ...}}
 
+`explain` and `complete` are about what that one server holds, and ask nobody else:
+
+    bangpath @1.4 explain 'Airport where country = "KE"'           which index, what was expected, what it took
+    bangpath @1.4 complete Airport name Nai                        Nairobi Jomo Kenyatta ..., a line each
+
 The rows go to standard output. Without --json the completeness goes to standard error, so that a table can be piped.
 With --whole an answer that is not whole ends with exit code 3; the rows are printed all the same.
 """
@@ -17,7 +22,7 @@ from typing import Any
 
 import click
 
-from node.cli.output import counted, json_option, node_of, print_table, seconds, wanted_options
+from node.cli.output import cell, counted, json_option, node_of, print_json, print_table, seconds, wanted_options
 
 PARTIAL = 3  # the exit code for partial or stale where whole was asked (DESIGN U2)
 NAMED = 8  # owners in one line; each has a line of its own below
@@ -50,6 +55,71 @@ def query_command(meant: dict[str, str | None], /, question: str, whole: bool, a
             _print(rows)
             _print_completeness(len(rows), report)
     return PARTIAL if whole and not report.get("whole") else 0
+
+
+@click.command("explain")
+@click.argument("question")
+@json_option
+@click.pass_obj
+def explain_command(meant: dict[str, str | None], question: str, as_json: bool) -> None:
+    """Say which index of the server answers QUESTION from what it holds, and what that takes. Nobody else is asked."""
+    with node_of(meant) as node:
+        said = node.explain(question)
+    if as_json:
+        print_json(said)
+        return
+    for line in plan_lines(said):
+        click.echo(line)
+
+
+@click.command("complete")
+@click.argument("class_name", metavar="CLASS")
+@click.argument("field")
+@click.argument("prefix", default="")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
+@json_option
+@click.pass_obj
+def complete_command(
+    meant: dict[str, str | None], class_name: str, field: str, prefix: str, limit: int, as_json: bool
+) -> None:
+    """List the values of FIELD that begin with PREFIX, in order, as the server holds them. FIELD must have an index."""
+    with node_of(meant) as node:
+        said = node.complete(class_name, field, prefix, limit=limit)
+    if as_json:
+        print_json(said)
+        return
+    for value in said["values"]:
+        click.echo(value if isinstance(value, str) else cell(value))
+
+
+def plan_lines(said: Mapping[str, Any]) -> list[str]:
+    """A plan for people.
+
+    City by the index on land, size, where land = DE; rows come in order
+      25 entries expected, 4 looked at, 4 objects read, 3 rows
+      considered: land, size (25 entries), tags (50 entries)
+    """
+    bounds = " and ".join(f"{each['field']} {_compared(each)}" for each in said["bounds"])
+    where = f", where {bounds}" if bounds else ""
+    way = f"by the index on {said['index']}{where}" if said["index"] else "all of them, for no index fits"
+    if said["access"] == "nothing":
+        way = f"nothing is looked at: no value of the field is such that {bounds}"
+    order = {"none": "", "index": "; rows come in order", "sorted": "; rows are collected and sorted"}[said["order"]]
+    objects, rows = said["objects"], said["rows"]
+    lines = [
+        f"{said['class']} {way}{order}",
+        f"  {counted(said['estimated'])} {'entry' if said['estimated'] == 1 else 'entries'} expected, "
+        f"{counted(said['entries'])} looked at, {counted(objects)} {'object' if objects == 1 else 'objects'} read, "
+        f"{counted(rows)} {_rows(rows)}",
+    ]
+    if said["considered"]:
+        considered = (f"{each['index']} ({counted(each['estimated'])})" for each in said["considered"])
+        lines.append(f"  considered, by their entries: {'; '.join(considered)}")
+    return lines
+
+
+def _compared(bound: Mapping[str, Any]) -> str:
+    return "is null" if bound["op"] == "is null" else f"{bound['op']} {cell(bound['value'])}"
 
 
 def _copy_lines(lines: Any) -> Mapping[str, Any]:

@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delete": ("objects", "Delete an object."),
     "outbox": ("outbox", "Changes that wait for their owner, and what became of others."),
     "query": ("asking", "Ask a question of the whole mesh."),
+    "explain": ("asking", "Which index answers a question here, and what that takes."),
+    "complete": ("asking", "The values of a field that begin so."),
     "import": ("importing", "Create objects from a CSV, NDJSON or CBOR file."),
     "export": ("exporting", "Write the answer to a question to a file."),
     "mirror": ("shaping", "List mirrors, keep a mirror of other servers, end one."),

@@ -2,6 +2,7 @@
 
 bangpath @1.2 class                                              the classes
 bangpath @1.2 class define Note text:string! stars:int --index stars --unique text
+bangpath @1.2 class define Room house:string! number:int! --unique house,number
 bangpath @1.3 class adopt Note                                   as another server defined it
 bangpath @1.2 mirror                                             the mirrors
 bangpath @1.2 mirror 1.3.*                                       keep one; --end stops it
@@ -30,8 +31,11 @@ def class_command(ctx: click.Context, as_json: bool) -> None:
         print_rows(said)
         return
     print_table(
-        ("class", "fields", "fingerprint", "adopted by"),
-        ((each["name"], _fields_text(each["fields"]), each["fingerprint"], each.get("owners")) for each in said),
+        ("class", "fields", "indexes", "fingerprint", "adopted by"),
+        (
+            (each["name"], _fields_text(each["fields"]), _indexes_text(each), each["fingerprint"], each.get("owners"))
+            for each in said
+        ),
         empty="no classes; define one with bangpath class define NAME FIELD:TYPE ...",
     )
 
@@ -39,8 +43,10 @@ def class_command(ctx: click.Context, as_json: bool) -> None:
 @class_command.command("define")
 @click.argument("name")
 @click.argument("fields", nargs=-1, required=True, metavar="FIELD:TYPE...")
-@click.option("--index", "indexed", multiple=True, metavar="FIELD", help="An ordered index on this field.")
-@click.option("--unique", multiple=True, metavar="FIELD", help="A unique index on this field.")
+@click.option(
+    "--index", "indexed", multiple=True, metavar="FIELD", help="An ordered index on this field, or on several: a,b."
+)
+@click.option("--unique", multiple=True, metavar="FIELD", help="A unique index on this field, or on several: a,b.")
 @json_option
 @click.pass_obj
 def define_command(
@@ -109,6 +115,8 @@ def definition_of(
     """A class's definition, as JSON, from what was typed. Raises `Refused` naming what is wrong."""
     from identity.errors import Refused
 
+    several = [(each, False) for each in indexed if "," in each] + [(each, True) for each in unique if "," in each]
+    indexed, unique = (tuple(each for each in named if "," not in each) for named in (indexed, unique))
     made: list[dict[str, Any]] = []
     for each in fields:
         field, colon, kind = each.partition(":")
@@ -127,7 +135,15 @@ def definition_of(
     for field in (*indexed, *unique):
         if field not in names:
             raise Refused(f"the index on {field!r} names no field of {name}", field=field)
-    return {"name": name, "fields": made}
+    indexes = [{"fields": [each.strip() for each in text.split(",")], "unique": only} for text, only in several]
+    return {"name": name, "fields": made, "indexes": indexes}
+
+
+def _indexes_text(definition: dict[str, Any]) -> str:
+    """`stars; text!; house,number!`: a ! for a unique one."""
+    alone = [(each["name"], each.get("unique")) for each in definition["fields"] if each.get("index")]
+    several = [(",".join(each["fields"]), each["unique"]) for each in definition.get("indexes", ())]
+    return "; ".join(f"{name}{'!' if unique else ''}" for name, unique in (*alone, *several))
 
 
 def _fields_text(fields: list[dict[str, Any]]) -> str:

@@ -5,6 +5,7 @@
     POST /v1/transactions  [{op, ...}]                        POST /v1/query          {query, and as with ?}
     GET POST              /v1/classes                         GET POST DELETE         /v1/mirrors
     GET /v1/outbox        GET DELETE /v1/outbox/{request}     changes with ?queue= &expires=  (docs/guide-outbox)
+    POST /v1/explain      {query}                             GET  /v1/complete     ?class= &field= &prefix= &limit=
     POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds routes
     POST /v1/trace        {server}                            POST /v1/ping           {server}
     POST DELETE /v1/peers/{server}/block  {direction}
@@ -18,6 +19,7 @@ In reading order:
     app.py       one request: token, route, a body within bounds, errors as JSON
     routes.py    path and method to word
     words.py     what each path does with the node
+    indexing.py  /v1/explain, /v1/complete: what the indexes of one server tell
     ways.py      /v1/routes, /v1/trace, /v1/ping
     links.py     /v1/peers/*/block: links cut and mended at our port
     tending.py   /v1/check: the store looked at while it is in use

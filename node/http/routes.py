@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from identity.errors import Refused
-from node.http import links, outbox, tending, ways, words
+from node.http import indexing, links, outbox, tending, ways, words
 
 Word = Callable[..., Awaitable[None]]
 
@@ -20,6 +20,8 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/objects/*/*": {"GET": words.get, "PUT": words.replace, "PATCH": words.update, "DELETE": words.delete},
     "/v1/transactions": {"POST": words.transact},
     "/v1/query": {"POST": words.query},
+    "/v1/explain": {"POST": indexing.explain},
+    "/v1/complete": {"GET": indexing.complete},
     "/v1/classes": {"GET": words.classes, "POST": words.define},
     "/v1/mirrors": {"GET": words.mirrors, "POST": words.mirror, "DELETE": words.unmirror},
     "/v1/outbox": {"GET": outbox.outbox},

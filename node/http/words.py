@@ -43,15 +43,15 @@ MAX_OPERATIONS = 65_536  # of one transaction (DESIGN L6)
 
 async def get(node: Node, request: Request, server: str, number: str) -> None:
     query = request.query
-    _only(query, WANTED)
+    only_names(query, WANTED)
     found = await node.get(_reference(server, number), **_wanted(query))
     await _answer_raw(request, Forms(node).row(found))
 
 
 async def create(node: Node, request: Request) -> None:
-    said = _map(await request.json(), ("class", "fields", "server"))
-    class_name = _text(said, "class")
-    owner = ServerId.parse(_text(said, "server")) if said.get("server") is not None else None
+    said = only_map(await request.json(), ("class", "fields", "server"))
+    class_name = text_of(said, "class")
+    owner = ServerId.parse(text_of(said, "server")) if said.get("server") is not None else None
     fields = Forms(node).fields(class_name, said.get("fields", {}))
     await answer_changed(request, await node.create(class_name, fields, server=owner, **how(request)))
 
@@ -66,7 +66,7 @@ async def replace(node: Node, request: Request, server: str, number: str) -> Non
 
 async def _change_fields(node: Node, request: Request, server: str, number: str, *, whole: bool) -> None:
     reference = _reference(server, number)
-    said = _map(await request.json(), ("fields",))
+    said = only_map(await request.json(), ("fields",))
     forms = Forms(node)
     fields = await _fields(node, forms, reference, said.get("fields"), whole=whole)
     changed = await node.update(reference, fields, expect=_if_match(request), **how(request))
@@ -127,31 +127,31 @@ async def transact(node: Node, request: Request) -> None:
 
 async def _operation(node: Node, forms: Forms, said: object) -> tuple[Operation, ServerId | None]:
     """One operation, and the owner it names."""
-    said = _map(said, ("op", "class", "fields", "key", "server", "reference", "expect"))
-    op = _text(said, "op")
+    said = only_map(said, ("op", "class", "fields", "key", "server", "reference", "expect"))
+    op = text_of(said, "op")
     if op in ("create", "put"):
-        class_name = _text(said, "class")
+        class_name = text_of(said, "class")
         fields = forms.fields(class_name, said.get("fields", {}))
-        key = _text(said, "key") if op == "put" else ""
-        owner = ServerId.parse(_text(said, "server")) if said.get("server") is not None else None
+        key = text_of(said, "key") if op == "put" else ""
+        owner = ServerId.parse(text_of(said, "server")) if said.get("server") is not None else None
         return Operation(op="put" if op == "put" else "create", class_name=class_name, key=key, fields=fields), owner
     if op not in ("update", "delete"):
         raise Refused(f"{op!r} is no operation", next_step="say create, put, update or delete", field="op")
-    server, number = parse_reference(_text(said, "reference"))
+    server, number = parse_reference(text_of(said, "reference"))
     expect = said.get("expect")
     if expect is not None and type(expect) is not int:
         raise Refused("expect is a sequence, a whole number", field="expect")
     if op == "delete":
         return Operation(op="delete", object=number, expect=expect), server
     if "class" in said:
-        fields = forms.fields(_text(said, "class"), said.get("fields"))
+        fields = forms.fields(text_of(said, "class"), said.get("fields"))
     else:
         fields = await _fields(node, forms, (server, number), said.get("fields"))
     return Operation(op="update", object=number, fields=fields, expect=expect), server
 
 
 async def query(node: Node, request: Request) -> None:
-    said = _map(await request.json(), ("query", *WANTED))
+    said = only_map(await request.json(), ("query", *WANTED))
     want = _wanted(said)
     lines = b"application/x-ndjson" in request.headers.get(b"accept", b"")
     rows = _Rows(request, Forms(node), lines=lines)
@@ -162,7 +162,7 @@ async def query(node: Node, request: Request) -> None:
         try:
             last = {
                 "completeness": await node.query_into(
-                    _text(said, "query"),
+                    text_of(said, "query"),
                     rows.give,
                     **want,
                 )
@@ -240,7 +240,7 @@ async def classes(node: Node, request: Request) -> None:
 async def define(node: Node, request: Request) -> None:
     said = await request.json()
     if isinstance(said, dict) and "adopt" in said:
-        await request.answer(200, await node.adopt(_text(_map(said, ("adopt",)), "adopt")))
+        await request.answer(200, await node.adopt(text_of(only_map(said, ("adopt",)), "adopt")))
         return
     await request.answer(200, await node.define(Forms(node).definition(said)))
 
@@ -250,22 +250,22 @@ async def mirrors(node: Node, request: Request) -> None:
 
 
 async def mirror(node: Node, request: Request) -> None:
-    said = _map(await request.json(), ("pattern", "kind"))
-    kind = _text(said, "kind") if "kind" in said else MIRRORED
-    await request.answer(200, await node.mirror(_text(said, "pattern"), kind))
+    said = only_map(await request.json(), ("pattern", "kind"))
+    kind = text_of(said, "kind") if "kind" in said else MIRRORED
+    await request.answer(200, await node.mirror(text_of(said, "pattern"), kind))
 
 
 async def unmirror(node: Node, request: Request) -> None:
-    _only(request.query, ("pattern",))
-    await request.answer(200, await node.unmirror(_text(request.query, "pattern")))
+    only_names(request.query, ("pattern",))
+    await request.answer(200, await node.unmirror(text_of(request.query, "pattern")))
 
 
 async def invite(node: Node, request: Request) -> None:
-    said = _map(await request.json(), ("server", "valid_s"))
+    said = only_map(await request.json(), ("server", "valid_s"))
     valid_s = said.get("valid_s", 86_400)
     if type(valid_s) is not int or not 1 <= valid_s <= 31_536_000:
         raise Refused("valid_s is a whole number of seconds, at most a year", field="valid_s")
-    await request.answer(200, await node.invite(_text(said, "server"), valid_s=valid_s))
+    await request.answer(200, await node.invite(text_of(said, "server"), valid_s=valid_s))
 
 
 async def status(node: Node, request: Request) -> None:
@@ -289,21 +289,21 @@ def _reference(server: str, number: str) -> Any:
     return parse_reference(f"{'' if server == 'self' else server}/{number}")
 
 
-def _map(said: object, names: Sequence[str]) -> dict[str, Any]:
+def only_map(said: object, names: Sequence[str]) -> dict[str, Any]:
     """A JSON object with no other names than these. Raises `Refused` naming the stranger."""
     if not isinstance(said, dict):
         raise Refused(f"a JSON object with {', '.join(names)} was expected")
-    _only(said, names)
+    only_names(said, names)
     return said
 
 
-def _only(said: Mapping[str, Any], names: Sequence[str]) -> None:
+def only_names(said: Mapping[str, Any], names: Sequence[str]) -> None:
     for name in said:
         if name not in names:
             raise Refused(f"{name[:100]!r} means nothing here", next_step=f"say {', '.join(names)}", field=name[:100])
 
 
-def _text(said: Mapping[str, Any], name: str) -> str:
+def text_of(said: Mapping[str, Any], name: str) -> str:
     value = said.get(name)
     if not isinstance(value, str):
         raise Refused(f"{name} is missing or no text", field=name)

@@ -161,3 +161,17 @@ def test_no_text_does_anything_but_ask_or_be_refused(text: str) -> None:
 def test_clauses_may_stand_in_any_order() -> None:
     usual = parse("A where x = 1 from 1.* order by -y limit 3 show z")
     assert parse("A show z limit 3 order by -y from 1.* where x = 1") == usual
+
+
+def test_what_a_list_contains() -> None:
+    for text, condition in (
+        ('City where tags contains "a"', Compare("tags", "contains", "a")),
+        ("City where marks contains 5", Compare("marks", "contains", 5)),
+        ("City where `contains` contains true", Compare("contains", "contains", True)),
+        ('City where not tags contains "a"', Not(Compare("tags", "contains", "a"))),
+    ):
+        assert parse(text).question.where == condition
+        assert parse(text_of(parse(text).question)) == parse(text)
+    assert find("City").where(F.tags.contains("a")).asked() == parse('City where tags contains "a"')
+    with pytest.raises(Refused, match="expected a text in quotes"):
+        parse("City where tags contains")
