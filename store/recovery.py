@@ -63,7 +63,7 @@ def recover(
     log = Log(disk, server=server, incarnation=incarnation, segment_bytes=segment_bytes, step_bytes=step_bytes)
     number = 0
     for count, group in enumerate(log.replay(mark), start=1):
-        number = _replay(group, applier, generations, number)
+        number = replay_group(group, applier, generations, number)
         generations.publish(number)
         if count % STEP_GROUPS == 0:
             yield
@@ -88,8 +88,8 @@ def begin_run(opened: Opened, sealer: Sealer | None, *, restored: bool = False) 
     return epoch
 
 
-def _replay(group: Group, applier: Applier, generations: Generations, number: int) -> int:
-    """Apply one group; the number of the last commit given to the generations."""
+def replay_group(group: Group, applier: Applier, generations: Generations, number: int) -> int:
+    """Apply one group, of which `number` commits were given to the generations before; how many they are now."""
     locations: tuple[list[Location], list[Location]] = ([], [])
     for frame in group.frames:
         number += 1

@@ -18,8 +18,9 @@ from identity.names import ServerId
 from store.checking_stopped import check_stopped
 from store.disk import Disk, RealDisk
 from store.findings import FROM_LOG, Finding, Progress, Report
-from store.frames import SEGMENT_HEADER_BYTES, SegmentHeader
+from store.frames import SEGMENT_HEADER_BYTES
 from store.log import segment_names
+from store.mending_log import read_header
 from store.probing import probe_tables
 from store.tables import LmdbTables, MemoryTables, Tables
 
@@ -38,7 +39,7 @@ class Whose(NamedTuple):
 def check_directory(directory: Path, tell: Tell = lambda progress: None) -> Report:
     """Look at everything in it. Raises `Refused` when there is no store, or somebody has it open."""
     with held(directory) as disk:
-        return _check(directory, disk, tell)
+        return check_held(directory, disk, tell)
 
 
 @contextmanager
@@ -61,16 +62,16 @@ def whose(disk: Disk) -> Whose:
     for name in names:
         file = disk.open(name)
         try:
-            header = SegmentHeader.from_bytes(file.read(0, SEGMENT_HEADER_BYTES))
-        except Damaged:
-            continue
+            header = read_header(name, file.read(0, SEGMENT_HEADER_BYTES))
         finally:
             file.close()
-        return Whose(header.server, header.incarnation)
+        if header is not None:
+            return Whose(header.server, header.incarnation)
     raise Damaged("no header of any segment of the log can be read", next_step="restore a backup: `bangpath restore`")
 
 
-def _check(directory: Path, disk: Disk, tell: Tell) -> Report:
+def check_held(directory: Path, disk: Disk, tell: Tell) -> Report:
+    """The same of a directory whose lock is held already."""
     owner = whose(disk)
     tables, trouble = open_tables(directory)
     try:

@@ -44,6 +44,7 @@ SHELLS = {
     "store.worker": "the thread of the real disk and of LMDB",
     "store.fold": "naps while it folds",
     "store.probing": "another process reads LMDB's pages first",
+    "store.repair": "directories, and LMDB is folded into",
     "store.scrubbing": "a task beside those of the store",
     "store.upkeep": "directories",
     "store.work": "its callers wait for events",

@@ -3,7 +3,9 @@
     bangpath check mesh/1.4          a store that nobody has open, by its directory
     bangpath @1.4 check              the server's own; one that runs looks at itself while it serves
 
-exit code   0  nothing was found      1  something was: each is named, with what repairs it
+    bangpath check mesh/1.4 --repair --from BACKUP     what can be proven is put back, and what was done is told
+
+exit code   0  nothing was found, or nothing is left      1  something is: each is named, with what repairs it
 """
 
 from __future__ import annotations
@@ -26,9 +28,15 @@ FOUND = 1
 
 @click.command("check")
 @click.argument("path", metavar="[DIR]", required=False)
+@click.option("--repair", is_flag=True, help="Mend what can be proven to be what was written; the server is stopped.")
+@click.option(
+    "--from", "backups", multiple=True, metavar="BACKUP", help="With --repair: a backup of this store; repeatable."
+)
 @json_option
 @click.pass_obj
-def check_command(meant: dict[str, str | None], path: str | None, as_json: bool) -> int:
+def check_command(
+    meant: dict[str, str | None], path: str | None, repair: bool, backups: tuple[str, ...], as_json: bool
+) -> int:
     """Look at everything in a store: each frame, record, index entry, reference and update, and how they agree.
 
     DIR is the directory of a server, or of a store alone; else the server that is meant. One that runs does it itself,
@@ -38,8 +46,12 @@ def check_command(meant: dict[str, str | None], path: str | None, as_json: bool)
     from store.upkeep import check_directory
 
     directory = Path(path) if path is not None else directory_of(meant["directory"], meant["server"])
+    if backups and not repair:
+        raise click.UsageError("--from belongs to --repair.")
     with _shown("checking", as_json) as tell:
-        if _is_running(directory):
+        if repair:
+            report = _repair(directory, backups, tell)
+        elif _is_running(directory):
             report = _ask(directory, tell)
         else:
             report = check_directory(directory, tell).as_json()
@@ -48,6 +60,19 @@ def check_command(meant: dict[str, str | None], path: str | None, as_json: bool)
     else:
         _print_report(report)
     return 0 if report["whole"] else FOUND
+
+
+def _repair(directory: Path, backups: tuple[str, ...], tell: Callable[[Progress], None]) -> dict[str, Any]:
+    import time
+    from functools import partial
+
+    import trio
+
+    from store.repair import repair_directory
+
+    others = [Path(each) for each in backups]
+    work = partial(repair_directory, backups=others, wall_ms=lambda: time.time_ns() // 1_000_000, tell=tell)
+    return trio.run(work, directory).as_json()
 
 
 def _is_running(directory: Path) -> bool:
@@ -106,6 +131,12 @@ def _shown(label: str, as_json: bool) -> Iterator[Callable[[Progress], None]]:
 def _print_report(report: Mapping[str, Any]) -> None:
     for name, number in report["counts"].items():
         click.echo(f"{counted(number):>12} {name}")
+    for each in report.get("mended", ()):
+        done = f"mended from {each['mended_from']}" if each["mended_from"] else "cannot be mended"
+        kept = f"; what stood there is in {each['evidence']}" if each["evidence"] else ""
+        click.echo(f"{each['what']} {each['where']}: {done}{kept}")
+    if report.get("tables"):
+        click.echo(f"the tables were made anew from the log; the old ones are in {report['tables']}")
     for each in report["findings"]:
         click.echo(f"{each['what']} {each['where']}: {each['cause']}", err=True)
         if each["repair"]:

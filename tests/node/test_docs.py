@@ -97,6 +97,7 @@ def test_the_guides(folder: Path) -> None:
     assert re.search(r"settled .*: created 1\.7/", out)
     assert '"state":"cancelled"' in out
     assert "1.7 is blocked: what we send to it is dropped" in out
+    assert "mended from itself: one bit had flipped; what stood there is in quarantine-00000001" in out
 
 
 def test_the_store_alone(folder: Path) -> None:

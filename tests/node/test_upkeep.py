@@ -107,3 +107,24 @@ def test_the_setting() -> None:
     for wrong in ("-1", "true", '"1"', str(1 << 41)):
         with pytest.raises(Refused, match=r"\[store\] scrub must be a whole number of bytes a second"):
             parse_config(f"[store]\nscrub = {wrong}\n")
+
+
+async def test_repair_says_what_it_did(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_node(directory, log=lambda event: None):
+        assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair"]) == 1
+        assert "is in use by process" in capsys.readouterr().err
+    flip(log_of(directory), 4096 + 900)
+    (directory / "tables" / "data.mdb").write_bytes(b"")
+    assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair"]) == 0
+    told = capsys.readouterr().out
+    assert "mended from itself: one bit had flipped; what stood there is in quarantine-00000001" in told
+    assert f"the old ones are in {directory / 'tables.damaged-1'}" in told
+    flip(log_of(directory), 4096 + 900)
+    flip(log_of(directory), 4096 + 905)
+    assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert [(each["mended_from"], each["evidence"]) for each in said["mended"]] == [("", "quarantine-00000002")]
+    assert run(["check", str(directory), "--from", "x"]) == 2
+    assert "--from belongs to --repair" in capsys.readouterr().err
+    async with open_node(directory, log=lambda event: None) as node:
+        assert (await node.create("Note", {"text": "it serves"})) is not None

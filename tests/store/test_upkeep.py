@@ -77,6 +77,8 @@ def disk_server() -> Any:
 async def test_a_log_that_says_nothing_of_itself(directory: Path, tmp_path: Path) -> None:
     log = directory / "log" / "log-00000001-0000000000000000"
     flip(log, 3)
+    assert not check_directory(directory).whole, "one bit is no riddle"
+    flip(log, 4)
     with pytest.raises(Damaged, match="no header of any segment"):
         check_directory(directory)
     log.unlink()
