@@ -51,9 +51,11 @@ if TYPE_CHECKING:
     from node.opening import open_node
     from node.outcomes import Queued
     from simulations.plugin import simulate
+    from store.blob_files import Blob
 
 __all__ = [
     "BangpathError",
+    "Blob",
     "Conflict",
     "Damaged",
     "Exhausted",
@@ -93,6 +95,7 @@ _HOMES = {
     "node.outcomes": {"Queued": "Queued"},
     "node.opening": {"open_node": "open_node"},
     "simulations.plugin": {"simulate": "simulate"},
+    "store.blob_files": {"Blob": "Blob"},
     "identity.names": {name: name for name in ("ObjectId", "Pattern", "Reference", "ServerId")},
 }
 _HOME = {name: (home, inside) for home, names in _HOMES.items() for name, inside in names.items()}

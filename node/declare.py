@@ -14,7 +14,7 @@
     await node.create(Airport, {"icao": "EDDF", "name": "Frankfurt"})
 
     str string · int int · float float · bool bool · bytes bytes · Decimal decimal · datetime timestamp · date date
-    UUID uuid · list list · dict map · an Enum of texts enum(...)
+    UUID uuid · bangpath.Blob blob · list list · dict map · an Enum of texts enum(...)
 
 The decorator leaves the class as it is and adds `definition`: the same map that `GET /v1/classes` shows. A field is
 required unless it may be None or has a default. Raises `Refused`, naming class and field, for a type that has no
@@ -33,6 +33,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from identity.errors import Refused
+from store.blob_files import Blob
 
 AnyClass = TypeVar("AnyClass", bound=type)
 Together = Sequence[Sequence[str]]
@@ -48,6 +49,7 @@ _TYPES: dict[Any, str] = {
     datetime.datetime: "timestamp",
     datetime.date: "date",
     uuid.UUID: "uuid",
+    Blob: "blob",
     list: "list",
     dict: "map",
 }

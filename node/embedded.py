@@ -10,6 +10,7 @@
     DIR/  store.toml     whose objects these are: a server's number and its incarnation, as in every log
           log/           the redo log; holds the lock that keeps a second process out (store.disk)
           tables/        LMDB, folded from the log (store.tables)
+          blobs/         files under the names of their hashes (store.blobs)
 
 It is the same store that a node has, with classes, indexes, references and transactions, and keeps the same promise:
 what was answered is there after any crash (P1). Nothing in it is signed, for nobody is told. All words but `get`,
@@ -33,6 +34,8 @@ from msgspec.structs import replace
 from identity.errors import BangpathError, Refused
 from identity.names import Incarnation, Reference, ServerId, parse_reference
 from node.language import Asked, Find, parse
+from store.blob_files import Blob
+from store.blobs import BlobReader, BlobWriter
 from store.database import Database, Settings, Transaction, View, open_database
 from store.definitions import ClassDefinition, definition_from_dict, definition_from_toml
 from store.disk import RealDisk
@@ -90,7 +93,15 @@ class Store:
         with _said_here():
             return await self.database.retry(change, tries=tries)
 
+    def write_blob(self) -> AbstractAsyncContextManager[BlobWriter]:
+        """`async with store.write_blob() as new:` write pieces, `finish`, and name it in an object (`store.blobs`)."""
+        return self.database.write_blob()
+
     # Reading
+
+    def open_blob(self, blob: Blob) -> AbstractAsyncContextManager[BlobReader]:
+        """To read one in pieces. Raises `NotFound`; `Damaged` instead of a byte that is not what was written."""
+        return self.database.open_blob(blob)
 
     def get(self, target: Reference | str) -> Stored | None:
         """An object as it is durable now; None: there is none."""
@@ -151,15 +162,19 @@ async def open_store(directory: str | os.PathLike[str], *, settings: Settings | 
         raise Refused(f"{path} is a server's directory", next_step=f"use bangpath.open_node({str(path)!r})")
     _make(path)
     disk = RealDisk(path / "log")  # the lock first: two that make one directory at once must not both name it
+    blobs = None
     try:
         incarnation = _incarnation(path, fresh=not disk.list())
+        blobs = RealDisk(path / "blobs")
         tables = LmdbTables(path / "tables")
     except BaseException:
         disk.close()
+        if blobs is not None:
+            blobs.close()
         raise
     async with open_database(
         disk, tables, server=ALONE, incarnation=incarnation, random=random.SystemRandom(), wall_ms=_wall_ms,
-        settings=settings,
+        settings=settings, blobs=blobs,
     ) as database:  # fmt: skip
         yield Store(database)
 

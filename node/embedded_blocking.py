@@ -19,7 +19,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import outcome
@@ -30,6 +30,8 @@ from identity.errors import LocalMistake
 from identity.names import Reference
 from node.embedded import Store, batches, class_name, open_store
 from node.language import Find
+from store.blob_files import CHUNK_BYTES, Blob
+from store.blobs import BlobReader, BlobWriter
 from store.database import Settings, Transaction
 from store.definitions import ClassDefinition
 from store.records import Stored
@@ -114,7 +116,19 @@ class StoreBlocking:
         finally:
             self._in_transaction = None
 
+    @contextmanager
+    def write_blob(self) -> Iterator[WriterBlocking]:
+        """A new blob, which an object must name before the block ends: `write` pieces, then `finish`."""
+        with self._entered(self._store.write_blob()) as writer:
+            yield WriterBlocking(self._run, writer)
+
     # Reading
+
+    @contextmanager
+    def open_blob(self, blob: Blob) -> Iterator[ReaderBlocking]:
+        """To read one in pieces. Raises `NotFound`; `Damaged` instead of a byte that is not what was written."""
+        with self._entered(self._store.open_blob(blob)) as reader:
+            yield ReaderBlocking(self._run, reader)
 
     def get(self, target: Reference | str) -> Stored | None:
         """As `Store.get`."""
@@ -145,6 +159,18 @@ class StoreBlocking:
 
     # What the above is made of
 
+    @contextmanager
+    def _entered(self, manager: AbstractAsyncContextManager[Result]) -> Iterator[Result]:
+        """What an asynchronous with-statement does, in the store's thread."""
+        entered: Result = self._run(manager.__aenter__)
+        try:
+            yield entered
+        except BaseException as error:
+            self._run(manager.__aexit__, type(error), error, error.__traceback__)
+            raise
+        else:
+            self._run(manager.__aexit__, None, None, None)
+
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._check_thread()
         try:
@@ -171,6 +197,40 @@ class StoreBlocking:
                 "a word of the store inside its own transaction would wait for ever",
                 next_step="use the words of the transaction, or end it first",
             )
+
+
+class WriterBlocking:
+    """A blob under way (`store.blobs.BlobWriter`)."""
+
+    def __init__(self, run: Callable[..., Any], writer: BlobWriter) -> None:
+        self._run = run
+        self._writer = writer
+
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """More of it. Raises `Exhausted` when there is no room."""
+        self._run(self._writer.write, piece)
+
+    def finish(self) -> Blob:
+        """Make it durable; its name."""
+        blob: Blob = self._run(self._writer.finish)
+        return blob
+
+
+class ReaderBlocking:
+    """An open blob (`store.blobs.BlobReader`). Iterating gives its chunks in order."""
+
+    def __init__(self, run: Callable[..., Any], reader: BlobReader) -> None:
+        self._run = run
+        self._reader = reader
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes from `offset`, fewer only at the end."""
+        data: bytes = self._run(self._reader.read, offset, length)
+        return data
+
+    def __iter__(self) -> Iterator[bytes]:
+        for offset in range(0, self._reader.blob.size, CHUNK_BYTES):
+            yield self.read(offset, CHUNK_BYTES)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ Reading order:
     savepoints      parts of a transaction that are taken back while the rest stands
     transaction     reads and writes of one unit of work
     applying        from checked changes to records, index entries and feed positions: live and in replay alike
+    copies          cached copies of others' objects: which may be kept, which go
     foreign         what can be done with an update of another server: now, later, never
     answered        what is kept of a request that was carried out, or made again of leaves after a restore
     frame_parts     what frames hold          held_feeds   which updates are here, and where

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
 from zlib import crc32
@@ -68,6 +69,13 @@ class Blob(NamedTuple):
         if (size == 0) != (root == EMPTY):
             raise ValueError("an empty blob and its root belong together")
         return cls(size, root)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether `of` would take it."""
+        with suppress(ValueError):
+            return self.of(*self) == self
+        return False
 
     @property
     def chunks(self) -> int:

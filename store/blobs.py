@@ -22,9 +22,9 @@ or writes one chunk and 32 bytes for each; 100 bytes for each blob there is.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -43,6 +43,10 @@ from store.blob_files import (
     read_head,
 )
 from store.disk import Disk, File
+from store.indexes import blobs_let_go
+
+if TYPE_CHECKING:
+    from store.transaction import Change
 
 SUFFIX = ".blob"
 UNFINISHED = "new-"
@@ -67,7 +71,7 @@ class Needs(Protocol):
 
 
 class Blobs:
-    """The blobs in one directory. `disk` is closed with it."""
+    """The blobs in one directory."""
 
     def __init__(self, disk: Disk, needs: Needs) -> None:
         self._disk = disk
@@ -149,6 +153,13 @@ class Blobs:
 
     # For the store
 
+    def note_changes(self, changes: Iterable[Change], number: int) -> None:
+        """Blobs that objects have named before commit `number`, which changed them, and name no more."""
+        for change in changes:
+            if change.entry.codec.blobs:
+                for root in blobs_let_go(change.before_keys, change.after_keys):
+                    self.note_gone(root, number)
+
     def note_gone(self, root: bytes, number: int) -> None:
         """Perhaps nobody names it any more, from commit `number` on."""
         self._gone[root] = number
@@ -178,9 +189,6 @@ class Blobs:
                 self._disk.remove(_name(root))
             if count % SWEEP_STEP == 0:
                 await trio.lowlevel.checkpoint()
-
-    def close(self) -> None:
-        self._disk.close()
 
     # For its writers
 

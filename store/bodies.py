@@ -57,6 +57,7 @@ class Codec:
         self._readers = _positions(self._types, body_reader)
         self._references = tuple(at for at, of in enumerate(self._types) if _holds_references(of))
         self.pointers = tuple((at, _target(self._types[at])) for at in self._references)
+        self.blobs = tuple(at for at, of in enumerate(self._types) if (of.element or of).base == "blob")
         self._canonical = any(of.base in ("float", "map", "list") for of in self._types)
         self.defaults: Values = [
             None if field.default is None else check_value(field.field_type, field.default)

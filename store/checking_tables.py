@@ -22,7 +22,7 @@ from identity.names import END
 from store.applying import _ENDS, ENDS_KEY, STATE
 from store.findings import FROM_LOG, FROM_OTHERS, Finding, InTable, Report
 from store.held_feeds import entry_key, read_update
-from store.indexes import entries
+from store.indexes import BLOBS, entries
 from store.reading import FEEDS, INDEX, OBJECTS, Servers, Source, split_object_key
 from store.records import KIND_NAMES, OWNED, Head, Update, head_hash, unpack_record
 from store.registry import ClassEntry, Registry
@@ -155,7 +155,7 @@ class Judge:
 
     def _index(self, moment: Moment, key: bytes, object_key: bytes) -> str:
         class_number, _ = decode_integer_untrusted(key, 0)
-        if moment.registry.by_number(class_number) is None:
+        if moment.registry.by_number(class_number) is None and not key.startswith(BLOBS):
             return f"it is of class {class_number}, which is not known"
         data = moment.source.get(OBJECTS, object_key)
         if data is None:

@@ -26,28 +26,29 @@ The work itself is done by one task (`store.writing`). Left to others: who may d
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
 
 import msgspec
 import trio
 
-from identity.encoding import encode_integer
-from identity.errors import BangpathError, Conflict, PeerMisbehaved
+from identity.errors import BangpathError, Conflict, Refused
 from identity.names import END, Incarnation, Position, Reference, ServerId
-from store.bodies import has_newer_fields
+from store.blob_files import Blob
+from store.blobs import BlobReader, Blobs, BlobWriter
+from store.copies import Copy, evictions, kept_copies
 from store.definitions import ClassDefinition
 from store.disk import Disk
 from store.fold import Fold
 from store.foreign import Applied, Deferred, Outcome, Rejected
-from store.frame_parts import CopyChange
 from store.generations import MAX_BYTES
 from store.grouping import Committed
 from store.held_feeds import FEEDS, FeedHeld, entry_key, read_update
 from store.log import SEGMENT_BYTES, STEP_BYTES
 from store.reading import OBJECTS, View
-from store.records import CACHED, DELETE, KIND_NAMES, MIRRORED, OWNED, PUT, Sealer, Update, unpack_record
+from store.records import CACHED, KIND_NAMES, MIRRORED, OWNED, Sealer, Update, unpack_record
 from store.recovery import Opened, begin_run, recover
+from store.references import BlobNeeds
 from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
 from store.tables import Tables
 from store.transaction import Transaction
@@ -73,15 +74,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     generation_bytes: int = MAX_BYTES
     segment_bytes: int = SEGMENT_BYTES
     step_bytes: int = STEP_BYTES
-
-
-class Copy(NamedTuple):
-    """An object fetched from its owner, to be kept as a cached copy. `body` is its wire body, empty: deleted."""
-
-    reference: Reference
-    fingerprint: bytes
-    sequence: int
-    body: bytes
 
 
 class Database:
@@ -166,12 +158,27 @@ class Database:
         Skipped: own and mirrored objects, older versions than the one held, classes or owners that are not known.
         """
         received_ms = self._wall_ms()
-        self._writer.note(TakeCopies(lambda writer: list(self._copies(writer, copies, received_ms))))
+        self._writer.note(TakeCopies(lambda writer: list(kept_copies(writer, copies, received_ms))))
 
     async def evict(self, references: Iterable[Reference]) -> None:
         """Let go of cached copies; others are left alone."""
         wanted = list(references)
-        self._writer.note(TakeCopies(lambda writer: list(self._evictions(writer, wanted))))
+        self._writer.note(TakeCopies(lambda writer: list(evictions(writer, wanted))))
+
+    # Blobs
+
+    def write_blob(self) -> AbstractAsyncContextManager[BlobWriter]:
+        """A new blob, which an object must name before the block ends. Raises `Refused` when none are kept here."""
+        return self._blobs().write()
+
+    def open_blob(self, blob: Blob) -> AbstractAsyncContextManager[BlobReader]:
+        """To read one. Raises `NotFound`, `Damaged`, or `Refused` when none are kept here."""
+        return self._blobs().open(blob)
+
+    def _blobs(self) -> Blobs:
+        if self._writer.blobs is None:
+            raise Refused("no blobs are kept here", next_step="open the store with a directory for them")
+        return self._writer.blobs
 
     # After a restore
 
@@ -282,42 +289,6 @@ class Database:
         """Groups made durable since opening."""
         return self._writer.syncs
 
-    # What the above is made of
-
-    def _copies(self, writer: Writer, copies: Sequence[Copy], received_ms: int) -> Iterable[CopyChange]:
-        """Those that may stand, with the appended state as it is now."""
-        applier = writer.applier
-        for copy in sorted(copies, key=lambda each: each.sequence):  # of two of one object the newer one stays
-            server_key = self._servers.key(copy.reference.server, copy.reference.incarnation)
-            entry = applier.registry.by_fingerprint(copy.fingerprint)
-            if server_key in (None, END) or entry is None or entry.hidden or has_newer_fields(entry.codec, copy.body):
-                continue
-            assert server_key is not None
-            object_key = server_key + encode_integer(copy.reference.object)
-            standing = _standing(writer, object_key)
-            if standing is not None and (standing.kind != CACHED or standing.sequence > copy.sequence):
-                continue
-            if not copy.body:
-                if standing is not None:
-                    yield CopyChange(DELETE, object_key, entry.number, 0, 0, b"")
-                continue
-            try:
-                entry.codec.read_untrusted(copy.body)
-            except PeerMisbehaved:
-                continue
-            stored = entry.codec.store(copy.body)
-            yield CopyChange(PUT, object_key, entry.number, copy.sequence, received_ms, stored)
-
-    def _evictions(self, writer: Writer, references: Iterable[Reference]) -> Iterable[CopyChange]:
-        for reference in references:
-            server_key = self._servers.key(reference.server, reference.incarnation)
-            if server_key is None:
-                continue
-            object_key = server_key + encode_integer(reference.object)
-            standing = _standing(writer, object_key)
-            if standing is not None and standing.kind == CACHED:
-                yield CopyChange(DELETE, object_key, standing.class_number, 0, 0, b"")
-
 
 @asynccontextmanager
 async def open_database(
@@ -331,8 +302,9 @@ async def open_database(
     wall_ms: Callable[[], int],
     settings: Settings | None = None,
     restored: bool = False,
+    blobs: Disk | None = None,
 ) -> AsyncIterator[Database]:
-    """Recover, begin a new epoch, and serve until the block is left; `disk` and `tables` are closed with it.
+    """Recover, begin a new epoch, and serve until the block is left; all that is handed in is closed with it.
 
     `restored`: `disk` and `tables` are those of a backup. No number is given twice, and until `end_adoption`, over
     restarts too, nothing is committed that leaves this server, and own updates are taken from others (DESIGN D4).
@@ -354,6 +326,9 @@ async def open_database(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(writer.run)
             nursery.start_soon(writer.run_fold)
+            if blobs is not None:
+                writer.blobs = Blobs(blobs, BlobNeeds(opened.generations))
+                nursery.start_soon(writer.blobs.run)
             try:
                 database = Database(writer, epoch, wall_ms)
                 await database.begin_adoption(restored=restored)
@@ -377,6 +352,8 @@ async def open_database(
             opened.generations.close()
         tables.close()
         disk.close()
+        if blobs is not None:
+            blobs.close()
     if left_by is not None:
         raise left_by
 
@@ -390,8 +367,3 @@ async def _in_steps(recovery: Generator[None, None, Opened]) -> Opened:
             opened: Opened = finished.value
             return opened
         await trio.lowlevel.checkpoint()
-
-
-def _standing(writer: Writer, object_key: bytes) -> Any:
-    data = writer.generations.appended.get(OBJECTS, object_key)
-    return None if data is None else unpack_record(object_key, data)

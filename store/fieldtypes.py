@@ -14,6 +14,7 @@
     list, list(T)    list                array
     map              dict                map, keys text
     reference        Reference           byte string: server ended, incarnation, object
+    blob             Blob                [size, 32 bytes]
 
 Promised: a value that was checked is in its one form, and comes back equal from a body. -0.0 is 0.0; NaN and the
 infinities are refused, for they have no place in an order or in JSON. A time or a reference is plain CBOR in a body,
@@ -35,6 +36,7 @@ from uuid import UUID
 from identity.encoding import MAX_DEPTH, MAX_INTEGER
 from identity.errors import PeerMisbehaved, Refused
 from identity.names import Reference
+from store.blob_files import Blob
 
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 MAX_EXPONENT = 64  # of a decimal, either way
@@ -65,7 +67,7 @@ class FieldType(NamedTuple):
 
 BASES = (
     "bool", "int", "float", "decimal", "string", "bytes", "timestamp", "date", "uuid", "enum", "list", "map",
-    "reference",
+    "reference", "blob",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 
@@ -244,11 +246,18 @@ def _check_reference(_: FieldType, value: Any) -> Reference:
     return value
 
 
+def _check_blob(_: FieldType, value: Any) -> Blob:
+    if not isinstance(value, Blob) or not value.is_possible:
+        raise WrongValue(f"{shown(value)} is no blob")
+    return value
+
+
 _STRING = FieldType("string")
 _CHECKS: dict[str, Callable[[FieldType, Any], Any]] = {
     "bool": _check_bool, "int": _check_int, "float": _check_float, "decimal": _check_decimal,
     "string": _check_string, "bytes": _check_bytes, "timestamp": _check_timestamp, "date": _check_date,
     "uuid": _check_uuid, "enum": _check_enum, "list": _check_list, "map": _check_map, "reference": _check_reference,
+    "blob": _check_blob,
 }  # fmt: skip
 
 
@@ -364,6 +373,7 @@ _TO_BODY: dict[str, Callable[[Any], Any]] = {
     "date": day_to_body,
     "uuid": lambda value: value.bytes,
     "reference": lambda value: value.to_bytes(),
+    "blob": list,
 }
 _FROM_BODY: dict[str, Callable[[Any], Any]] = {
     "decimal": _decimal_from_body,
@@ -371,6 +381,7 @@ _FROM_BODY: dict[str, Callable[[Any], Any]] = {
     "date": _day_from_body,
     "uuid": _uuid_from_body,
     "reference": _reference_from_body,
+    "blob": lambda pair: Blob(*pair),
 }
 _FROM_BODY_UNTRUSTED: dict[str, Callable[[Any], Any]] = {
     "float": _float_from_body_untrusted,
@@ -379,6 +390,7 @@ _FROM_BODY_UNTRUSTED: dict[str, Callable[[Any], Any]] = {
     "date": lambda plain: _day_from_body(_whole(plain)),
     "uuid": _uuid_from_body,
     "reference": _reference_from_body_untrusted,
+    "blob": lambda pair: Blob.of(*_list_untrusted(pair)),
 }
 
 

@@ -153,6 +153,11 @@ class Generations:
         return self._frozen is not None and self._active.memory_bytes >= self._max_bytes
 
     @property
+    def oldest_seen(self) -> int:
+        """The commit that the oldest open view ends with; without views, the last that is published."""
+        return self._seen().lowest_view
+
+    @property
     def frozen(self) -> Changes | None:
         """The newest values of the frozen generation, or None."""
         if self._frozen is None:

@@ -6,6 +6,7 @@
     index              field u16                              of one field, its place in the definition from 1
                        8000 + n u16 | field u16, n times      of several fields
                        0 u16                                  the extent
+        blobs, of all  0 N1 | 1 u16 | root of the blob | object key                           object key
     object key         server number N1 | object N1
 
     of a value         one entry for each object, null included
@@ -16,6 +17,8 @@
 
 A unique index of own objects has the object in the value, so that "is this one taken" is one read of one key; of
 others' objects nothing is known to be unique, and what has a null is never unique.
+
+    blobs              one for each blob that an object names: whoever looks after blobs sees that one is needed
 
 `Index` is compiled once per class. Server 0 is this server (DESIGN N2).
 """
@@ -29,11 +32,13 @@ from typing import Any, NamedTuple
 from identity.encoding import encode_integer
 from identity.errors import Refused
 from identity.names import END
+from store.blob_files import HASH_BYTES, Blob
 from store.definitions import ClassDefinition
 from store.fieldtypes import FieldType
 from store.keys import MAX_KEY_VALUE_BYTES, TEXTS, after_prefix, cut_key, key_writer, text_room
 
 MAX_ELEMENTS = 1024  # of one list that have entries of their own: a stranger's list of 16 MiB must not become a million
+BLOBS = encode_integer(0) + b"\0\1"  # class 0 is no class
 _SEVERAL = 0x8000
 _NULL = b"\0"
 _HASH_BYTES = 8
@@ -171,6 +176,24 @@ class ElementIndex(Index):
         return found
 
 
+class BlobIndex(Index):
+    """Who names which blob: one range of keys for the objects of all classes."""
+
+    __slots__ = ("_positions",)
+
+    whole = False
+
+    def __init__(self, positions: Sequence[int]) -> None:
+        super().__init__(BLOBS, (), unique=False)
+        self._positions = tuple(positions)
+
+    def keys(self, values: Sequence[Any], object_key: bytes) -> list[bytes]:
+        named: list[Blob] = []
+        for value in (values[position] for position in self._positions):
+            named += value if isinstance(value, list) else [] if value is None else [value]
+        return [BLOBS + root + object_key for root in dict.fromkeys(each.root for each in named)]
+
+
 def compile_indexes(definition: ClassDefinition, class_number: int) -> tuple[Index, ...]:
     """The indexes of a class: of its fields, of several of them, and its extent when none has all its objects."""
     start = encode_integer(class_number)
@@ -188,12 +211,25 @@ def compile_indexes(definition: ClassDefinition, class_number: int) -> tuple[Ind
         indexes.append(Index(start + called, parts, unique=several.unique))
     if not any(each.whole for each in indexes):
         indexes.append(Index(start + b"\0\0", (), unique=False))
+    if definition.codec.blobs:
+        indexes.append(BlobIndex(definition.codec.blobs))
     return tuple(indexes)
 
 
 def entries(indexes: Iterable[Index], values: list[Any], object_key: bytes) -> list[bytes]:
     """The keys that a version contributes; the value of each is the object key."""
     return [key for index in indexes for key in index.keys(values, object_key)]
+
+
+def blob_range(root: bytes) -> tuple[bytes, bytes]:
+    """The entries of all objects that name a blob."""
+    return BLOBS + root, after_prefix(BLOBS + root)
+
+
+def blobs_let_go(before_keys: Iterable[bytes], after_keys: Iterable[bytes]) -> list[bytes]:
+    """The roots of blobs that an object has named, and names no more."""
+    gone = dict.fromkeys(key for key in before_keys if key.startswith(BLOBS))
+    return [key[len(BLOBS) : len(BLOBS) + HASH_BYTES] for key in gone if key not in set(after_keys)]
 
 
 def let_go(index: dict[bytes, bytes | None], entry_keys: Iterable[bytes], object_key: bytes) -> None:

@@ -5,6 +5,8 @@
                            restrict   the deletion is refused        clear   the reference becomes null
                            cascade    that object goes too           ""      nothing is said; it may dangle
 
+    blob               it must be here when it is named: who writes one keeps it until then (`store.blobs`)
+
 References to others' objects are not looked at: only their owner may say what exists (P5). Both acts note what they
 read, so that an optimistic transaction that points at what another deletes conflicts with it.
 """
@@ -16,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 from identity.encoding import encode_integer
 from identity.errors import Refused
 from identity.names import END, Reference
+from store.fieldtypes import wrong_field
+from store.indexes import blob_range
 from store.registry import ClassEntry
 
 if TYPE_CHECKING:
+    from store.generations import Generations
     from store.transaction import Transaction
 
 _INDEX_TABLE = "index"
@@ -40,6 +45,42 @@ def check_targets(transaction: Transaction, entry: ClassEntry, values: list[Any]
             found = transaction.entry_of(object_key, record)
             if found.hidden or (target_class and found.definition.name != target_class):
                 raise Refused(f"field {name}: {reference} is no {target_class or 'object to point to'}", field=name)
+
+
+def check_blobs(transaction: Transaction, entry: ClassEntry, values: list[Any]) -> None:
+    """That the blobs that these values name are here. Raises `Refused`, naming the field."""
+    codec = entry.own_codec
+    for position in codec.blobs:
+        value = values[position]
+        for blob in value if isinstance(value, list) else () if value is None else (value,):
+            if transaction.blobs is None or not transaction.blobs.has(blob):
+                why = "no blobs are kept here" if transaction.blobs is None else f"{blob} is not here"
+                raise wrong_field(codec.definition.name, codec.names[position], why)
+
+
+def check_blobs_again(transaction: Transaction) -> None:
+    """The same of all that a transaction has changed, for it may have waited."""
+    for change in transaction.changes.values():
+        if change.entry.own_codec.blobs and change.stored:
+            check_blobs(transaction, change.entry, change.entry.own_codec.load_values(change.stored))
+
+
+class BlobNeeds:
+    """What generations tell of who needs a blob (`store.blobs.Needs`)."""
+
+    def __init__(self, generations: Generations) -> None:
+        self._generations = generations
+
+    def is_named(self, root: bytes) -> bool:
+        return next(self._generations.appended.scan(_INDEX_TABLE, *blob_range(root)), None) is not None
+
+    @property
+    def newest(self) -> int:
+        return self._generations.appended_number
+
+    @property
+    def oldest(self) -> int:
+        return self._generations.oldest_seen
 
 
 def release_pointers(transaction: Transaction, entry: ClassEntry, target: Reference) -> None:

@@ -28,7 +28,7 @@ from msgspec.structs import replace
 
 from identity.errors import Damaged
 from identity.names import Pattern
-from store.indexes import ElementIndex, Index, Part
+from store.indexes import BlobIndex, ElementIndex, Index, Part
 from store.keys import after_prefix, prefix_range
 from store.query import And, Compare, Condition, Filter, Question, check_question, compile_filter, sort_key, understood
 from store.records import Stored
@@ -113,6 +113,8 @@ def possible_paths(entry: ClassEntry, question: Question, resolve: Resolve | Non
         conditions.setdefault(each.field, []).append(each)
     paths: list[Path] = []
     for index in entry.indexes:
+        if isinstance(index, BlobIndex):
+            continue
         if isinstance(index, ElementIndex):
             paths += _by_elements(entry, index, conditions.get(index.name, ()), resolve)
         else:

@@ -17,7 +17,7 @@ What becomes of the changes (records, leaves, index entries) is decided in `stor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from identity.encoding import encode_integer
 from identity.errors import Conflict, LocalMistake, NotFound, Refused
@@ -28,10 +28,13 @@ from store.indexes import Index, entries
 from store.query import Compare, Question
 from store.reading import INDEX, OBJECTS, Reader, Servers, Source, read_setting
 from store.records import DELETE, MAX_BODY_BYTES, MAX_CHANGES, OWNED, PUT, Record, Stored
-from store.references import check_targets, release_pointers
+from store.references import check_blobs, check_targets, release_pointers
 from store.registry import ANSWERED, CLASS, SETTING, ClassEntry, Registry
 from store.savepoints import Journal, Savepoint
 from store.values import to_json
+
+if TYPE_CHECKING:
+    from store.blobs import Blobs
 
 CHANGE_BYTES = 64  # what a change weighs beside its body, about
 
@@ -123,6 +126,7 @@ class Transaction(Reader):
         self._ended = False
         self.changes: dict[bytes, Change] = {}
         self._journal = Journal(self.changes, self._overlay.index)
+        self.blobs: Blobs | None = None  # those that can be named; set by whoever begins it
         self.sequence: int | None = None
         self.foretell: Callable[[], dict[int, Position]] = dict
         self.positions: dict[int, Position] = {}
@@ -287,6 +291,8 @@ class Transaction(Reader):
         stored = codec.store(wire)
         if codec.pointers:
             check_targets(self, entry, values)
+        if codec.blobs:
+            check_blobs(self, entry, values)
         full = values + entry.codec.defaults[len(values) :]
         before_keys = self._before_keys(object_key, entry, before) if before is not None else []
         after_keys = entries(entry.indexes, full, object_key)

@@ -5,6 +5,7 @@
     bytes                         "AAEC", base64            date         "2026-11-21"
     list, map                     [..], {..}                uuid         "12345678-1234-5678-1234-567812345678"
     null                          no value                  reference    "1.7.3/42"
+                                                            blob         "blob:1024:8a6c..."
 
 `from_json` takes back what `to_json` gave, and Python values as they are, so that one function stands at every edge.
 A reference in text leaves the incarnation out; whoever reads it says by `resolve` which one is meant. What stands
@@ -27,6 +28,7 @@ from uuid import UUID
 
 from identity.errors import BangpathError
 from identity.names import Incarnation, Reference, ServerId, parse_reference
+from store.blob_files import Blob
 from store.fieldtypes import FieldType, WrongValue, check_value, shown, wrong_field
 
 if TYPE_CHECKING:
@@ -149,6 +151,7 @@ _TO_JSON: dict[str, Callable[[Any], Any]] = {
     "date": lambda value: value.isoformat(),
     "uuid": str,
     "reference": str,
+    "blob": str,
     "list": _free_to_json,
     "map": _free_to_json,
 }
@@ -159,4 +162,5 @@ _FROM_TEXT: dict[str, Callable[[str], Any]] = {
     "timestamp": _time_from_text,
     "date": date.fromisoformat,
     "uuid": UUID,
+    "blob": Blob.parse,
 }

@@ -25,6 +25,7 @@ from store.frame_parts import COPIES, FOREIGN, CopyChange, pack_copies, pack_loc
 from store.generations import View as GenerationsView
 from store.indexes import compile_indexes
 from store.records import Update
+from store.references import check_blobs_again
 from store.registry import CLASS, KNOWN_CLASS, ClassEntry, Registry, class_fields, is_built_in
 from store.transaction import Transaction
 
@@ -67,6 +68,7 @@ class Commit:
 
     def carry_out(self, writer: Writer) -> bool:
         self.transaction.check_unchanged(self.view, writer.applier.registry)
+        check_blobs_again(self.transaction)
         writer.append_own(self.transaction)
         return _answer(writer, self, None, changed=bool(self.transaction.changes))
 
@@ -166,7 +168,9 @@ def begin(writer: Writer, *, optimistic: bool, view: GenerationsView | None = No
     applier = writer.applier
     below = writer.generations.appended if view is None else view
     registry = applier.registry if view is None else writer.published_registry
-    return Transaction(below, registry, applier.servers, applier.allocate, optimistic=optimistic)
+    transaction = Transaction(below, registry, applier.servers, applier.allocate, optimistic=optimistic)
+    transaction.blobs = writer.blobs
+    return transaction
 
 
 def _answer(writer: Writer, work: Any, value: Any, *, changed: bool) -> bool:

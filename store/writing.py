@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Protocol
 
 import outcome
@@ -30,6 +30,7 @@ import trio
 
 from identity.errors import BangpathError, Damaged, Exhausted, LocalMistake, OutcomeUnknown
 from store.applying import STATE, Applier, TableChanges
+from store.blobs import Blobs
 from store.fold import Fold
 from store.frame_parts import OWN, pack_local, pack_seals
 from store.generations import Generations
@@ -78,6 +79,7 @@ class Writer:
         self.syncs = 0
         self._fold = fold
         self.sealer = sealer
+        self.blobs: Blobs | None = None
         self._random = random
         self._salts = b""
         self._salt_at = 0
@@ -273,6 +275,8 @@ class Writer:
             applier.registry, applier.number, applier.gained = before
             raise
         self.take(tables)
+        if self.blobs is not None:
+            self.blobs.note_changes(transaction.changes.values(), self._commit)
         transaction.sequence = number
         self.group.add(transaction, leaves, location)
 
@@ -334,13 +338,11 @@ class Writer:
     async def fold_everything(self) -> None:
         """At a clean close, when both tasks have ended: the next start replays nothing."""
         if self.failure is None:
-            try:
+            with suppress(Exhausted):  # then the next start replays
                 await self._fold.run()
                 if self.generations.active_entries:
                     self._fold.freeze(self.log.durable)
                     await self._fold.run()
-            except Exhausted:  # then the next start replays
-                return
 
     async def _wait_for_fold(self) -> None:
         if self._fold_trouble is not None:

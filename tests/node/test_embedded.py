@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,35 @@ def test_rows_may_be_left_early_and_changed_on_the_way(blocking: StoreBlocking) 
         if number == 600:
             break
     assert sum(1 for _ in blocking.rows("Note where stars = 1")) == 601
+
+
+@bangpath.stored
+class Picture:
+    name: str = bangpath.field(unique=True)
+    data: bangpath.Blob | None
+
+
+def test_large_data_in_pieces(blocking: StoreBlocking) -> None:
+    blocking.define(Picture)
+    data = bytes(range(256)) * 3_000
+    with blocking.write_blob() as new:
+        for at in range(0, len(data), 100_000):
+            new.write(data[at : at + 100_000])
+        picture = blocking.create(Picture, {"name": "one", "data": new.finish()})
+    blob = blocking.get(picture).fields["data"]
+    with blocking.open_blob(blob) as found:
+        assert b"".join(found) == data
+        assert found.read(300_000, 5) == data[300_000:300_005]
+    with suppress(ZeroDivisionError), blocking.write_blob() as new:
+        new.write(data[1:])
+        raise ZeroDivisionError
+    with pytest.raises(NotFound), blocking.open_blob(bangpath.Blob(5, b"\7" * 32)):
+        pass
+    with blocking.write_blob() as new:
+        unnamed = new.finish()
+    with pytest.raises(Refused, match="is not here"):
+        blocking.update(picture, {"data": bangpath.Blob(7, b"\7" * 32)})
+    assert unnamed.size == 0
 
 
 def test_errors_of_opening_are_raised_where_it_is_opened(tmp_path: Path) -> None:
