@@ -65,12 +65,13 @@ Reading order:
     class_lines.py   a scenario's classes, and what is written into their fields
     verbs.py         all that a scenario can say, gathered from:
     verbs_work.py, verbs_mirrors.py, verbs_outbox.py, verbs_contest.py, verbs_network.py, verbs_walls.py,
-    verbs_servers.py, verbs_hostile.py, verbs_expect.py
+    verbs_servers.py, verbs_joining.py, verbs_hostile.py, verbs_expect.py
     sense.py         what a scenario says that cannot be, known from its lines alone
     scenario.py      text scripts: read, run, print a transcript
     faults.py        the table of fault kinds, and how a line of each is drawn
     schedule.py      a scenario drawn from a seed; coping.py: what stands at its end while news spreads
     two_stories.py   what it draws of an owner that lies
+    latecomers.py    of servers that join later
     second_thoughts.py   of patterns, and of changes that are taken back
     drawn_conditions.py  of what questions ask for
     strategies.py    the same drawn by hypothesis

@@ -24,6 +24,7 @@ from simulations import verbs_hostile, verbs_network, verbs_servers, verbs_walls
 from simulations.steps import Verb
 from simulations.verbs import VERBS
 
+ECHOES = 0.12  # of what befalls a server: so often several go at once (their power line), so often it comes again
 ATTEMPTS = 8  # at a line that its verb accepts, before the example is taken as it stands
 
 
@@ -224,3 +225,18 @@ _OWN: dict[str, Callable[[Random, Mesh], str]] = {
     "crash in a write": _in_a_step,
     "hostile": _hostile,
 }
+
+
+def echoes(random: Random, line: str, mesh: Mesh) -> list[tuple[float, str]]:
+    """What befalls one server sometimes befalls several at that moment, or the same again and again: when, what."""
+    words = line.split()
+    place = next((at for at, word in enumerate(words) if word in mesh.servers), None)
+    chance = random.random()
+    if place is None or chance > 2 * ECHOES:
+        return []
+    if chance > ECHOES:
+        gap = random.uniform(0.3, 5.0)
+        return [(gap * number, line) for number in range(1, random.randint(2, 3))]
+    others = [name for name in mesh.servers if name != words[place]]
+    several = random.sample(others, random.randint(1, len(others))) if others else []
+    return [(0.0, " ".join([*words[:place], name, *words[place + 1 :]])) for name in several]

@@ -95,6 +95,7 @@ class Machine(ABC):
 
     async def start(self) -> None:
         """Open the store, the port and the sessions; returns when the node serves. Raises what opening raises."""
+        self.check_start()
         if self._scope is not None and self._scope.cancel_called:
             await self._gone.wait()
         if self._scope is not None:
@@ -115,6 +116,10 @@ class Machine(ABC):
     async def restart(self) -> None:
         """Start it again, after it went down."""
         await self.start()
+
+    @abstractmethod
+    def check_start(self) -> None:
+        """Raises `Refused` where it cannot be started at all."""
 
     @abstractmethod
     def make_node(self) -> Any:
@@ -322,6 +327,7 @@ class Machine(ABC):
 
         `told`: its node knows that it was restored; else it is a virtual machine that was set back behind its back.
         """
+        self.check_start()
         backup = backup or self.backup
         if backup is None or backup.server != self.name:
             raise Refused(f"there is no backup of {self.name}", next_step=f"back up {self.name} first")

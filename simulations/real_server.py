@@ -62,6 +62,10 @@ class RealServer:
     def running(self) -> bool:
         return self._child is not None and self._child.running
 
+    @property
+    def joined(self) -> bool:
+        return True
+
     async def start(self) -> None:
         """Returns when it serves. Raises `Refused` with its last words."""
         if self.running:

@@ -38,6 +38,7 @@ from simulations.promises import Checker, PromiseBroken
 from simulations.sense import check
 from simulations.steps import ID, SECONDS, Lasting, Run, Scenario, Step, Verb, lapse
 from simulations.verbs import VERBS
+from simulations.verbs_joining import late_of
 from simulations.verbs_network import read_link, read_servers
 from simulations.world import World, simulate
 
@@ -98,7 +99,10 @@ def run_scenario(
         )  # fmt: skip
 
     try:
-        return outcome(simulate(story, servers=scenario.graph, seed=seed, link=scenario.link, keep=keep)[1])
+        world = simulate(
+            story, servers=scenario.graph, seed=seed, link=scenario.link, keep=keep, late=scenario.late
+        )[1]  # fmt: skip
+        return outcome(world)
     except BaseException as error:
         if worlds:
             error.outcome = outcome(worlds[0])  # type: ignore[attr-defined]  # what `known_of` reads
@@ -238,7 +242,7 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
     if graph is None:
         raise Refused(f"{name}: there are no servers", next_step="begin with a line such as: servers 4")
     check(name, steps, graph)
-    return Scenario(name, text, graph, link, tuple(steps))
+    return Scenario(name, text, graph, link, tuple(steps), late_of(steps))
 
 
 def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:

@@ -30,10 +30,11 @@ import networkx
 from identity.errors import Refused
 from simulations.coping import LINKS, WALLS, copes
 from simulations.drawn_conditions import condition
-from simulations.faults import WEIGHTS, Kind, Mesh, kinds
+from simulations.faults import WEIGHTS, Kind, Mesh, echoes, kinds
+from simulations.latecomers import latecomer
 from simulations.second_thoughts import asked_as, taken_back
 from simulations.sense import is_of_no_link
-from simulations.topologies import NO_OTHERS
+from simulations.topologies import NO_OTHERS, not_late
 from simulations.two_stories import two_stories
 from simulations.verbs_network import read_servers
 
@@ -48,7 +49,6 @@ PACES = (0.5, 1.0, 1.0, 2.0)  # quiet meshes, and busy ones
 STEPS_A_MINUTE = 30  # of work; measured: a minute of 5 servers is about one second of CPU
 SETTLED_S = 2.0  # before the first timed step: classes, mirrors and first objects are there
 WITHIN_S = 120  # for everything to come right: a search for a way may take 60 s, and catching up another 30
-ECHOES = 0.12  # of what befalls a server: so often several go at once (their power line), so often it comes again
 AWAITED = 0.3  # of the minutes have a change that waits for its owner when its asker crashes: else one in fifty
 ALONE = 0.5  # of the meshes that are not full have no links but those of their shape
 STANDING = 0.5  # have a cut that stands before `heal`, and again in the quiet at the end: who is reached by then?
@@ -79,7 +79,8 @@ def draw(
     drawing = _Drawing(seed, minutes * 60.0)
     head, mesh = drawing.mesh(servers, shape)
     chosen = kinds(faults)
-    timed = sorted([*drawing.work(mesh), *drawing.faults(mesh, chosen)], key=lambda each: each[0])
+    timed = [*drawing.work(mesh), *drawing.latecomer(mesh), *drawing.faults(mesh, chosen)]
+    timed.sort(key=lambda each: each[0])
     standing, quiet = drawing.standing(mesh, chosen)
     coping = [] if quiet else drawing.coping(mesh, chosen)
     told = f"# drawn from seed {seed}: {len(mesh.servers)} servers, {minutes:g} min, faults: "
@@ -179,6 +180,13 @@ class _Drawing:
         count = max(round(STEPS_A_MINUTE * random.choice(PACES) * self._seconds / 60), 3)
         steps = [(self._moment(random), self._step(random, mesh)) for _ in range(count)]
         return [*steps, *self._awaited(mesh)[0], *self._repeated(mesh)[0], *self._taken_back(mesh)[0]]
+
+    def latecomer(self, mesh: Mesh) -> list[tuple[float, str]]:
+        """Now and then: a server that is not there from the beginning. Of those that nothing is asked of until then."""
+        busy = {*self._owners, *(name for name, _ in self._mirrors)}
+        idle = [name for name in mesh.servers if name not in busy and not not_late(name, self._graph)]
+        random, what = self._random("latecomer"), self._classes[0]
+        return self._in_time(latecomer(random, idle, self._owners, self._seconds, what=what)) if idle else []
 
     def _taken_back(self, mesh: Mesh) -> tuple[list[tuple[float, str]], ...]:
         """Now and then: changes that wait for an owner that is cut off, and are cancelled. Work, and two of faults."""
@@ -340,7 +348,7 @@ class _Drawing:
             if line is None or is_of_no_link(line, self._graph):  # so small a mesh has none of it
                 continue
             when = self._moment(random, until=0.8)
-            for after, each in [(0.0, line), *(_echoes(random, line, mesh) if kind.family == "servers" else ())]:
+            for after, each in [(0.0, line), *(echoes(random, line, mesh) if kind.family == "servers" else ())]:
                 lasting = f" for {round(random.choice(DURATIONS_S) * random.uniform(0.5, 1.5), 1):g}s"
                 found.append((round(min(when + after, self._seconds * 0.8), 1), each + lasting * kind.lasting))
             self.drawn.append(kind.name)
@@ -374,21 +382,6 @@ class _Drawing:
         name, (_, owner) = random.choice(names), random.choice(self._mirrors)
         self.drawn = sorted({*self.drawn, name})
         return copes(random, mesh, name, owner=owner, what=self._classes[0])
-
-
-def _echoes(random: Random, line: str, mesh: Mesh) -> list[tuple[float, str]]:
-    """What befalls one server sometimes befalls several at that moment, or the same again and again: when, what."""
-    words = line.split()
-    place = next((at for at, word in enumerate(words) if word in mesh.servers), None)
-    chance = random.random()
-    if place is None or chance > 2 * ECHOES:
-        return []
-    if chance > ECHOES:
-        gap = random.uniform(0.3, 5.0)
-        return [(gap * number, line) for number in range(1, random.randint(2, 3))]
-    others = [name for name in mesh.servers if name != words[place]]
-    several = random.sample(others, random.randint(1, len(others))) if others else []
-    return [(0.0, " ".join([*words[:place], name, *words[place + 1 :]])) for name in several]
 
 
 def _is_mesh(line: str) -> bool:

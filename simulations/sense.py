@@ -7,6 +7,7 @@
     resume 1.2                and no line pauses it
     restore 1.2               and no line backs it up
     cut 1 > 1.3               and `servers 4 line, no other links` has no such link
+    1.3 joins                 after it has joined; or it is the root, or has servers below it that need its word
 
 Rules. Only what is certain is refused. What happens at a time of its own, or ends by itself, leaves a server's state
 unknown: then the server itself refuses, and the transcript says so. A timed line may stand before what it needs.
@@ -23,7 +24,7 @@ import networkx
 
 from identity.errors import Refused
 from simulations.steps import ID, Step
-from simulations.topologies import NO_OTHERS
+from simulations.topologies import NO_OTHERS, not_late
 
 _CLASS = re.compile(r"class (\w+) (.+)")
 _USES = re.compile(rf"(?:{ID} and )?{ID} (commits?|changes?|deletes|gets|passes values of) \d+ (\w+)\b.*")
@@ -43,6 +44,7 @@ _UNDOES: tuple[tuple[str, str, str, str], ...] = (
     (rf"restore {ID}", "back up {}( and .*)?", "backs up {}", "back up {}"),
     (rf"{ID} turns honest", "{} turns hostile: .*", "turns {} hostile", "{} turns hostile: forges"),
 )
+_JOINS = re.compile(rf"{ID} joins")
 _LINK = re.compile(rf"(cut|mend|link) {ID} (>|<>) {ID}(?: .*)?")
 
 Findings = Iterable[tuple[Step, str, str]]
@@ -50,7 +52,8 @@ Findings = Iterable[tuple[Step, str, str]]
 
 def check(name: str, steps: Sequence[Step], graph: networkx.Graph) -> None:
     """Raises `Refused` naming the line and what would be right."""
-    for findings in (_classes(steps), _objects(steps), _undone(steps), _lives(steps), _links(steps, graph)):
+    of_steps = (_classes(steps), _objects(steps), _undone(steps), _lives(steps))
+    for findings in (*of_steps, _joins(steps, graph), _links(steps, graph)):
         for step, cause, right in findings:
             raise Refused(f"{name}:{step.line}: {step.text!r}: {cause}", next_step=right)
 
@@ -143,6 +146,26 @@ def _undone(steps: Sequence[Step]) -> Findings:
             if not _may_come_before(step, cuts):
                 when = "no line above" if cuts else "no line"
                 yield step, f"{when} cuts anything", f"write before it: cut {step.does.removeprefix('mend ')}"
+
+
+def _joins(steps: Sequence[Step], graph: networkx.Graph) -> Findings:
+    """Who joins and cannot, or is asked for something before."""
+    joining: dict[str, Step] = {}
+    there = graph.copy()
+    for step in steps:
+        name = _named(_JOINS.fullmatch, step)
+        if not name:
+            continue
+        if name in joining:
+            yield step, f"{name} joins in line {joining[name].line} already", f"write: restart {name}"
+        elif wrong := not_late(name, there):
+            yield step, *wrong
+        joining[name] = step
+        there.remove_nodes_from([name])
+    for step in steps:
+        acts = next(filter(None, (_named(each.fullmatch, step) for each in (_NEEDS_UP, _DOWN, _UP))), "")
+        if acts in joining and not _may_come_before(step, [joining[acts]]):
+            yield step, f"{acts} is not there yet: it joins in line {joining[acts].line}", "write it after that line"
 
 
 def _lives(steps: Sequence[Step]) -> Findings:

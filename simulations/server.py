@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from identity.errors import Refused
 from identity.keys import Keys
 from identity.names import Reference, ServerId
+from identity.tickets import Ticket
+from node.newcomer import ask_to_join
 from simulations.machine import Machine
 
 if TYPE_CHECKING:
@@ -46,7 +48,10 @@ class SimulatedServer(Machine):
         super().__init__(world, str(server))
         self.server = server
         self.keys = keys
-        self.chain = chain
+        self.chain = chain  # of certificates, root first; none until it has joined
+        self.late = not chain
+        self.told: dict[ServerId, tuple[tuple[str, int], ...]] = {}  # addresses that it was given when it joined
+        self._asked = 0
         self.hostility: Any = None  # simulations.hostile.Hostility, while it is hostile
         self.was_hostile = False
         self.attacks: dict[str, int] = {}  # of all its hostile times: what it did, and how often
@@ -68,6 +73,32 @@ class SimulatedServer(Machine):
         if self.hostility is not None:
             self.hostility.begin(node)
 
+    @property
+    def joined(self) -> bool:
+        """Whether it has a certificate: always, but for one that is `late` and has not joined yet."""
+        return bool(self.chain)
+
+    async def join(self, inviter: SimulatedServer) -> None:
+        """Become a server of the mesh by a ticket of one above it, and start with the address of that one alone.
+
+        Raises `Refused` where it has joined already, what inviting raises, and `Unreachable` where nobody answers.
+        """
+        if self.joined:
+            raise Refused(f"{self.name} has joined already", next_step=f"restart {self.name}, if it is down")
+        ticket = Ticket.parse((await (await inviter._door()).invite(self.name))["ticket"])
+        self._asked += 1
+        answer = await ask_to_join(
+            ticket, self.keys, network=self.network(), host=self.name,
+            random=self.world.generator(f"join/{self.name}/{self._asked}"), now_ms=self.world.wall_ms(self),
+        )  # fmt: skip
+        self.chain = answer.chain
+        self.told = {inviter.server: tuple(dict.fromkeys((*answer.addresses, *ticket.addresses)))}
+        await self.start()
+
+    def check_start(self) -> None:
+        if not self.joined:
+            raise Refused(f"{self.name} has not joined yet", next_step=f"write before it: {self.name} joins")
+
     # -- words: the node's own (node.node), with classes by name
 
     def connect(self) -> Client:
@@ -79,6 +110,7 @@ class SimulatedServer(Machine):
     @property
     def up(self) -> Any:
         if self.node is None:
+            self.check_start()
             raise Refused(f"{self.name} is down", next_step="restart it first")
         return self.world.history.recording(self.name, self.node)
 

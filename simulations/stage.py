@@ -35,6 +35,10 @@ class StageServer(Protocol):
     def running(self) -> bool:
         """Whether it is up: started, and neither stopped nor crashed. A paused one runs."""
 
+    @property
+    def joined(self) -> bool:
+        """Whether it belongs to the mesh by now; one that is late joins by a line of its own."""
+
     # -- what a person does to a machine
 
     async def crash(self) -> None:

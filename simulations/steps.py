@@ -104,6 +104,7 @@ class Scenario:
     graph: networkx.Graph
     link: Link
     steps: tuple[Step, ...]
+    late: tuple[str, ...] = ()  # servers that are not there from the beginning: a step has them join
 
 
 @dataclass

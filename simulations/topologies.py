@@ -136,6 +136,29 @@ def as_ids(places: Iterable[object]) -> list[ServerId] | None:
 # -- shapes
 
 
+def inviter_of(name: str, graph: networkx.Graph) -> str:
+    """Who stands nearest above this server id in the mesh, and so may certify it; "" for the root."""
+    return next((str(each) for each in ServerId.parse(name).ancestors() if graph.has_node(str(each))), "")
+
+
+def not_late(name: str, graph: networkx.Graph) -> tuple[str, str] | None:
+    """Why this server cannot join a mesh that is there without it, and what would be right; None where it can."""
+    inviter = inviter_of(name, graph)
+    below = [str(each) for each in graph if inviter_of(str(each), graph) == name]
+    if not inviter:
+        return f"{name} is the root, and nobody can invite it", "let another join, such as 1.1"
+    if below:
+        return f"{below[0]} is certified by {name}, and is there before it", f"let {below[0]} join, or another"
+    if graph.graph.get(NO_OTHERS) and not graph.has_edge(name, inviter):
+        near = ", ".join(sorted(each for each in graph[inviter] if inviter_of(each, graph) == inviter))
+        cause = f"{inviter} must let it in, which is no neighbour of it, and the mesh has {NO_OTHERS}"
+        return cause, f"let one join that is: {near or 'there is none'}"
+    if not networkx.is_connected(graph.subgraph(set(graph) - {name})):
+        cause = f"until then the others are in pieces that have not heard of one another: {name} stands between"
+        return cause, "let one join that stands at the edge, or let the mesh be a ring"
+    return None
+
+
 def _full(number: int) -> networkx.Graph:
     return networkx.complete_graph(number)
 

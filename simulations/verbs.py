@@ -10,6 +10,7 @@ from simulations import (
     verbs_contest,
     verbs_expect,
     verbs_hostile,
+    verbs_joining,
     verbs_mirrors,
     verbs_network,
     verbs_outbox,
@@ -27,6 +28,7 @@ VERBS: tuple[Verb, ...] = (
     *verbs_network.VERBS,
     *verbs_walls.VERBS,
     *verbs_servers.VERBS,
+    *verbs_joining.VERBS,
     *verbs_hostile.VERBS,
     *verbs_expect.VERBS,
 )

@@ -105,7 +105,8 @@ def _class(name: str, fields: str) -> Act:
     async def act(run: Run) -> str:
         Values.of(run).classes[name] = definition
         for server in run.world.servers:
-            await server.define(definition)
+            if server.joined:
+                await server.define(definition)
         return ""
 
     return act

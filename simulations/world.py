@@ -31,14 +31,14 @@ import inspect
 import math
 import random
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import networkx
 import trio
 
 from identity.errors import LocalMistake, Refused
-from identity.names import Pattern, ServerId
+from identity.names import Pattern
 from simulations import engine
 from simulations.ending import alone
 from simulations.founding import BIRTH_MS, as_graph, found
@@ -51,7 +51,7 @@ from simulations.network import Link, SimulatedNetwork
 from simulations.promises import Checker, Wanted
 from simulations.server import Direction, SimulatedServer
 from simulations.stage import Undo, Way
-from simulations.topologies import NO_OTHERS
+from simulations.topologies import NO_OTHERS, not_late
 from simulations.trace import Trace
 
 Result = TypeVar("Result")
@@ -102,18 +102,23 @@ class World:
         """A generator of its own for every use, so that one more draw here changes nothing there."""
         return random.Random(f"bangpath/{self.seed}/{what}")
 
+    def wall_ms(self, server: SimulatedServer) -> int:
+        """What its wall clock shows, in milliseconds since 1970."""
+        return BIRTH_MS + int(self.agenda.now * 1000) + server.clock_offset_ms
+
     def new_node(self, server: SimulatedServer) -> Any:
         from node.config import Config
         from node.node import Node
 
         peers = sorted(self.graph.neighbors(server.name)) if self.graph.has_node(server.name) else []
+        known = [each for each in map(self.server, peers) if not each.late]
         config = Config(
             server=server.server,
             roots=(self.root,),
             listen=(server.name, PORT),
             local=Pattern("*"),
             connect=Pattern(",".join(peers) if peers else "*"),
-            addresses={ServerId.parse(peer): ((peer, PORT),) for peer in peers},
+            addresses=server.told or {each.server: ((each.name, PORT),) for each in known},
         )
         return Node(
             keys=server.keys,
@@ -123,7 +128,7 @@ class World:
             tables=server.tables,
             network=server.network(),
             random=self.generator(f"node/{server.name}/{server.lives}"),
-            wall_ms=lambda: BIRTH_MS + int(self.agenda.now * 1000) + server.clock_offset_ms,
+            wall_ms=lambda: self.wall_ms(server),
             log=lambda event: self.trace.record(self.now, "log", server.name, event.get("event", "")),
             bounds=server.bounds,
             restored=server.restored,
@@ -131,31 +136,42 @@ class World:
         )
 
     @contextlib.asynccontextmanager
-    async def life(self, topology: networkx.Graph | int, *, no_other_links: bool = False) -> AsyncIterator[World]:
+    async def life(
+        self, topology: networkx.Graph | int, *, no_other_links: bool = False, late: Collection[str] = ()
+    ) -> AsyncIterator[World]:
         """Found the servers (root `1`, the others its children), start them all, and end them in the end.
 
         `topology`: how many servers, every two of them neighbours; or a graph whose nodes are taken in order.
         `no_other_links`: who are no neighbours reach one another over others only; also where the graph says so
-        (`topologies.NO_OTHERS`). Raises `Refused` for what is no mesh.
+        (`topologies.NO_OTHERS`). `late`: names of those that are not there yet: nobody has their address, they have no
+        certificate, and stand when they have joined (`SimulatedServer.join`). Raises `Refused` for what is no mesh.
         """
-        self._found(as_graph(topology))
+        self._found(as_graph(topology), late)
         if no_other_links or self.graph.graph.get(NO_OTHERS):
             self.network.only(self.graph.edges)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
                 for server in self.servers:
-                    await server.start()
+                    if not server.late:
+                        await server.start()
                 yield self
             finally:
                 self.agenda.resume_all()  # who is paused could not end
             nursery.cancel_scope.cancel()
 
-    def _found(self, graph: networkx.Graph) -> None:
+    def _found(self, graph: networkx.Graph, late: Collection[str]) -> None:
         founded = found(graph, self.generator)
+        there = founded.graph.copy()
+        for name in late:
+            if name not in there:
+                raise Refused(f"there is no server {name!r}", next_step=f"there are {', '.join(there)}")
+            if wrong := not_late(name, there):
+                raise Refused(f"{name} is to join later: {wrong[0]}", next_step=wrong[1])
+            there.remove_node(name)
         self.graph, self.root = founded.graph, founded.root
         for server, keys, chain in founded.members:
-            self.servers.append(SimulatedServer(self, server, keys, chain))
+            self.servers.append(SimulatedServer(self, server, keys, () if str(server) in late else chain))
 
     def server(self, name: str) -> SimulatedServer:
         """The server of a name such as `1.2`. Raises `Refused`, naming those there are."""
@@ -324,13 +340,14 @@ def simulate(
     limit_s: float = math.inf,
     keep: int | None = 10_000,
     no_other_links: bool = False,
+    late: Collection[str] = (),
 ) -> tuple[Result, World]:
     """Run `story(world)` in a new world and give what it returned, and the world (its trace's hash is the run's).
 
     `link`: the rules of every link, a `Link` or in words, as "delay 20ms loss 1%" (`link_text.py`).
     `limit_s`: virtual seconds after which the run is ended with an AssertionError. A failure names the seed.
     `no_other_links`: a datagram passes only between neighbours of the graph `servers`; else everybody has an address
-    that all can reach, and the graph says who knows whose at the start.
+    that all can reach, and the graph says who knows whose at the start. `late`: who joins in the story (`World.life`).
     """
     kept: list[World] = []
 
@@ -338,7 +355,7 @@ def simulate(
         world = World(agenda, seed=seed, link=as_link(link), keep=keep)
         kept.append(world)
         with trio.move_on_after(limit_s):
-            async with world.life(servers, no_other_links=no_other_links):
+            async with world.life(servers, no_other_links=no_other_links, late=late):
                 return await story(world)
         raise AssertionError(f"the story did not end within {limit_s} virtual seconds (seed {seed})")
 
