@@ -195,7 +195,9 @@ class Answers:
     # -- time
 
     def deadline(self) -> float:
-        return next(iter(self._owed.values()), math.inf)
+        if not self._owed:  # mostly
+            return math.inf
+        return next(iter(self._owed.values()))
 
     def handle_deadline(self, now: float) -> None:
         while self._owed and next(iter(self._owed.values())) <= now:

@@ -316,10 +316,9 @@ class Connection:
             self._quiet_since + self.ways.keep_alive_s(self._quiet_since),
             self._look_around_at,
         )
-        if not flights.idle:
-            due = min(due, flights.loss_at, self._probe_at())
-            if self.established:
-                due = min(due, self.ways.doubt_at())
+        if flights.floor != flights.next_number:  # something is on the way
+            established = self.state is State.OPEN
+            due = min(due, flights.loss_at, self._probe_at(), self.ways.doubt_at() if established else math.inf)
         self._due = due
         return due
 

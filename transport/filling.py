@@ -80,11 +80,15 @@ class Filler:
 
     def fill(self, out: memoryview, now: float) -> int:
         """Write packets into `out`, all but the last `packet_bytes` long; where they end, 0 when there is nothing."""
+        self.pace_at = math.inf
+        if not self._outgoing.todo and not self._control_due(now):  # mostly: only an ACK came
+            self.exhausted = True
+            self._note_what_holds(now)
+            return 0
         size = self.packet_bytes
         most = min(MAX_SEGMENTS, len(out) // size)
         stride = size - OVERHEAD_BYTES - PIECE_HEAD_BYTES
         at = packets = 0
-        self.pace_at = math.inf
         while packets < most:
             control = self._control_due(now)
             if not control and not self._outgoing.todo:
@@ -127,7 +131,8 @@ class Filler:
         return end
 
     def _control_due(self, now: float) -> bool:
-        return bool(self._receipts.due(now) or self.window_due or self.ping_due or self.probes)
+        receipts = self._receipts
+        return self.window_due or self.ping_due or self.probes > 0 or receipts.ack_at <= now or receipts.nak_at <= now
 
     def _fill_bulk(self, out: memoryview, at: int, run: int, stride: int, now: float) -> int:
         """`run` whole pieces of the message that goes next."""

@@ -78,6 +78,8 @@ def smooth(smoothed_s: float, variance_s: float, sample_s: float) -> tuple[float
 def probe_timeout(smoothed_s: float, variance_s: float, tries: int) -> float:
     """How long to wait for an ACK before sending something again, after `tries` that were not answered."""
     once = smoothed_s + max(4 * variance_s, GRANULARITY_S) + MAX_ACK_DELAY_S
+    if not tries:  # mostly
+        return once
     return max(min(once * (1 << min(tries, 16)), MAX_PROBE_S), once)
 
 

@@ -166,7 +166,8 @@ class Outstanding:
     # -- the verbs of every machine
 
     def deadline(self) -> float:
-        return min(self._questions.deadline(), self._answers.deadline())
+        asked, owed = self._questions.deadline(), self._answers.deadline()
+        return asked if asked < owed else owed
 
     def handle_deadline(self, now: float) -> None:
         self._questions.handle_deadline(now)

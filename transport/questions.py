@@ -244,10 +244,11 @@ class Questions:
     # -- time
 
     def deadline(self) -> float:
-        due = next(iter(self._tell_done.values()), math.inf)
-        while self._heap and self._heap[0][1] not in self._questions:
-            heapq.heappop(self._heap)
-        return min(due, self._heap[0][0]) if self._heap else due
+        due = next(iter(self._tell_done.values())) if self._tell_done else math.inf
+        heap = self._heap
+        while heap and heap[0][1] not in self._questions:
+            heapq.heappop(heap)
+        return min(due, heap[0][0]) if heap else due
 
     def handle_deadline(self, now: float) -> None:
         while self._heap and self._heap[0][0] <= now:
