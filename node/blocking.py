@@ -23,8 +23,8 @@ others: the words (`node.links`), which addresses a server has (`node.parts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
 
 from identity.errors import Refused
 from identity.names import ServerId
@@ -138,11 +138,11 @@ class Blocking:
     def timer(self) -> Timer:
         return self._port.timer()
 
-    async def wait_readable(self) -> None:
-        await self._port.wait_readable()
+    def wait_readable(self) -> Coroutine[Any, Any, None]:
+        return self._port.wait_readable()
 
-    async def wait_writable(self) -> None:
-        await self._port.wait_writable()
+    def wait_writable(self) -> Coroutine[Any, Any, None]:
+        return self._port.wait_writable()
 
     def close(self) -> None:
         self._port.close()

@@ -40,6 +40,7 @@ from simulations.watchdog import Watchdog
 Result = TypeVar("Result")
 
 _IDLE_LIMIT = 3  # times that nothing was due before we call it a deadlock; trio's own start and end need one or two
+_QUIET_STEPS = 32  # of the agenda that wake no task, before trio looks whether a signal came
 _DEAF_LIMIT = 100  # and times after which whoever is still there will not go by itself
 
 
@@ -207,10 +208,11 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
         def get_events(self, timeout: float) -> Any:
             nonlocal idle
             garbage.step()
-            if _run.GLOBAL_RUN_CONTEXT.runner.entry_queue.size():  # a Ctrl-C or a finalizer, by a real socket
+            runner = _run.GLOBAL_RUN_CONTEXT.runner
+            if runner.entry_queue.size():  # a Ctrl-C or a finalizer, by a real socket
                 return super().get_events(0)
             if timeout <= 0:  # no look at the system: it would cost as much as the rest of this step
-                spun = watchdog.spun(_run.GLOBAL_RUN_CONTEXT.runner.runq, agenda.now)
+                spun = watchdog.spun(runner.runq, agenda.now)
                 if spun and deadlock:
                     raise LocalMistake(f"{spun}, and does not end when it is cancelled")
                 if spun:
@@ -220,6 +222,9 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
             watchdog.moved()
             if agenda.step():
                 idle = 0
+                for _ in range(_QUIET_STEPS):  # a loss, a timer that was put off: trio need not hear of it
+                    if runner.runq or agenda.now >= agenda.next_deadline or not agenda.step():
+                        break
                 return nothing
             idle += 1
             if idle > _IDLE_LIMIT and not deadlock:

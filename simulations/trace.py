@@ -23,17 +23,15 @@ class Trace:
     def record(self, at: float, what: str, *details: object) -> None:
         """One event at virtual second `at`. Details must print the same in every process: no ids, no sets."""
         line = f"{at:.9f} {what} {' '.join(map(str, details))}"
-        self._hash.update(line.encode())
-        self._hash.update(b"\n")
+        self._hash.update(f"\n{line}".encode())
         self._kept.append(line)
         self.count += 1
 
     def record_bytes(self, at: float, what: str, data: bytes | memoryview, *details: object) -> None:
         """An event that carries bytes: all of them are hashed, their length and a short digest are printed."""
         line = f"{at:.9f} {what} {' '.join(map(str, details))} {len(data)}"
-        self._hash.update(line.encode())
+        self._hash.update(f"\n{line} ".encode())  # the length of what follows is in it
         self._hash.update(data)
-        self._hash.update(b"\n")
         if self._kept.maxlen != 0:
             self._kept.append(f"{line} {hashlib.blake2b(data, digest_size=8).hexdigest()}")
         self.count += 1
