@@ -16,6 +16,8 @@ Promised: what `check` let through encodes, and loads equal; a stranger's body e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import cbor2
@@ -229,7 +231,8 @@ def _compile_is_usual(types: tuple[FieldType, ...]) -> Callable[[Values], bool]:
         for name, of in zip(names, types, strict=True)
     ]
     scope: dict[str, Any] = {}
-    exec(f"def is_usual(values):\n    [{', '.join(names)}] = values\n    return {' and '.join(tests)}", scope)  # noqa: S102 - all of it is ours
+    lines = ["def is_usual(values):", f"    [{', '.join(names)}] = values", f"    return {' and '.join(tests)}"]
+    exec(_compiled("\n".join(lines)), scope)  # noqa: S102 - all of it is ours
     is_usual: Callable[[Values], bool] = scope["is_usual"]
     return is_usual
 
@@ -248,9 +251,15 @@ def _compile_check(definition: ClassDefinition) -> Callable[[Mapping[str, Any]],
         lines.append(f"    if not ({optional}{usual}): v{at} = check{at}(v{at})")
     lines.append("    if not known.issuperset(fields): refuse(fields)")
     lines.append(f"    return [{', '.join(f'v{at}' for at in range(len(definition.fields)))}]")
-    exec("\n".join(lines), scope)  # noqa: S102 - names were checked to be identifiers, everything else is ours
+    exec(_compiled("\n".join(lines)), scope)  # noqa: S102 - names were checked to be identifiers, everything else is ours
     check: Callable[[Mapping[str, Any]], Values] = scope["check"]
     return check
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str) -> CodeType:
+    """Compiling takes a hundred times as long as the rest; each opening of a store wants the built-in classes again."""
+    return compile(source, "<the check of a class>", "exec")
 
 
 def _limits(field: Field) -> dict[str, str]:
