@@ -113,9 +113,9 @@ def show(what: str) -> Call:
     return Call("GET", f"/v1/{what}")
 
 
-def check() -> Call:
+def check(*, repair: bool = False) -> Call:
     """Answered in lines: `{"progress": ...}` as it goes, and `{"report": ...}`."""
-    return Call("POST", "/v1/check", accept=NDJSON)
+    return Call("POST", "/v1/check", _body({"repair": repair}), accept=NDJSON, changes=repair)
 
 
 def define(definition: Mapping[str, Any]) -> Call:

@@ -47,7 +47,8 @@ Reading order:
                 checking_stopped of a store that nobody has open (probing: whether LMDB survives it),
                 scrubbing of one that is in use
     upkeep      the directory of a store that nobody has open
-    repair      mends it from what is certain: mending_log (one_bit), tables from the log; quarantine keeps evidence
+    repair      mends it from what is certain: mending_log (one_bit), tables from the log; quarantine keeps evidence;
+                mending_tables while the store is in use
     disk log frames segments group_commit tables checked generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other

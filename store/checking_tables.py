@@ -113,13 +113,14 @@ class Judge:
         for each in expected:
             try:
                 found = moment.source.get(INDEX, each)
-            except Damaged:
+            except Damaged as error:
+                self.find("entry", f"{each.hex()} of table {INDEX}", error.cause, InTable(INDEX, each, key))
                 continue
             if found is None:
-                self.find("record", where, "its index entry is missing", InTable(INDEX, each))
+                self.find("record", where, "its index entry is missing", InTable(INDEX, each, key))
             elif found != key:
                 cause = f"its index entry is that of {moment.named(found)}"
-                self.find("unique value", f"of {where}", cause, InTable(INDEX, each))
+                self.find("unique value", f"of {where}", cause, InTable(INDEX, each, key))
 
     def _references_of(self, moment: Moment, where: str, entry: ClassEntry, values: list[Any]) -> None:
         for position, _ in entry.codec.pointers:

@@ -28,10 +28,11 @@ class InLog(NamedTuple):
 
 
 class InTable(NamedTuple):
-    """One entry of a table."""
+    """One entry of a table; `object`: of an index, whose entry it should be, where that is known."""
 
     table: str
     key: bytes
+    object: bytes = b""
 
 
 class Finding(msgspec.Struct, frozen=True):

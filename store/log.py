@@ -267,6 +267,11 @@ class Log:
         return list(self._segments)
 
     @property
+    def disk(self) -> Disk:
+        """Where they lie."""
+        return self._disk
+
+    @property
     def reader(self) -> GroupReader:
         """What reads their frames."""
         return self._reader

@@ -20,7 +20,7 @@ from store.disk import File
 from store.findings import Finding, InLog, Report
 from store.frames import ALIGNMENT, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader
 from store.log import Log
-from store.one_bit import mended
+from store.one_bit import MAX_BYTES, mended
 from store.quarantine import Quarantine
 from store.segments import Segment, Window
 
@@ -45,9 +45,15 @@ class Backup(NamedTuple):
 
 
 def mend_log(
-    log: Log, findings: Sequence[Finding], quarantine: Quarantine, *, until: int | None, backups: Sequence[Backup] = ()
+    log: Log,
+    findings: Sequence[Finding],
+    quarantine: Quarantine,
+    *,
+    until: int | None,
+    backups: Sequence[Backup] = (),
+    most: int = MAX_BYTES,
 ) -> Iterator[Mended | None]:
-    """Try each finding that has a place in the log; None between slices of work."""
+    """Try each finding that has a place in the log; None between slices of work. `most`: `store.one_bit`."""
     proofs: dict[str, dict[int, bytes]] = {}
     own: dict[int, bytes] | None = None
     for finding in findings:
@@ -56,7 +62,7 @@ def mend_log(
         if segment is None or not isinstance(place, InLog) or place.end <= place.offset:
             continue
         found = segment.file.read(place.offset, place.end - place.offset)
-        source, data = FROM_ITSELF, _from_itself(log, segment, place, found)
+        source, data = FROM_ITSELF, _from_itself(log, segment, place, found, most)
         for backup in () if data is not None else backups:
             if own is None:
                 own = yield from _hashes(log, until, whole=False)
@@ -83,7 +89,7 @@ def _segment(log: Log, place: object) -> Segment | None:
     return next((each for each in log.segments if each.number == place.segment), None)
 
 
-def _from_itself(log: Log, segment: Segment, place: InLog, found: bytes) -> bytes | None:
+def _from_itself(log: Log, segment: Segment, place: InLog, found: bytes, most: int) -> bytes | None:
     if place.offset == 0:
         return mended_header(segment.file.name, found)
 
@@ -94,7 +100,7 @@ def _from_itself(log: Log, segment: Segment, place: InLog, found: bytes) -> byte
 
     if len(found) % ALIGNMENT:
         return None
-    return mended(found, head=FRAME_HEADER_BYTES, is_right=is_right)
+    return mended(found, head=FRAME_HEADER_BYTES, is_right=is_right, most=most)
 
 
 def mended_header(name: str, found: bytes) -> bytes | None:

@@ -41,12 +41,13 @@ def flipped_bits(length: int, trace: int) -> Iterator[int]:
         traces = [table[each & 0xFF] ^ each >> 8 for each in traces]
 
 
-def mended(data: bytes, *, head: int, is_right: Callable[[bytes], bool]) -> bytes | None:
+def mended(data: bytes, *, head: int, is_right: Callable[[bytes], bool], most: int = MAX_BYTES) -> bytes | None:
     """`data` with one bit flipped back such that `is_right`, which is certain; None: that is not what happened.
 
-    The last four bytes of the first `head` are the CRC-32 over all the rest; what follows it may end in padding.
+    The last four bytes of the first `head` are the CRC-32 over all the rest; what follows it may end in padding. More
+    than `most` bytes are let be.
     """
-    if len(data) > MAX_BYTES or len(data) < head:
+    if len(data) > most or len(data) < head:
         return None
     for at in range(head * 8):  # the lengths may be wrong, so the CRC says nothing: each is tried
         changed = _flip(data, at)

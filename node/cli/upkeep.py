@@ -28,9 +28,9 @@ FOUND = 1
 
 @click.command("check")
 @click.argument("path", metavar="[DIR]", required=False)
-@click.option("--repair", is_flag=True, help="Mend what can be proven to be what was written; the server is stopped.")
+@click.option("--repair", is_flag=True, help="Put back what can be proven to be what was written.")
 @click.option(
-    "--from", "backups", multiple=True, metavar="BACKUP", help="With --repair: a backup of this store; repeatable."
+    "--from", "backups", multiple=True, metavar="BACKUP", help="With --repair, of a stopped one: a backup; repeatable."
 )
 @json_option
 @click.pass_obj
@@ -49,10 +49,10 @@ def check_command(
     if backups and not repair:
         raise click.UsageError("--from belongs to --repair.")
     with _shown("checking", as_json) as tell:
-        if repair:
+        if not backups and _is_running(directory):
+            report = _ask(directory, tell, repair=repair)
+        elif repair:
             report = _repair(directory, backups, tell)
-        elif _is_running(directory):
-            report = _ask(directory, tell)
         else:
             report = check_directory(directory, tell).as_json()
     if as_json:
@@ -90,14 +90,14 @@ def _is_running(directory: Path) -> bool:
     return True
 
 
-def _ask(directory: Path, tell: Callable[[Progress], None]) -> dict[str, Any]:
+def _ask(directory: Path, tell: Callable[[Progress], None], *, repair: bool) -> dict[str, Any]:
     from identity.errors import Unreachable, from_json
     from node import calls
     from node.client import Blocking
     from store.findings import Progress
 
     with Blocking(directory, timeout_s=3600) as node:
-        for said in node.told(calls.check()):
+        for said in node.told(calls.check(repair=repair)):
             if "progress" in said:
                 tell(Progress(**said["progress"]))
             elif "report" in said:

@@ -8,12 +8,13 @@ A client that hangs up ends it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
-from identity.errors import BangpathError
+from identity.errors import BangpathError, Refused
 from store.findings import Progress
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ EVERY_S = 0.25  # between two lines of progress
 
 
 async def check(node: Node, request: Request) -> None:
-    await request.json(empty={})
-    await _told(request, node.check)
+    said = await request.json(empty={})
+    if not isinstance(said, dict) or set(said) - {"repair"} or not isinstance(said.get("repair", False), bool):
+        raise Refused("a JSON object with repair was expected", next_step='send {"repair": true}', field="repair")
+    await _told(request, partial(node.check, repair=said.get("repair", False)))
 
 
 async def _told(request: Request, word: Any) -> None:

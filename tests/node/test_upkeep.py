@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from identity.errors import Refused
 from identity.names import ServerId
@@ -17,6 +18,7 @@ from node.config import parse_config
 from node.http.serve import serve_http
 from node.opening import create_root, open_node
 from store.definitions import ClassDefinition, Field
+from store.upkeep import check_directory
 
 NOTE = ClassDefinition(name="Note", fields=(Field(name="text", index=True),))
 
@@ -90,9 +92,13 @@ async def test_the_scrub_finds_it_by_itself(directory: Path) -> None:
     async with open_node(directory, log=log):
         with trio.fail_after(30):
             await scrubbed.wait()
+        await trio.testing.wait_all_tasks_blocked(0.3)
     damaged = [each for each in noted if each["event"] == "damaged"]
     assert [each["what"] for each in damaged] == ["frame", "update"]
     assert all(each["repair"] for each in damaged)
+    mended = [(each["what"], each["mended_from"]) for each in noted if each["event"] == "mended"]
+    assert mended == [("frame", "itself: one bit had flipped"), ("update", "the log")]
+    assert check_directory(directory).whole
 
 
 async def test_errors_that_help(tmp_path: Path, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,9 +116,15 @@ def test_the_setting() -> None:
 
 
 async def test_repair_says_what_it_did(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async with open_node(directory, log=lambda event: None):
+    async with open_node(directory, log=lambda event: None) as node:
         assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair"]) == 1
         assert "is in use by process" in capsys.readouterr().err
+        async with serve_http(node, directory):
+            flip(log_of(directory), 4096 + 900)
+            assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair"]) == 0
+            assert "mended from itself: one bit had flipped" in capsys.readouterr().out
+    (directory / "log" / "quarantine-00000001").unlink()
+    (directory / "log" / "quarantine-00000002").unlink()
     flip(log_of(directory), 4096 + 900)
     (directory / "tables" / "data.mdb").write_bytes(b"")
     assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair"]) == 0

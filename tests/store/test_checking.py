@@ -171,7 +171,7 @@ async def test_each_kind_of_contradiction_is_named(filled: Any) -> None:
     assert {each.what for each in report.findings} >= {"index entry", "unique value"}
 
     report = found(INDEX, first_index, tables[INDEX][first_index][:-1] + b"!")
-    assert [(each.what, each.place) for each in report.findings] == [("entry", InTable(INDEX, first_index))]
+    assert [(each.what, each.place) for each in report.findings] == [("entry", InTable(INDEX, first_index, shoes[0]))]
 
     planted = first_index[:-1] + b"\x7f"
     report = found(INDEX, planted, seal_entry(planted, shoes[1]))
