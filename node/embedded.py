@@ -119,6 +119,12 @@ class Store:
                     yield each
                 await trio.lowlevel.checkpoint()
 
+    @property
+    def root(self) -> Stored | None:
+        """The object from which all others are found, chosen by `t.set_root`; None: there is none."""
+        with self.database.view() as view:
+            return view.root
+
     def view(self) -> View:
         """What is durable now, fixed for 30 s: `with store.view() as view: ...`."""
         return self.database.view()

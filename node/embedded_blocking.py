@@ -153,6 +153,11 @@ class StoreBlocking:
         """As `Store.complete`."""
         return self._run_sync(lambda: self._store.complete(of, field, prefix, limit=limit))
 
+    @property
+    def root(self) -> Stored | None:
+        """As `Store.root`."""
+        return self._run_sync(lambda: self._store.root)
+
     def classes(self) -> list[ClassDefinition]:
         """As `Store.classes`."""
         return self._run_sync(self._store.classes)

@@ -32,6 +32,8 @@ Reading order:
     explaining      how a question was answered, and what it took       completing  the values that begin so
     reading         views of what is durable, and of what is appended
     references      targets must exist; what happens when they are deleted
+    changes         what one unit of work would change, and what it has read
+    roots           the object from which all others are found
     savepoints      parts of a transaction that are taken back while the rest stands
     transaction     reads and writes of one unit of work
     applying        from checked changes to records, index entries and feed positions: live and in replay alike

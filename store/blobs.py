@@ -46,7 +46,7 @@ from store.disk import Disk, File
 from store.indexes import blobs_let_go
 
 if TYPE_CHECKING:
-    from store.transaction import Change
+    from store.changes import Change
 
 SUFFIX = ".blob"
 UNFINISHED = "new-"

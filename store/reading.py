@@ -26,6 +26,7 @@ from store.generations import View as GenerationsView
 from store.query import Question
 from store.records import CACHED, KIND_NAMES, Record, Stored, unpack_record
 from store.registry import CLASS, SERVER, SETTING, ClassEntry, Registry
+from store.roots import root_of
 from store.selecting import select_rows
 
 OBJECTS, INDEX, FEEDS = "objects", "index", "feeds"
@@ -204,6 +205,15 @@ class Reader:
         """
         return complete(self, self.registry.visible(class_name), field, prefix, limit, servers, shows)
 
+    @property
+    def root(self) -> Stored | None:
+        """The root object of this store, or None (`store.roots`)."""
+        return root_of(self)
+
+    def get_setting(self, key: str) -> Any:
+        """What `Transaction.put_setting` kept under `key`; None: nothing."""
+        return read_setting(self, key)
+
     def find_internal(self, entry: ClassEntry, field: str, value: Any) -> Stored | None:
         """The own object of a class whose unique field has this value."""
         index = entry.index_on(field)
@@ -240,10 +250,6 @@ class View(Reader):
     def incarnation_of(self, server: ServerId) -> int | None:
         """The newest incarnation of a server of which something is held here."""
         return self.servers.newest(server)
-
-    def get_setting(self, key: str) -> Any:
-        """What `Transaction.put_setting` kept; None: nothing."""
-        return read_setting(self, key)
 
     def settings(self, prefix: str = "") -> dict[str, Any]:
         """What `Transaction.put_setting` kept, by key in order: those keys that begin with `prefix`."""

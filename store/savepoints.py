@@ -26,7 +26,7 @@ from store.records import MAX_BODY_BYTES
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from store.transaction import Change
+    from store.changes import Change
 
 STEP_BYTES = 512  # what a step weighs beside the change that it keeps, about
 _ABSENT = b""  # no object has this key, so no entry points to it

@@ -16,91 +16,27 @@ What becomes of the changes (records, leaves, index entries) is decided in `stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from identity.encoding import encode_integer
 from identity.errors import Conflict, LocalMistake, NotFound, Refused
 from identity.names import END, Incarnation, ObjectId, Pattern, Position, Reference
+from store.changes import CHANGE_BYTES, Change, Overlay
 from store.fieldtypes import shown
 from store.generations import View as GenerationsView
 from store.indexes import Index, entries
 from store.query import Compare, Question
-from store.reading import INDEX, OBJECTS, Reader, Servers, Source, read_setting
-from store.records import DELETE, MAX_BODY_BYTES, MAX_CHANGES, OWNED, PUT, Record, Stored
+from store.reading import INDEX, OBJECTS, Reader, Servers, Source
+from store.records import MAX_BODY_BYTES, MAX_CHANGES, OWNED, Record, Stored
 from store.references import check_blobs, check_targets, release_pointers
 from store.registry import ANSWERED, CLASS, SETTING, ClassEntry, Registry
+from store.roots import check_not_root, set_root
 from store.savepoints import Journal, Savepoint
 from store.values import to_json
 
 if TYPE_CHECKING:
     from store.blobs import Blobs
-
-CHANGE_BYTES = 64  # what a change weighs beside its body, about
-
-
-class Change:
-    """One object's next version. `values` None: it is deleted."""
-
-    __slots__ = ("after_keys", "before_keys", "entry", "existed", "number", "object_key", "request", "stored", "wire")
-
-    def __init__(
-        self,
-        number: int,
-        object_key: bytes,
-        entry: ClassEntry,
-        wire: bytes,
-        stored: bytes,
-        before_keys: list[bytes],
-        after_keys: list[bytes],
-        request: bytes,
-        *,
-        existed: bool,
-    ) -> None:
-        self.number = number
-        self.object_key = object_key
-        self.entry = entry
-        self.wire = wire
-        self.stored = stored
-        self.before_keys = before_keys
-        self.after_keys = after_keys
-        self.request = request
-        self.existed = existed
-
-    @property
-    def operation(self) -> int:
-        return PUT if self.stored else DELETE
-
-
-class Overlay:
-    """A source with a transaction's index changes above it; notes what is read when it may have to be checked."""
-
-    def __init__(self, below: Source, *, noting: bool) -> None:
-        self.below = below
-        self.noting = noting
-        self.index: dict[bytes, bytes | None] = {}
-        self.keys_read: dict[tuple[str, bytes], None] = {}
-        self.ranges_read: list[tuple[str, bytes, bytes | None]] = []
-
-    def get(self, table: str, key: bytes) -> bytes | None:
-        if table == INDEX and key in self.index:
-            return self.index[key]
-        if self.noting:
-            self.keys_read[table, key] = None
-        return self.below.get(table, key)
-
-    def scan(
-        self, table: str, low: bytes = b"", high: bytes | None = None, reverse: bool = False
-    ) -> Iterator[tuple[bytes, bytes]]:
-        if self.noting:
-            self.ranges_read.append((table, low, high))
-        found = self.below.scan(table, low, high, reverse)
-        mine = [key for key in self.index if low <= key and (high is None or key < high)] if table == INDEX else []
-        if not mine:
-            return found
-        merged = {**dict(found), **{key: self.index[key] for key in mine}}
-        kept = ((key, value) for key in sorted(merged, reverse=reverse) if (value := merged[key]) is not None)
-        return iter(list(kept))
 
 
 class Transaction(Reader):
@@ -167,10 +103,15 @@ class Transaction(Reader):
         Raises `NotFound`, `Conflict`, or `Refused` when something keeps it.
         """
         object_key, record, entry = self._own(target, expect)
+        check_not_root(self, self._number(object_key))
         before = self._before_keys(object_key, entry, record)
         existed = self._existed(object_key)
         self._take(Change(self._number(object_key), object_key, entry, b"", b"", before, [], request, existed=existed))
         release_pointers(self, entry, self.own_reference(self._number(object_key)))
+
+    def set_root(self, target: Reference | int | None) -> None:
+        """Make an own object the root of this store; None: there is none. Raises `NotFound`."""
+        set_root(self, None if target is None else self._number(self._own(target, None)[0]))
 
     def savepoint(self) -> Savepoint:
         """`with t.savepoint():` takes back what was changed in it when an error leaves it (`store.savepoints`)."""
@@ -200,10 +141,6 @@ class Transaction(Reader):
     def put_setting(self, key: str, value: Any) -> None:
         """Keep `value` (what CBOR knows) under `key`, for this server only; None forgets it."""
         self._keep(self._entry(SETTING), "key", key, None if value is None else {"key": key, "value": [value]})
-
-    def get_setting(self, key: str) -> Any:
-        """What `put_setting` kept; None: nothing."""
-        return read_setting(self, key)
 
     def record_answer(self, request: bytes, answer: bytes) -> None:
         """Keep the answer of a request in the same transaction as its work: asked twice, answered once (X6)."""

@@ -251,7 +251,10 @@ def test_a_word_inside_its_own_transaction_is_refused_and_not_waited_for(blockin
             blocking.get(note)
         with pytest.raises(LocalMistake, match="inside its own transaction"), blocking.transaction():
             pass
+        t.set_root(note)
     assert blocking.get(note).fields["text"] == "one"
+    assert blocking.root.reference == note
+    blocking.transact(lambda t: t.set_root(None))
     blocking.update(note, {"stars": 2})
     blocking.delete(note)
     assert blocking.get(note) is None
