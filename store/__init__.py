@@ -36,6 +36,7 @@ Reading order:
     roots           the object from which all others are found
     savepoints      parts of a transaction that are taken back while the rest stands
     transaction     reads and writes of one unit of work
+    learning        classes and servers as the log and the tables tell them
     applying        from checked changes to records, index entries and feed positions: live and in replay alike
     copies          cached copies of others' objects: which may be kept, which go
     foreign         what can be done with an update of another server: now, later, never
@@ -43,6 +44,7 @@ Reading order:
     frame_parts     what frames hold          held_feeds   which updates are here, and where
     recovery        from disk to a store that may answer
     work, grouping, writing     the one task that owns the log: what it does, what one sync takes, its loop
+    building        indexes of many objects come and go step by step: building_steps what a step writes, builder its tasks
     database        (heart) open, commit, apply, define, close
     findings    vocabulary of a look at the whole store
     checking    is everything what was written, and does it fit together: checking_log, checking_tables,

@@ -22,11 +22,13 @@ from typing import Any, NamedTuple
 from identity.encoding import decode_integer_untrusted, encode_integer
 from identity.errors import Damaged, Exhausted
 from identity.names import END, Incarnation, Position, ServerId
-from store.definitions import ClassDefinition
+from store.building import SETTING_PREFIX
 from store.frame_parts import CopyChange, LocalChange
 from store.held_feeds import FeedState, foreign_entry, own_entry, read_states, state_entry
 from store.indexes import entries, let_go
-from store.reading import FEEDS, INDEX, OBJECTS, Servers, Source
+from store.keys import prefix_range
+from store.learning import Learning
+from store.reading import FEEDS, INDEX, OBJECTS, Source
 from store.records import (
     CACHED,
     DATA,
@@ -46,14 +48,12 @@ from store.records import (
     unpack_record,
 )
 from store.registry import (
-    BUILT_IN,
     CLASS,
     FIRST_USER_NUMBER,
     KNOWN_CLASS,
     KNOWN_SERVER,
+    SETTING,
     ClassEntry,
-    Registry,
-    definition_of_class_untrusted,
 )
 from store.segments import Location
 from store.transaction import Transaction
@@ -71,18 +71,21 @@ class ForeignPut(NamedTuple):
     values: list[Any] | None
 
 
-class Applier:
+class Applier(Learning):
     """Turns work into table changes, and keeps what must be known to do so. `source` gives the appended state."""
 
     def __init__(self, server: ServerId, incarnation: int, source: Callable[[], Source]) -> None:
-        self.servers = Servers(server, incarnation)
-        self.registry = Registry(self.servers.own_prefix)
+        super().__init__(server, incarnation, source)
         self.next_object = FIRST_USER_NUMBER
         self.number = 0  # of the last transaction, store-wide
         self.feeds: dict[tuple[bytes, int], FeedState] = {}
         self.gained: dict[int, int] = {OWNED: 0, MIRRORED: 0, CACHED: 0}  # objects of users' classes since opening
         self.adopting = False  # whether own updates are taken from others: this store came back in time
-        self._source = source
+
+    @property
+    def appended(self) -> Source:
+        """The newest state, durable or not."""
+        return self._source()
 
     def allocate(self) -> int:
         """The next object of this server."""
@@ -218,19 +221,6 @@ class Applier:
         advance = self._advance(server_key, head, head_bytes)
         return {OBJECTS: objects, INDEX: index, FEEDS: {key: value, **advance}}
 
-    def classes_of(self, server_key: bytes) -> list[ClassDefinition]:
-        """The classes that another server says it has adopted."""
-        source = self._source()
-        entry = self._known(CLASS)
-        low, high = entry.extent.whole_range()
-        found = []
-        for _, key in source.scan(INDEX, low, high):
-            data = source.get(OBJECTS, key) if key.startswith(server_key) else None
-            if data is not None:
-                fields = entry.codec.load_fields(unpack_record(key, data).body)
-                found.append(definition_of_class_untrusted(fields))
-        return found
-
     # Copies of single objects
 
     def copies(self, copies: Sequence[CopyChange]) -> TableChanges:
@@ -267,16 +257,17 @@ class Applier:
                 if data is not None:
                     object_number = decode_integer_untrusted(key, len(END))[0]
                     self._learn(number, object_number, unpack_record(key, data).body, unused)
+        settings = self._known(SETTING).index_on("key")
+        assert settings is not None
+        low, high = (settings.prefix + bound for bound in prefix_range(SETTING_PREFIX))
+        for _, key in source.scan(INDEX, low, high):
+            data = source.get(OBJECTS, key)
+            if data is not None:
+                self._learn(SETTING, 0, unpack_record(key, data).body, unused)
         for server_key, kind, state in read_states(lambda low: source.scan(FEEDS, low)):
             self.feeds[server_key, kind] = state
 
     # What the above is made of
-
-    def _known(self, class_number: int) -> ClassEntry:
-        entry = self.registry.by_number(class_number)
-        if entry is None:
-            raise Damaged(f"the log speaks of class {class_number}, which no frame before defines")
-        return entry
 
     def _put_again(
         self,
@@ -334,60 +325,3 @@ class Applier:
     def _count(self, entry: ClassEntry, kind: int, gained: int) -> None:
         if gained and entry.number >= FIRST_USER_NUMBER:
             self.gained[kind] += gained
-
-    def _learn(self, class_number: int, object_number: int, stored: bytes, index: dict[bytes, bytes | None]) -> None:
-        """What an own object of a built-in class changes in the state."""
-        if class_number == KNOWN_SERVER and stored:
-            server, incarnation = BUILT_IN[KNOWN_SERVER].codec.load(stored)
-            self.servers.add(object_number, ServerId(server), incarnation)
-        elif class_number == KNOWN_CLASS and stored:
-            self._learn_class(object_number, known_class_definition(stored), index)
-        elif class_number == CLASS and stored:
-            fields = BUILT_IN[CLASS].codec.load_fields(stored)
-            definition = definition_of_class_untrusted(fields)
-            entry = self.registry.by_fingerprint(definition.fingerprint)
-            if entry is None:
-                raise Damaged(f"class {definition.name} was adopted before it was known")
-            self.registry = self.registry.with_adopted(entry.number, definition, object_number)
-
-    def _learn_class(self, number: int, definition: ClassDefinition, index: dict[bytes, bytes | None]) -> None:
-        """A class became known, longer or otherwise indexed; with other indexes, its objects get other entries."""
-        before = self.registry.by_number(number)
-        self.registry = self.registry.with_known(number, definition)
-        if definition.privacy == "private":  # nobody else may hear of it, so no object of `Class` adopts it
-            self.registry = self.registry.with_adopted(number, definition, number)
-        if before is None:
-            return
-        after = self._known(number)
-        if [(each.prefix, each.unique) for each in before.indexes] == [
-            (each.prefix, each.unique) for each in after.indexes
-        ]:
-            return
-        for key, values in self.objects_of(before):
-            for entry_key in entries(before.indexes, values, key):
-                index[entry_key] = None
-            full = values + after.codec.defaults[len(values) :]
-            for entry_key in entries(after.indexes, full, key):
-                index[entry_key] = key
-
-    def objects_of(self, entry: ClassEntry) -> list[tuple[bytes, list[Any]]]:
-        """Object key and values of everything of a class, in the appended state."""
-        source = self._source()
-        low, high = entry.extent.whole_range()
-        found = []
-        for _, key in source.scan(INDEX, low, high):
-            data = source.get(OBJECTS, key)
-            if data is None:
-                raise Damaged(f"an index of {entry.definition.name} names {key.hex()}, which is not there")
-            found.append((key, entry.codec.load_values(unpack_record(key, data).body)))
-        return found
-
-
-def known_class_body(definition: ClassDefinition) -> bytes:
-    """The body of the object of `KnownClass` for a class."""
-    return BUILT_IN[KNOWN_CLASS].codec.encode([definition.to_plain()])
-
-
-def known_class_definition(stored: bytes) -> ClassDefinition:
-    """The class that such a body says."""
-    return ClassDefinition.from_plain_untrusted(BUILT_IN[KNOWN_CLASS].codec.load(stored)[0])

@@ -101,7 +101,7 @@ class Judge:
             return
         try:
             values = entry.codec.load_values(record.body)
-            expected = entries(entry.indexes, values, key)
+            expected = entries(entry.usable, values, key)
         except Exception as error:
             self.find("record", where, f"its fields make no sense: {error!r}", place)
             return
@@ -165,6 +165,8 @@ class Judge:
         entry = moment.registry.by_number(record.class_number)
         if entry is None:
             return ""  # it is told of the record
+        if moment.registry.is_leaving(class_number, key):
+            return ""
         if record.deleted or key not in entries(entry.indexes, entry.codec.load_values(record.body), object_key):
             return f"{moment.named(object_key)} has no such value"
         return ""

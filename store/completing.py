@@ -78,7 +78,7 @@ def complete(
 
 def _index_of(entry: ClassEntry, field: str) -> Index | None:
     """The narrowest index whose entries begin with the field's values, or with its elements."""
-    beginning = [index for index in entry.indexes if index.parts and index.parts[0].field == field]
+    beginning = [index for index in entry.usable if index.parts and index.parts[0].field == field]
     return min(beginning, key=lambda index: len(index.parts), default=None)
 
 

@@ -36,6 +36,7 @@ from identity.errors import BangpathError, Conflict, Refused
 from identity.names import END, Incarnation, Position, Reference, ServerId
 from store.blob_files import Blob
 from store.blobs import BlobReader, Blobs, BlobWriter
+from store.builder import Builder
 from store.copies import Copy, evictions, kept_copies
 from store.definitions import ClassDefinition
 from store.disk import Disk
@@ -52,7 +53,7 @@ from store.references import BlobNeeds
 from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
 from store.tables import Tables
 from store.transaction import Transaction
-from store.work import Commit, Define, RunBody, TakeCopies, TakeUpdates, begin
+from store.work import Busy, Commit, Define, RunBody, TakeCopies, TakeUpdates, begin
 from store.writing import Writer
 
 __all__ = [
@@ -79,8 +80,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Database:
     """One server's store, open. Made by `open_database`."""
 
-    def __init__(self, writer: Writer, epoch: int, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, writer: Writer, builder: Builder, epoch: int, wall_ms: Callable[[], int]) -> None:
         self._writer = writer
+        self._builder = builder
         self.inside = writer  # for those who look after the store: scrubbing, repair, backup
         self._servers = writer.applier.servers
         self._wall_ms = wall_ms
@@ -137,9 +139,13 @@ class Database:
     async def define(self, definition: ClassDefinition) -> Reference:
         """Make, adopt, extend or otherwise index a class (R2); the reference of the object that says so.
 
-        The same definition again changes nothing. Raises `Refused`, naming the field that cannot change.
+        The same definition again changes nothing. Raises `Refused`, naming the field that cannot change. Indexes of
+        many objects are made while everything goes on (`store.building`), and questions use them when this returns:
+        who is cancelled meanwhile stops waiting, and they are made all the same, also over a crash.
         """
-        reference: Reference = await self._writer.do(Define(definition))
+        while isinstance(done := await self._writer.do(Define(definition)), Busy):
+            await self._builder.finish(done.number, begun=done.begun)
+        reference: Reference = done
         return reference
 
     async def apply(self, updates: Sequence[Update]) -> list[Outcome]:
@@ -330,8 +336,9 @@ async def open_database(
                 writer.blobs = Blobs(blobs, BlobNeeds(opened.generations))
                 nursery.start_soon(writer.blobs.run)
             try:
-                database = Database(writer, epoch, wall_ms)
+                database = Database(writer, builder := Builder(writer, nursery), epoch, wall_ms)
                 await database.begin_adoption(restored=restored)
+                builder.resume()
                 yield database
             except Exception as error:  # raised again outside the nursery, which would wrap it in a group
                 left_by = error

@@ -21,9 +21,10 @@ from identity.encoding import encode_integer
 from identity.errors import PeerMisbehaved
 from identity.names import END, ServerId
 from store.answered import rebuilt
-from store.applying import Applier, ForeignPut, known_class_body, known_class_definition
+from store.applying import Applier, ForeignPut
 from store.bodies import body_length, has_newer_fields
 from store.frame_parts import LocalChange
+from store.learning import known_class_body, known_class_definition
 from store.records import DATA, DELETE, PUT, REGISTRY, Leaf, Update, read_leaves_untrusted
 from store.registry import (
     ANSWERED,

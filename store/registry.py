@@ -28,6 +28,7 @@ import msgspec
 
 from identity.errors import PeerMisbehaved, Refused
 from store.bodies import Codec
+from store.building import BUILDING, DROPPING, UNDOING, Building, more_indexes
 from store.definitions import ClassDefinition, Field, definition_from_dict, definition_from_toml
 from store.indexes import Index, compile_indexes
 from store.records import DATA, DELETE, REGISTRY, Leaf
@@ -101,7 +102,8 @@ class ClassEntry(msgspec.Struct, frozen=True):
     definition: ClassDefinition
     codec: Codec
     own_codec: Codec
-    indexes: tuple[Index, ...]
+    indexes: tuple[Index, ...]  # that each change of an object writes to: those too that are being built
+    usable: tuple[Index, ...]  # that questions may use
     feed: int | None
     own_object: int = 0
     first_fields: int = 0  # how many fields its first definition has, equal wherever the class is known
@@ -119,11 +121,11 @@ class ClassEntry(msgspec.Struct, frozen=True):
     @property
     def extent(self) -> Index:
         """An index in which each object of the class stands once."""
-        return next(index for index in self.indexes if index.whole)
+        return next(index for index in self.usable if index.whole)
 
     def index_on(self, field: str) -> Index | None:
         """The index of that field's value alone; None: there is none."""
-        for index in self.indexes:
+        for index in self.usable:
             if index.name == field and index.whole:
                 return index
         return None
@@ -138,6 +140,7 @@ class Registry:
         self._by_fingerprint: dict[bytes, ClassEntry] = {}
         self._by_name: dict[str, ClassEntry] = {}
         self._pointing: dict[str, tuple[tuple[ClassEntry, Field], ...]] | None = None
+        self._building: dict[int, Building] = {}
         for number, definition in BUILT_IN.items():
             self._take(self._make(number, definition, definition, own_object=0))
 
@@ -205,6 +208,22 @@ class Registry:
             )
         return found
 
+    def building(self, number: int) -> Building | None:
+        """How far the indexes of a class are, when some were made or dropped while it had many objects."""
+        return self._building.get(number)
+
+    def builds(self) -> list[int]:
+        """The classes whose indexes are not as they are to be."""
+        return [number for number, building in self._building.items() if building.unfinished]
+
+    def is_leaving(self, number: int, key: bytes) -> bool:
+        """Whether an index entry is one of those that are being dropped, so that what it says does not matter."""
+        building = self._building.get(number)
+        if building is None or building.state not in (UNDOING, DROPPING):
+            return False
+        gone = more_indexes(building.other, self._by_number[number].definition, number)
+        return any(key.startswith(index.prefix) for index in gone)
+
     # Changes make another registry.
 
     def with_known(self, number: int, definition: ClassDefinition) -> Registry:
@@ -219,14 +238,29 @@ class Registry:
         before = self._by_number[number]
         return self._with(self._make(number, before.definition, definition, own_object=own_object))
 
+    def with_building(self, number: int, building: Building) -> Registry:
+        """This one, in which the indexes of a class are so far; who only changes objects need not notice a step."""
+        before = self._building.get(number)
+        after = self._copy()
+        after._building = {**self._building, number: building}
+        if before is None or (before.state, before.other) != (building.state, building.other):
+            entry = self._by_number[number]
+            after._take(after._make(number, entry.definition, entry.own_codec.definition, own_object=entry.own_object))
+        return after
+
     def _with(self, entry: ClassEntry) -> Registry:
+        after = self._copy()
+        after._take(entry)
+        return after
+
+    def _copy(self) -> Registry:
         after = Registry.__new__(Registry)
         after._own = self._own
         after._by_number = dict(self._by_number)
         after._by_fingerprint = dict(self._by_fingerprint)
         after._by_name = dict(self._by_name)
         after._pointing = None
-        after._take(entry)
+        after._building = self._building
         return after
 
     def _take(self, entry: ClassEntry) -> None:
@@ -247,12 +281,18 @@ class Registry:
             feed = None
         else:
             feed = REGISTRY if number < FIRST_USER_NUMBER else DATA
+        usable = compile_indexes(definition, number)
+        building = self._building.get(number)
+        coming: tuple[Index, ...] = ()
+        if building is not None and building.state == BUILDING:
+            coming = more_indexes(building.other, definition, number)
         return ClassEntry(
             number=number,
             definition=definition,
             codec=codec,
             own_codec=codec if own == definition else Codec(own, self._own),
-            indexes=compile_indexes(definition, number),
+            indexes=usable + coming,
+            usable=usable,
             feed=feed,
             own_object=own_object,
             first_fields=sum(field.since == 0 for field in definition.fields),

@@ -112,7 +112,7 @@ def possible_paths(entry: ClassEntry, question: Question, resolve: Resolve | Non
     for each in _required(question.where):
         conditions.setdefault(each.field, []).append(each)
     paths: list[Path] = []
-    for index in entry.indexes:
+    for index in entry.usable:
         if isinstance(index, BlobIndex):
             continue
         if isinstance(index, ElementIndex):

@@ -3,6 +3,7 @@
 RunBody     a synchronous body on the appended state: cannot conflict
 Commit      a transaction that was made on a view: checked now
 Define      a class made, adopted, extended or otherwise indexed
+BuildStep   a step of building or dropping indexes of many objects
 TakeUpdates updates of others, each a frame of its own, in order
 TakeCopies  cached copies that came or go; nobody waits
 """
@@ -10,15 +11,16 @@ TakeCopies  cached copies that came or go; nobody waits
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import outcome
 import trio
 
 from identity.encoding import decode_integer_untrusted
 from identity.errors import Exhausted, Refused
 from identity.names import END
+from store.building import BUILDING, Building
+from store.building_steps import differs, is_large, joined, put_building, put_class, put_step, with_indexes_of
 from store.fieldtypes import shown
 from store.foreign import Applied, Foreign, Outcome, read_foreign_untrusted
 from store.frame_parts import COPIES, FOREIGN, CopyChange, pack_copies, pack_local
@@ -55,7 +57,7 @@ class RunBody:
             raise
         finally:
             transaction.end()
-        return _answer(writer, self, result, changed=bool(transaction.changes))
+        return answer(writer, self, result, changed=bool(transaction.changes))
 
 
 class Commit:
@@ -70,11 +72,14 @@ class Commit:
         self.transaction.check_unchanged(self.view, writer.applier.registry)
         check_blobs_again(self.transaction)
         writer.append_own(self.transaction)
-        return _answer(writer, self, None, changed=bool(self.transaction.changes))
+        return answer(writer, self, None, changed=bool(self.transaction.changes))
 
 
 class Define:
-    """A class to be adopted here; the answer is its object of `Class`, of a private one that of `KnownClass`."""
+    """A class to be adopted here; the answer is its object of `Class`, of a private one that of `KnownClass`.
+
+    Or it is `Busy`: indexes of the class are being made or dropped, perhaps those of this very definition.
+    """
 
     def __init__(self, definition: ClassDefinition) -> None:
         self.definition = definition
@@ -86,21 +91,50 @@ class Define:
             raise Refused(f"class {self.definition.name} is built in", next_step="choose another name")
         entry, definition = _plan(registry, self.definition.checked())
         transaction = begin(writer, optimistic=False)
-        if entry is not None and entry.own_object and definition == entry.own_codec.definition:
-            return _answer(writer, self, transaction.own_reference(entry.own_object), changed=False)
-        if entry is not None:
+        if entry is None:
+            known = transaction.put_object(_entry(registry, KNOWN_CLASS), None, {"definition": definition.to_plain()})
+            reference = known
+            if definition.privacy != "private":
+                reference = transaction.put_object(_entry(registry, CLASS), None, class_fields(definition))
+            writer.append_own(transaction)
+            return answer(writer, self, reference, changed=True)
+        building = registry.building(entry.number)
+        if building is not None and building.unfinished:
+            return answer(writer, self, Busy(entry.number, begun=False), changed=False)
+        if entry.own_object and definition == entry.own_codec.definition:
+            return answer(writer, self, transaction.own_reference(entry.own_object), changed=False)
+        online = is_large(writer.applier, entry) and differs(entry, joined(entry, definition))
+        holds = with_indexes_of(definition, entry.definition) if online else definition
+        if not online:
             _check_unique(writer, entry, definition)
-        known = transaction.put_object(
-            _entry(registry, KNOWN_CLASS),
-            None if entry is None else entry.number,
-            {"definition": _joined(entry, definition).to_plain()},
-        )
-        reference = known
-        if definition.privacy != "private":
-            own_object = entry.own_object if entry is not None else 0
-            reference = transaction.put_object(_entry(registry, CLASS), own_object or None, class_fields(definition))
+        known_as = {"definition": joined(entry, holds).to_plain()}
+        transaction.put_object(_entry(registry, KNOWN_CLASS), entry.number, known_as)
+        if online:
+            put_building(transaction, entry.number, Building(BUILDING, definition))
+        reference = put_class(transaction, entry, holds)
         writer.append_own(transaction)
-        return _answer(writer, self, reference, changed=True)
+        return answer(writer, self, Busy(entry.number, begun=True) if online else reference, changed=True)
+
+
+class Busy(NamedTuple):
+    """Indexes of the class with this number are being made or dropped; `begun`: by this very definition."""
+
+    number: int
+    begun: bool
+
+
+class BuildStep:
+    """One step towards the indexes that a class is to have; the answer is its state (`store.building`)."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        transaction = begin(writer, optimistic=False)
+        state = put_step(writer.applier, transaction, self.number)
+        writer.append_own(transaction)
+        return answer(writer, self, state, changed=bool(transaction.changes))
 
 
 class TakeUpdates:
@@ -128,7 +162,7 @@ class TakeUpdates:
                     writer.sealer.resume(head.kind, head.to_bytes())  # it was forgotten: the next own one follows it
                 found = Applied(update)
             outcomes.append(found)
-        return _answer(writer, self, outcomes, changed=changed)
+        return answer(writer, self, outcomes, changed=changed)
 
     def _take(self, writer: Writer, update: Update) -> Foreign | Outcome:
         applier = writer.applier
@@ -173,7 +207,7 @@ def begin(writer: Writer, *, optimistic: bool, view: GenerationsView | None = No
     return transaction
 
 
-def _answer(writer: Writer, work: Any, value: Any, *, changed: bool) -> bool:
+def answer(writer: Writer, work: Any, value: Any, *, changed: bool) -> bool:
     """Held when something was changed, or when what was read is not durable yet."""
     if changed or writer.unsynced:
         return writer.hold(work, value)
@@ -213,23 +247,15 @@ def _plan(registry: Registry, wanted: ClassDefinition) -> tuple[ClassEntry | Non
         return None, wanted  # another server's class of that name is another class
 
 
-def _joined(entry: ClassEntry | None, definition: ClassDefinition) -> ClassDefinition:
-    """What is known of the class afterwards: as defined, and the fields that only others have."""
-    if entry is None or len(entry.definition.fields) <= len(definition.fields):
-        return definition
-    more = entry.definition.fields[len(definition.fields) :]
-    return msgspec.structs.replace(definition, fields=definition.fields + more, minor=entry.definition.minor)
-
-
 def _check_unique(writer: Writer, entry: ClassEntry, definition: ClassDefinition) -> None:
     """That the own objects there are meet the unique indexes that are new. Raises `Refused`, naming two of them."""
-    joined = _joined(entry, definition)
+    whole = joined(entry, definition)
     stand = {index.prefix for index in entry.indexes if index.unique}
-    wanted = compile_indexes(joined, entry.number)
+    wanted = compile_indexes(whole, entry.number)
     fresh = [index for index in wanted if index.unique and index.prefix not in stand]
     if not fresh:
         return
-    defaults = joined.codec.defaults
+    defaults = whole.codec.defaults
     taken: dict[bytes, bytes] = {}
     for object_key, values in writer.applier.objects_of(entry):
         if not object_key.startswith(END):

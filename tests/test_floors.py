@@ -48,6 +48,7 @@ SHELLS = {
     "store.repair": "directories, and LMDB is folded into",
     "store.scrubbing": "a task beside those of the store",
     "store.upkeep": "directories",
+    "store.builder": "the tasks that build indexes",
     "store.work": "its callers wait for events",
     "store.writing": "the loop of the task that owns the log",
     "store.database": "the task that owns the log",
