@@ -33,6 +33,7 @@ Reading order:
     reading         views of what is durable, and of what is appended
     references      targets must exist; what happens when they are deleted
     changes         what one unit of work would change, and what it has read
+    temporary       objects without a place on disk, under handles, that end with their session
     roots           the object from which all others are found
     savepoints      parts of a transaction that are taken back while the rest stands
     transaction     reads and writes of one unit of work
@@ -44,7 +45,8 @@ Reading order:
     frame_parts     what frames hold          held_feeds   which updates are here, and where
     recovery        from disk to a store that may answer
     work, grouping, writing     the one task that owns the log: what it does, what one sync takes, its loop
-    building        indexes of many objects come and go step by step: building_steps what a step writes, builder its tasks
+    building        indexes of many objects come and go step by step: building_steps what a step writes,
+                    builder its tasks
     database        (heart) open, commit, apply, define, close
     findings    vocabulary of a look at the whole store
     checking    is everything what was written, and does it fit together: checking_log, checking_tables,

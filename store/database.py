@@ -52,6 +52,7 @@ from store.recovery import Opened, begin_run, recover
 from store.references import BlobNeeds
 from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
 from store.tables import Tables
+from store.temporary import Session
 from store.transaction import Transaction
 from store.work import Busy, Commit, Define, RunBody, TakeCopies, TakeUpdates, begin
 from store.writing import Writer
@@ -170,6 +171,10 @@ class Database:
         """Let go of cached copies; others are left alone."""
         wanted = list(references)
         self._writer.note(TakeCopies(lambda writer: list(evictions(writer, wanted))))
+
+    def session(self) -> Session:
+        """For objects that end with it, under handles (`store.temporary`): use it in a with-statement."""
+        return Session(lambda: self.registry)
 
     # Blobs
 
