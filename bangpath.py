@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     )
     from identity.names import ObjectId, Pattern, Reference, ServerId
     from node.client import connect, connect_blocking
-    from node.declare import field, stored
     from node.embedded import open_store
     from node.embedded_blocking import open_store_blocking
     from node.language import F, find
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from node.outcomes import Queued
     from simulations.plugin import simulate
     from store.blob_files import Blob
+    from store.python_classes import field, stored
 
 __all__ = [
     "BangpathError",
@@ -87,7 +87,6 @@ __all__ = [
 
 _HOMES = {
     "node.client": {"connect": "connect", "connect_blocking": "connect_blocking"},
-    "node.declare": {"field": "field", "stored": "stored"},
     "node.embedded": {"open_store": "open_store"},
     "node.embedded_blocking": {"open_store_blocking": "open_store_blocking"},
     "node.language": {"F": "F", "find": "find"},
@@ -95,6 +94,7 @@ _HOMES = {
     "node.outcomes": {"Queued": "Queued"},
     "node.opening": {"open_node": "open_node"},
     "simulations.plugin": {"simulate": "simulate"},
+    "store.python_classes": {"field": "field", "stored": "stored"},
     "store.blob_files": {"Blob": "Blob"},
     "identity.names": {name: name for name in ("ObjectId", "Pattern", "Reference", "ServerId")},
 }

@@ -67,7 +67,6 @@ In reading order:
     calls.py        what a client says to a node, word by word, and how answers are read
     client_words.py the words of its two twins
     client.py       what people import: a connection to a node; trio and blocking twins
-    declare.py      a class of objects, declared as a Python class
     embedded.py     the store alone: a directory, no port, no peers
     embedded_blocking.py  the same for programs without trio, from any thread
     rows.py         rows of text or JSON read by their class, bad ones named

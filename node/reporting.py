@@ -205,13 +205,14 @@ def mirrors(parts: Parts, now: float) -> list[dict[str, Any]]:
 
 
 def classes(parts: Parts) -> list[dict[str, Any]]:
-    """Every class known here, who has adopted it, and whether this server has."""
+    """Every class known here, who has adopted it, whether this server has, and how far its indexes are."""
     adopters = parts.directory.adopters()
     return [
         {
             **definition.as_json(),
             "owners": [str(each) for each in adopters.get((definition.name, definition.fingerprint), ())],
             "adopted": parts.database.registry.adopted(definition.name),
+            "building": parts.database.registry.progress(definition.fingerprint),
         }
         for definition in parts.database.registry.definitions()
     ]

@@ -19,6 +19,7 @@ Reading order:
 
     records         vocabulary: records, leaves, updates and their bytes; the Sealer that the node hands in
     definitions     a class: its fields, version, fingerprint, as text and CBOR
+    python_classes  the same declared as a Python class
     fields          one field of it; indexes of several fields
     fieldtypes      what a field may hold         keys     bytes in the order of values
     bodies          fields to bodies and back, compiled per class

@@ -28,7 +28,7 @@ import msgspec
 
 from identity.errors import PeerMisbehaved, Refused
 from store.bodies import Codec
-from store.building import BUILDING, DROPPING, UNDOING, Building, more_indexes
+from store.building import BUILDING, DONE, DROPPING, UNDOING, Building, more_indexes
 from store.definitions import ClassDefinition, Field, definition_from_dict, definition_from_toml
 from store.indexes import Index, compile_indexes
 from store.records import DATA, DELETE, REGISTRY, Leaf
@@ -215,6 +215,14 @@ class Registry:
     def builds(self) -> list[int]:
         """The classes whose indexes are not as they are to be."""
         return [number for number, building in self._building.items() if building.unfinished]
+
+    def progress(self, fingerprint: bytes) -> dict[str, Any] | None:
+        """As JSON: which indexes of a class are being made or dropped, and how far, or why they were refused."""
+        entry = self._by_fingerprint[fingerprint]
+        building = self._building.get(entry.number)
+        if building is None or building.state == DONE:
+            return None
+        return building.as_json(entry.definition, entry.number)
 
     def is_leaving(self, number: int, key: bytes) -> bool:
         """Whether an index entry is one of those that are being dropped, so that what it says does not matter."""

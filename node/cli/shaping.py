@@ -143,7 +143,12 @@ def _indexes_text(definition: dict[str, Any]) -> str:
     """`stars; text!; house,number!`: a ! for a unique one."""
     alone = [(each["name"], each.get("unique")) for each in definition["fields"] if each.get("index")]
     several = [(",".join(each["fields"]), each["unique"]) for each in definition.get("indexes", ())]
-    return "; ".join(f"{name}{'!' if unique else ''}" for name, unique in (*alone, *several))
+    said = "; ".join(f"{name}{'!' if unique else ''}" for name, unique in (*alone, *several))
+    under_way = definition.get("building")
+    if not under_way:
+        return said
+    names = "; ".join(under_way["indexes"])
+    return f"{said} ({under_way['state']} {names}: {under_way['done']})"
 
 
 def _fields_text(fields: list[dict[str, Any]]) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from node.asking import Found
     from node.node import Node
 
+_OF_THE_SERVER = ("owners", "adopted", "building")  # what GET /v1/classes says beside the definition
 _PLAIN_TYPES = frozenset(("string", "float", "bool"))
 _encode = msgspec.json.Encoder().encode
 
@@ -55,7 +56,7 @@ class Forms:
             raise Refused("a class is a JSON object", next_step='send {"name": ..., "fields": [{"name", "type"}, ...]}')
         if isinstance(said.get("fields"), list) and not all(isinstance(each, dict) for each in said["fields"]):
             raise Refused("a field is a JSON object with a name and a type", field="fields")
-        return definition_from_dict({key: value for key, value in said.items() if key != "owners"})
+        return definition_from_dict({key: value for key, value in said.items() if key not in _OF_THE_SERVER})
 
     def row(self, found: Found) -> bytes:
         """One object as JSON."""

@@ -16,12 +16,13 @@ from identity.names import ServerId
 from node import opening
 from node.cli.asking import plan_lines
 from node.cli.main import run
-from node.cli.shaping import definition_of
+from node.cli.shaping import _indexes_text, definition_of
 from node.client import Client
 from node.embedded import open_store
 from node.embedded_blocking import open_store_blocking
 from node.http.serve import serve_http
 from node.node import Node
+from store import building_steps
 from store.definitions import definition_from_dict
 
 
@@ -101,6 +102,40 @@ async def test_what_makes_no_sense_is_refused_by_name(client: Client, word: Call
     with pytest.raises(Refused, match=said) as caught:
         await word(client)
     assert caught.value.next_step
+
+
+async def test_a_class_as_it_is_shown_defines_it(client: Client) -> None:
+    shown = (await client.classes())[0]
+    assert shown["building"] is None
+    await client.define(shown)
+    assert (await client.classes())[0] == shown
+
+
+async def test_how_far_an_index_is_and_why_it_was_refused(
+    node: Node, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building_steps, "BUILT_AT_ONCE", 2)
+    seen = []
+    async with trio.open_nursery() as nursery:
+
+        async def look() -> None:
+            while (said := node.classes()[0]["building"]) is None or said["state"] == "building":
+                seen.append(said)
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(look)
+        several = definition_of("City", ("land:string!", "name:string!"), unique=("land",))
+        wanted = {**City.definition, "indexes": several["indexes"]}  # type: ignore[attr-defined]
+        wanted["fields"] = [{**each, "unique": each["name"] == "land"} for each in wanted["fields"]]
+        with pytest.raises(Refused, match="land of City cannot be unique: '..' stands in two objects, 1/") as caught:
+            await client.define(wanted)
+        assert caught.value.next_step
+    assert {"state": "building", "indexes": ["land"], "done": 0, "reason": ""} in seen
+    refused = (await client.classes())[0]
+    assert refused["building"]["state"] == "refused"
+    assert refused["building"]["reason"] == caught.value.cause
+    assert len(refused["indexes"]) == 2
+    assert _indexes_text(refused) == "name; tags; code; land,name!; land,size (refused land: 2)"
 
 
 async def test_as_commands(node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""A class of objects, declared as a Python class.
+"""A class of objects, declared as a Python class (DESIGN R2).
 
     @bangpath.stored
     class Airport:
