@@ -200,7 +200,11 @@ class Pump:
     def _earliest(self) -> float:
         """The earliest deadline of all machines, and within a minute."""
         if self._spoken:
-            self._due_above = min([math.inf, *(machine.deadline() for machine in self._above)])
+            self._due_above = math.inf
+            for machine in self._above:
+                due = machine.deadline()
+                if due < self._due_above:
+                    self._due_above = due
         return min(trio.current_time() + IDLE_S, self._transmitter.deadline(), self._due_above)
 
     async def _read(self) -> None:

@@ -217,7 +217,7 @@ class Dialling:
         effort.answer_due = effort.told = False
         effort.lost_at = None
         self._outputs.append(Reached(server, connection))
-        self._set_timer(server, neighbour.quiet_at())
+        self._set_timer(server, neighbour.next_look(now))
         self._let_next_dial(now)
 
     def handle_dial_failed(self, server: ServerId, address: Address, reason: str, now: float) -> None:
@@ -261,7 +261,7 @@ class Dialling:
             neighbour.heard_at = now
             if neighbour.state is State.DOUBTED:
                 neighbour.become(Happened.HEARD, now)
-                self._set_timer(server, neighbour.quiet_at())
+                self._set_timer(server, neighbour.next_look(now))
 
     def handle_heard_us(self, server: ServerId, at: float, now: float) -> None:
         """It told that it heard us directly, `at` by our monotonic clock."""
@@ -325,7 +325,7 @@ class Dialling:
             if neighbour.quiet_at() <= now:
                 neighbour.become(Happened.QUIET, now, "nothing heard")
             else:
-                self._set_timer(server, neighbour.quiet_at())
+                self._set_timer(server, neighbour.next_look(now))
         elif neighbour.state is State.CALLING and effort.ends > now:
             if now - effort.tried_at >= UNTOLD_S:
                 self._tell_unreachable(neighbour, effort, effort.why or "no answer yet", now)

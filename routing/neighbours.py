@@ -16,6 +16,7 @@ mistakes of our own code. What a change of state clears is cleared in `Neighbour
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 from identity.errors import LocalMistake
@@ -96,7 +97,7 @@ class Neighbour:
 
     __slots__ = (
         "address", "connection", "connection_epoch", "connection_since", "heard_at", "hears_us_at", "initiator",
-        "reason", "server", "since", "srtt_s", "state",
+        "look_at", "reason", "server", "since", "srtt_s", "state",
     )  # fmt: skip
 
     def __init__(self, server: ServerId, now: float) -> None:
@@ -113,6 +114,7 @@ class Neighbour:
         self.connection_since = 0.0
         self.connection_epoch = 0
         self.initiator = False  # whether we began it
+        self.look_at = -math.inf  # when it is to be seen whether it is quiet
         self.address: Address | None = None  # at its other end, or being dialled
 
     @property
@@ -138,6 +140,16 @@ class Neighbour:
     def quiet_at(self) -> float:
         """When it is doubted if nothing comes before."""
         return max(self.heard_at or 0.0, self.connection_since) + QUIET_S
+
+    def next_look(self, now: float) -> float:
+        """When to see whether it is quiet; infinity where a time was given before that is still to come.
+
+        So one timer is set for each neighbour, however many rounds of dials it took.
+        """
+        if self.look_at > now:
+            return math.inf
+        self.look_at = self.quiet_at()
+        return self.look_at
 
 
 def keep_newer(

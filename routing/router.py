@@ -129,7 +129,10 @@ class Router:
                 self._held[output.server] = output
             else:
                 self._outputs.append(output)
-        for found in chain(self._probing.take_outputs(), self._inquiring.take_outputs()):
+        searched, inquired = self._probing.take_outputs(), self._inquiring.take_outputs()
+        if not searched and not inquired:  # mostly
+            return
+        for found in chain(searched, inquired):
             if isinstance(found, Found | Failed):
                 self._searched(found)
             else:

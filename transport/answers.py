@@ -113,6 +113,8 @@ class Answers:
         part = Answer(asker.incarnation, work.number, index, last, ok, body)
         work.next_index += 1
         asker.receipts.pop(work.number, None)
+        if not asker.receipts:
+            self._owed.pop(peer, None)  # the answer says that the question came; nobody is woken for nothing
         if last:
             work.answered = True
             asker.answered[work.number] = None

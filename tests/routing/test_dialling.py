@@ -252,6 +252,24 @@ def test_a_quiet_neighbour_is_doubted_and_believed_again():
     assert each.deadline() == 27.0 + QUIET_S
 
 
+def test_one_timer_watches_a_neighbour_however_often_it_was_dialled():
+    each = known()
+    each.want(PEER, 0.0)
+    for number in range(10):
+        each.handle_connected(number, PEER, True, A, float(number))
+        run(each, number + 0.5)
+        each.handle_closed(number, "cut", number + 0.5)
+    each.handle_connected(10, PEER, True, A, 20.0)
+    looks = 0
+    for second in range(21, 321):
+        each.handle_heard(PEER, float(second))
+        while each.deadline() <= second:
+            each.handle_deadline(float(second))
+            looks += 1
+    assert looks <= 300 / QUIET_S + 5  # what the dials had set is over soon
+    assert each.deadline() <= 320 + QUIET_S
+
+
 def test_few_dials_are_under_way_at_once():
     each = router()
     servers = [ServerId.of(1, n) for n in range(10, 10 + 3 * MAX_DIALS)]

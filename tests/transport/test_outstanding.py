@@ -41,6 +41,7 @@ def test_asked_and_answered(pair: Pair) -> None:
     asked = pair.asked()
     assert asked == Asked(ONE, pair.one.request_id(number), b"question", pair.now + 5.0, Priority.REQUEST, again=False)
     assert pair.two.answer(ONE, asked.request_id, b"answer")
+    assert pair.two.deadline() == math.inf  # nobody is woken for a receipt that is not needed
     assert pair.settle() == [Answer]  # its own receipt
     assert pair.take(ONE) == [Answered(number, TWO, 0, True, True, b"answer")]
     assert pair.settle(1.0) == [Done]
