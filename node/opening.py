@@ -8,6 +8,7 @@
           socket           HTTP for this user, while it runs (node.http)
           token            what HTTP over TCP wants to be shown, 0600
           pid              of the process that runs it
+          restored         it came back from a backup, and has not been started since (store.backup_directories)
 
     create_root(DIR, 1)    keys -> own certificate -> chain, token, configuration
     join(DIR, TICKET)      keys -> JOIN to the inviter -> chain, token, configuration
@@ -48,6 +49,7 @@ from node.joining import Joined
 from node.newcomer import ask_to_join
 from node.node import Node
 from node.switches import switched_off
+from store.backup_directories import RESTORED
 from store.disk import RealDisk
 from store.tables import LmdbTables
 from transport.ports import Network
@@ -312,6 +314,7 @@ async def open_node(
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(node.run)
+            (directory / RESTORED).unlink(missing_ok=True)  # it has written down itself that it was
             _write(directory / PID, f"{os.getpid()}\n", mode=0o644)
             try:
                 yield node
@@ -343,6 +346,7 @@ def _node_of(loaded: Loaded, log: Callable[[dict[str, Any]], None], blocked: Map
             random=random_module.SystemRandom(),
             wall_ms=wall_clock_ms,
             log=log,
+            restored=(loaded.directory / RESTORED).exists(),
         )
     except BaseException:
         disk.close()

@@ -2,6 +2,7 @@
 
 check()     everything in the store, in slices, while the server serves (`store.scrubbing`); with repair, what was found
             is put back where it can be proven
+log_end()   up to where a backup may read
 scrub       the same without end, `[store] scrub` bytes a second
 
 In the log, one line for each round and for each finding:
@@ -42,6 +43,11 @@ class Tending(Running):
         after = await check_running(database, tell=tell)
         self.note_report(after, event="checked")
         return {**after.as_json(), "before": report.as_json(), "mended": mended, "tables": ""}
+
+    def log_end(self) -> dict[str, Any]:
+        """How far the log is durable: whoever copies it reads up to there (`store.backup`)."""
+        mark = self.parts.database.inside.log.durable
+        return {"position": mark.position, "epoch": mark.epoch, "hash": mark.hash.hex()}
 
     async def scrub(self, database: Database, bytes_per_s: int) -> None:
         """Until cancelled."""

@@ -48,6 +48,7 @@ Reading order:
     work, grouping, writing     the one task that owns the log: what it does, what one sync takes, its loop
     building        indexes of many objects come and go step by step: building_steps what a step writes,
                     builder its tasks
+    dropping        a class goes, with its own objects or when there are none
     database        (heart) open, commit, apply, define, close
     findings    vocabulary of a look at the whole store
     checking    is everything what was written, and does it fit together: checking_log, checking_tables,
@@ -56,6 +57,7 @@ Reading order:
     upkeep      the directory of a store that nobody has open
     repair      mends it from what is certain: mending_log (one_bit), tables from the log; quarantine keeps evidence;
                 mending_tables while the store is in use
+    backup      the log and what stands beside it, kept elsewhere; restoring puts it back; backup_directories: of which
     disk log frames segments group_commit tables checked generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other

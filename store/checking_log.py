@@ -53,26 +53,32 @@ class _Open:
 
 class LogWalk:
     """Reads one log from its first byte. `until`: everything before this position was synced, so all of it must be
-    there; None of a log that is not open, whose last group may be torn, but not before `at_least`.
+    there; None of a log that is not open, whose last group may be torn, but not before `at_least`. Segments that end
+    before `since` are left out.
     """
 
-    def __init__(self, log: Log, report: Report, *, until: int | None, at_least: int = 0) -> None:
+    def __init__(self, log: Log, report: Report, *, until: int | None, at_least: int = 0, since: int = 0) -> None:
         self._log = log
         self._reader: GroupReader = log.reader
         self._report = report
         self._until = until
+        self._since = since
         self._at_least = at_least if until is None else until
 
     def walk(self) -> Iterator[Step | Walked]:
         """Everything, in order. Raises only what the disk raises when it stops."""
         segments = self._log.segments
         before: Mark | None = None
+        is_first = True
         for index, segment in enumerate(segments):
             following = segments[index + 1].first if index + 1 < len(segments) else None
             if self._until is not None and segment.first >= self._until:
                 return
+            if following is not None and following < self._since:
+                continue
             self._report.count("segments")
-            before = self._enter(segment, before, is_first=index == 0)
+            before = self._enter(segment, before, is_first=is_first)
+            is_first = False
             before = yield from self._segment(segment, following, before)
 
     def _enter(self, segment: Segment, before: Mark | None, *, is_first: bool) -> Mark | None:

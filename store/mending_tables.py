@@ -163,10 +163,11 @@ class PutBack:
         for key, owner in last.index.items():
             holders = (_value(source, INDEX, key), owner)  # who has a unique value keeps it
             index[key] = next(
-                (each for each in holders if each and key in _entries(source, applier, objects, each)), None
+                (each for each in holders if each and key in _entries(source, applier, objects, each, coming=True)),
+                None,
             )
         for key in objects:
-            index.update(dict.fromkeys(_entries(source, applier, objects, key), key))
+            index.update(dict.fromkeys(_entries(source, applier, objects, key, coming=False), key))
         feeds: dict[bytes, bytes | None] = {key: last.updates.get(key) for key in last.feeds}
         for (server_key, kind), state in applier.feeds.items():
             key, value = state_entry(server_key, kind, state)
@@ -212,8 +213,10 @@ def _value(source: Source, table: str, key: bytes) -> bytes | None:
         return None
 
 
-def _entries(source: Source, applier: Applier, objects: dict[bytes, bytes | None], key: bytes) -> list[bytes]:
-    """The index entries of an object as it is, or will be."""
+def _entries(
+    source: Source, applier: Applier, objects: dict[bytes, bytes | None], key: bytes, *, coming: bool
+) -> list[bytes]:
+    """The index entries of an object as it is, or will be; `coming`: of indexes that are being built as well."""
     data = objects[key] if key in objects else _value(source, OBJECTS, key)
     try:
         record = None if data is None else unpack_record(key, data)
@@ -223,4 +226,4 @@ def _entries(source: Source, applier: Applier, objects: dict[bytes, bytes | None
         return []
     entry = applier.registry.by_number(record.class_number)
     values: list[Any] = [] if entry is None else entry.codec.load_values(record.body)
-    return [] if entry is None else entries(entry.indexes, values, key)
+    return [] if entry is None else entries(entry.indexes if coming else entry.usable, values, key)

@@ -77,7 +77,7 @@ async def repair_directory(
                 after_log = check_held(directory, disk, tell)
                 if not after_log.whole:
                     aside = _move_aside(directory)
-                    await _rebuild(log, directory, owner, tell)
+                    await rebuild_tables(log, directory, owner, tell)
         finally:
             log.close(clean=False)
         return Repaired(before, tuple(mended), aside, check_held(directory, disk, tell))
@@ -132,7 +132,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-async def _rebuild(log: Log, directory: Path, owner: Whose, tell: Tell) -> None:
+async def rebuild_tables(log: Log, directory: Path, owner: Whose, tell: Tell) -> None:
     """Everything in the log, group by group, as a start would apply it to empty tables; folded in bounded pieces."""
     tables = LmdbTables(directory / TABLES)
     try:

@@ -43,6 +43,7 @@ SHELLS = {
     "store.tables": "LMDB",
     "store.worker": "the thread of the real disk and of LMDB",
     "store.fold": "naps while it folds",
+    "store.backup_directories": "directories",
     "store.mending_tables": "a task beside those of the store",
     "store.probing": "another process reads LMDB's pages first",
     "store.repair": "directories, and LMDB is folded into",

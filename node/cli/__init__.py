@@ -26,6 +26,7 @@ In reading order:
     exporting.py     export
     shaping.py       class mirror
     upkeep.py        check
+    backing_up.py    backup restore
 
 Left to others: what is said to a node (`node.client`), what runs (`node.opening`, `node.mesh`).
 """

@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ping": ("ways", "How long a server takes to answer."),
     "servers": ("showing", "Which servers it knows."),
     "feeds": ("showing", "Which feeds it holds and how far behind they are."),
-    "class": ("shaping", "List classes, define one, adopt one."),
+    "class": ("shaping", "List classes, define one, adopt one, drop one."),
     "put": ("objects", "Create an object."),
     "get": ("objects", "Show an object."),
     "update": ("objects", "Change fields of an object."),
@@ -41,6 +41,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("exporting", "Write the answer to a question to a file."),
     "mirror": ("shaping", "List mirrors, keep a mirror of other servers, end one."),
     "check": ("upkeep", "Is everything that a store holds what was written?"),
+    "backup": ("backing_up", "Keep a copy of a server elsewhere; each time only what is new."),
+    "restore": ("backing_up", "Make a server of its backup."),
     "simulate": ("simulations.command", "Run a mesh that breaks, from a seed, and look at every promise."),
 }
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended

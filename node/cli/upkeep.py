@@ -48,8 +48,8 @@ def check_command(
     directory = Path(path) if path is not None else directory_of(meant["directory"], meant["server"])
     if backups and not repair:
         raise click.UsageError("--from belongs to --repair.")
-    with _shown("checking", as_json) as tell:
-        if not backups and _is_running(directory):
+    with shown("checking", as_json) as tell:
+        if not backups and is_running(directory):
             report = _ask(directory, tell, repair=repair)
         elif repair:
             report = _repair(directory, backups, tell)
@@ -75,7 +75,7 @@ def _repair(directory: Path, backups: tuple[str, ...], tell: Callable[[Progress]
     return trio.run(work, directory).as_json()
 
 
-def _is_running(directory: Path) -> bool:
+def is_running(directory: Path) -> bool:
     """Whether a server of this directory answers; what holds the lock and does not is named by the lock."""
     from identity.errors import Unreachable
     from node.client import Blocking
@@ -109,7 +109,7 @@ def _ask(directory: Path, tell: Callable[[Progress], None], *, repair: bool) -> 
 
 
 @contextmanager
-def _shown(label: str, as_json: bool) -> Iterator[Callable[[Progress], None]]:
+def shown(label: str, as_json: bool) -> Iterator[Callable[[Progress], None]]:
     """One line that says how far it is, when a person looks; nothing otherwise."""
     if as_json or not sys.stderr.isatty():
         yield lambda progress: None

@@ -3,7 +3,7 @@
     GET PUT PATCH DELETE  /v1/objects/{server}/{object}       POST /v1/objects        {class, fields}
           GET with ?consistency= &max_age= &after= &deadline=   (docs/guide-answers)
     POST /v1/transactions  [{op, ...}]                        POST /v1/query          {query, and as with ?}
-    GET POST              /v1/classes                         GET POST DELETE         /v1/mirrors
+    GET POST DELETE       /v1/classes                         GET POST DELETE         /v1/mirrors
     GET /v1/outbox        GET DELETE /v1/outbox/{request}     changes with ?queue= &expires=  (docs/guide-outbox)
     POST /v1/explain      {query}                             GET  /v1/complete     ?class= &field= &prefix= &limit=
     POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds routes
@@ -22,7 +22,7 @@ In reading order:
     indexing.py  /v1/explain, /v1/complete: what the indexes of one server tell
     ways.py      /v1/routes, /v1/trace, /v1/ping
     links.py     /v1/peers/*/block: links cut and mended at our port
-    tending.py   /v1/check: the store looked at while it is in use
+    tending.py   /v1/check, /v1/log: the store looked at while it is in use
     outbox.py    /v1/outbox: changes that wait for their owner
     forms.py     values as JSON and back, rows as bytes
     listening.py who is let in, how many strangers at once, and for how long

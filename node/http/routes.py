@@ -22,7 +22,7 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/query": {"POST": words.query},
     "/v1/explain": {"POST": indexing.explain},
     "/v1/complete": {"GET": indexing.complete},
-    "/v1/classes": {"GET": words.classes, "POST": words.define},
+    "/v1/classes": {"GET": words.classes, "POST": words.define, "DELETE": words.drop},
     "/v1/mirrors": {"GET": words.mirrors, "POST": words.mirror, "DELETE": words.unmirror},
     "/v1/outbox": {"GET": outbox.outbox},
     "/v1/outbox/*": {"GET": outbox.entry, "DELETE": outbox.cancel},
@@ -35,6 +35,7 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/ping": {"POST": ways.ping},
     "/v1/servers": {"GET": words.servers},
     "/v1/check": {"POST": tending.check},
+    "/v1/log": {"GET": tending.log},
     "/v1/feeds": {"GET": words.feeds},
 }
 

@@ -3,7 +3,9 @@
     POST /v1/check     NDJSON: {"progress": {"part": "log", "done": 4096, "total": 81920}} as it goes,
                        then {"report": {"whole": true, "counts": {...}, "found": 0, "findings": []}}
 
-A client that hangs up ends it.
+    GET  /v1/log       {"position": 81920, "epoch": 3, "hash": "..."}: so far the log is durable
+
+A client that hangs up ends a check.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from node.node import Node
 
 EVERY_S = 0.25  # between two lines of progress
+
+
+async def log(node: Node, request: Request) -> None:
+    await request.answer(200, node.log_end())
 
 
 async def check(node: Node, request: Request) -> None:
