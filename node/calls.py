@@ -126,6 +126,10 @@ def adopt(name: str) -> Call:
     return Call("POST", "/v1/classes", _body({"adopt": name}), changes=True)
 
 
+def drop(class_name: str, *, objects: bool) -> Call:
+    return Call("DELETE", "/v1/classes" + _parameters(**{"class": class_name, "objects": objects}), changes=True)
+
+
 def mirror(pattern: str, kind: str = "mirrored") -> Call:
     return Call("POST", "/v1/mirrors", _body({"pattern": pattern, "kind": kind}), changes=True)
 
@@ -227,6 +231,14 @@ def read_answer(status: int, body: bytes) -> Any:
     if status >= 400:
         raise from_json(said if isinstance(said, dict) else {"cause": f"status {status}"})
     return said
+
+
+def read_report(said: dict[str, Any]) -> dict[str, Any]:
+    """The report in the last line of a check. Raises the error that it tells."""
+    if "report" not in said:
+        raise from_json(said)
+    report: dict[str, Any] = said["report"]
+    return report
 
 
 class Lines:

@@ -102,6 +102,10 @@ class Words:
         """Adopt a class that another server defined."""
         return self.call(calls.adopt(name))
 
+    def drop(self, class_name: Any, *, objects: bool = False) -> Any:
+        """Make no own objects of a class any more; with `objects` those that are there are deleted first."""
+        return self.call(calls.drop(getattr(class_name, "__name__", class_name), objects=objects))
+
     def mirror(self, pattern: str, kind: str = "mirrored") -> Any:
         return self.call(calls.mirror(pattern, kind))
 

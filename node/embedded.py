@@ -67,6 +67,14 @@ class Store:
         with _said_here():
             await self.database.define(as_definition(definition))
 
+    async def drop(self, of: Any, *, objects: bool = False) -> None:
+        """No objects of a class are made any more; with `objects` those that are there are deleted first.
+
+        Raises `Refused` when there are some, or when something that points to one of them keeps it.
+        """
+        with _said_here():
+            await self.database.drop(class_name(of), objects=objects)
+
     async def create(self, of: Any, fields: Mapping[str, Any]) -> Reference:
         """A new object; `of` is the name of its class, or the class. Raises `Refused`, naming the field."""
         return await self.transact(lambda t: t.create(class_name(of), fields))

@@ -15,6 +15,7 @@ end: keep it short. A word of the store inside it would wait for itself, and is 
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import threading
@@ -62,6 +63,10 @@ class StoreBlocking:
     def define(self, definition: Any) -> None:
         """As `Store.define`."""
         self._run(self._store.define, definition)
+
+    def drop(self, of: Any, *, objects: bool = False) -> None:
+        """As `Store.drop`."""
+        self._run(functools.partial(self._store.drop, of, objects=objects))
 
     def create(self, of: Any, fields: Mapping[str, Any]) -> Reference:
         """As `Store.create`."""

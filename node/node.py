@@ -249,6 +249,12 @@ class Node(Answering, Altering, Saying, Links, Tracing, Tending):
         async with self._word(None) as (parts, _):
             return await announcing.define(parts, parts.database.registry.definition(class_name))
 
+    async def drop(self, class_name: str, *, objects: bool = False) -> dict[str, Any]:
+        """No own objects of a class are made any more; with `objects` those that are there are deleted first."""
+        async with self._word(None) as (parts, _):
+            await parts.database.drop(class_name, objects=objects)
+            return {"class": class_name, "adopted": False}
+
     async def mirror(self, pattern: str, kind: str = MIRRORED) -> dict[str, Any]:
         """Keep these owners' objects current here from now on, durably; `kind` backup: for them, and not shown."""
         async with self._word(None) as (parts, _):

@@ -210,7 +210,11 @@ def classes(parts: Parts) -> list[dict[str, Any]]:
     return [
         {
             **definition.as_json(),
-            "owners": [str(each) for each in adopters.get((definition.name, definition.fingerprint), ())],
+            "owners": [
+                str(each)
+                for each in adopters.get((definition.name, definition.fingerprint), ())
+                if each != parts.server or parts.database.registry.adopted(definition.name)
+            ],
             "adopted": parts.database.registry.adopted(definition.name),
             "building": parts.database.registry.progress(definition.fingerprint),
         }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from store.reading import Source
 
 BUILDING, UNDOING, DROPPING, DONE, REFUSED = "building", "undoing", "dropping", "done", "refused"
+DROPPED = "dropped"  # of the class itself (`store.dropping`)
 UNFINISHED = (BUILDING, UNDOING, DROPPING)
 SETTING_PREFIX = "store/building/"
 BUILT_AT_ONCE = 256  # objects: some milliseconds in which nobody else is served

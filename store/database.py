@@ -54,7 +54,7 @@ from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
 from store.tables import Tables
 from store.temporary import Session
 from store.transaction import Transaction
-from store.work import Busy, Commit, Define, RunBody, TakeCopies, TakeUpdates, begin
+from store.work import Busy, Commit, Define, Drop, RunBody, TakeCopies, TakeUpdates, begin
 from store.writing import Writer
 
 __all__ = [
@@ -148,6 +148,19 @@ class Database:
             await self._builder.finish(done.number, begun=done.begun)
         reference: Reference = done
         return reference
+
+    async def drop(self, class_name: str, *, objects: bool = False) -> None:
+        """No own objects of a class are made any more; with `objects` those that are there are deleted first.
+
+        Raises `Refused` when there are some, or when something keeps one of them: then others are gone already.
+        """
+        after: bytes | None = b""
+        while after is not None:
+            done = await self._writer.do(Drop(class_name, after, objects=objects))
+            if isinstance(done, Busy):
+                await self._builder.finish(done.number, begun=False)
+            else:
+                after = done
 
     async def apply(self, updates: Sequence[Update]) -> list[Outcome]:
         """Take updates of others, verified before; an outcome for each, durable on return.

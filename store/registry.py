@@ -28,7 +28,7 @@ import msgspec
 
 from identity.errors import PeerMisbehaved, Refused
 from store.bodies import Codec
-from store.building import BUILDING, DONE, DROPPING, UNDOING, Building, more_indexes
+from store.building import BUILDING, DONE, DROPPED, DROPPING, UNDOING, Building, more_indexes
 from store.definitions import ClassDefinition, Field, definition_from_dict, definition_from_toml
 from store.indexes import Index, compile_indexes
 from store.records import DATA, DELETE, REGISTRY, Leaf
@@ -106,6 +106,7 @@ class ClassEntry(msgspec.Struct, frozen=True):
     usable: tuple[Index, ...]  # that questions may use
     feed: int | None
     own_object: int = 0
+    dropped: bool = False  # here, after it was adopted (`store.dropping`)
     first_fields: int = 0  # how many fields its first definition has, equal wherever the class is known
 
     @property
@@ -116,7 +117,7 @@ class ClassEntry(msgspec.Struct, frozen=True):
     @property
     def writable(self) -> bool:
         """Whether own objects of it may be made."""
-        return self.own_object != 0 or self.number < FIRST_USER_NUMBER
+        return (self.own_object != 0 and not self.dropped) or self.number < FIRST_USER_NUMBER
 
     @property
     def extent(self) -> Index:
@@ -192,7 +193,7 @@ class Registry:
     def adopted(self, name: str) -> bool:
         """Whether own objects of this class may be made."""
         entry = self._by_name.get(name)
-        return entry is not None and entry.own_object != 0
+        return entry is not None and entry.own_object != 0 and not entry.dropped
 
     def fields_pointing_to(self, class_name: str) -> tuple[tuple[ClassEntry, Field], ...]:
         """Reference fields of adopted classes that say what happens when an object of this class is deleted."""
@@ -220,7 +221,7 @@ class Registry:
         """As JSON: which indexes of a class are being made or dropped, and how far, or why they were refused."""
         entry = self._by_fingerprint[fingerprint]
         building = self._building.get(entry.number)
-        if building is None or building.state == DONE:
+        if building is None or building.state in (DONE, DROPPED):
             return None
         return building.as_json(entry.definition, entry.number)
 
@@ -303,6 +304,7 @@ class Registry:
             usable=usable,
             feed=feed,
             own_object=own_object,
+            dropped=building is not None and building.state == DROPPED,
             first_fields=sum(field.since == 0 for field in definition.fields),
         )
 

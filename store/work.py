@@ -3,6 +3,7 @@
 RunBody     a synchronous body on the appended state: cannot conflict
 Commit      a transaction that was made on a view: checked now
 Define      a class made, adopted, extended or otherwise indexed
+Drop        a step of dropping a class
 BuildStep   a step of building or dropping indexes of many objects
 TakeUpdates updates of others, each a frame of its own, in order
 TakeCopies  cached copies that came or go; nobody waits
@@ -19,8 +20,9 @@ import trio
 from identity.encoding import decode_integer_untrusted
 from identity.errors import Exhausted, Refused
 from identity.names import END
-from store.building import BUILDING, Building
+from store.building import BUILDING, DONE, Building
 from store.building_steps import differs, is_large, joined, put_building, put_class, put_step, with_indexes_of
+from store.dropping import droppable, put_drop
 from store.fieldtypes import shown
 from store.foreign import Applied, Foreign, Outcome, read_foreign_untrusted
 from store.frame_parts import COPIES, FOREIGN, CopyChange, pack_copies, pack_local
@@ -101,7 +103,7 @@ class Define:
         building = registry.building(entry.number)
         if building is not None and building.unfinished:
             return answer(writer, self, Busy(entry.number, begun=False), changed=False)
-        if entry.own_object and definition == entry.own_codec.definition:
+        if entry.own_object and not entry.dropped and definition == entry.own_codec.definition:
             return answer(writer, self, transaction.own_reference(entry.own_object), changed=False)
         online = is_large(writer.applier, entry) and differs(entry, joined(entry, definition))
         holds = with_indexes_of(definition, entry.definition) if online else definition
@@ -111,6 +113,8 @@ class Define:
         transaction.put_object(_entry(registry, KNOWN_CLASS), entry.number, known_as)
         if online:
             put_building(transaction, entry.number, Building(BUILDING, definition))
+        elif entry.dropped:
+            put_building(transaction, entry.number, Building(DONE, definition))
         reference = put_class(transaction, entry, holds)
         writer.append_own(transaction)
         return answer(writer, self, Busy(entry.number, begun=True) if online else reference, changed=True)
@@ -121,6 +125,27 @@ class Busy(NamedTuple):
 
     number: int
     begun: bool
+
+
+class Drop:
+    """One step of dropping a class; the answer says where the next one begins, None: it is dropped, or it is `Busy`."""
+
+    def __init__(self, name: str, after: bytes, *, objects: bool) -> None:
+        self.name = name
+        self.after = after
+        self.objects = objects
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        registry = writer.applier.registry
+        entry = droppable(registry, self.name)
+        building = registry.building(entry.number)
+        if building is not None and building.unfinished:
+            return answer(writer, self, Busy(entry.number, begun=False), changed=False)
+        transaction = begin(writer, optimistic=False)
+        after = put_drop(writer.applier, transaction, entry, self.after, objects=self.objects)
+        writer.append_own(transaction)
+        return answer(writer, self, after, changed=bool(transaction.changes))
 
 
 class BuildStep:

@@ -4,6 +4,7 @@ bangpath @1.2 class                                              the classes
 bangpath @1.2 class define Note text:string! stars:int --index stars --unique text
 bangpath @1.2 class define Room house:string! number:int! --unique house,number
 bangpath @1.3 class adopt Note                                   as another server defined it
+bangpath @1.2 class drop Note --objects                          no own ones any more; those there are deleted first
 bangpath @1.2 mirror                                             the mirrors
 bangpath @1.2 mirror 1.3.*                                       keep one; --end stops it
 bangpath @1.2 mirror --backup 1.4                                keep it for 1.4, and show nothing of it
@@ -78,6 +79,21 @@ def adopt_command(meant: dict[str, str | None], name: str, as_json: bool) -> Non
         print_json(said)
     else:
         click.echo(f"adopted {said['name']}, fingerprint {said['fingerprint']}")
+
+
+@class_command.command("drop")
+@click.argument("name")
+@click.option("--objects", is_flag=True, help="Delete the server's own objects of it first.")
+@json_option
+@click.pass_obj
+def drop_command(meant: dict[str, str | None], name: str, objects: bool, as_json: bool) -> None:
+    """Make no own objects of the class NAME any more. What others own stays."""
+    with node_of(meant) as node:
+        said = node.drop(name, objects=objects)
+    if as_json:
+        print_json(said)
+    else:
+        click.echo(f"dropped {said['class']}")
 
 
 @click.command("mirror")

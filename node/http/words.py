@@ -245,6 +245,14 @@ async def define(node: Node, request: Request) -> None:
     await request.answer(200, await node.define(Forms(node).definition(said)))
 
 
+async def drop(node: Node, request: Request) -> None:
+    only_names(request.query, ("class", "objects"))
+    said = request.query.get("objects", "false")
+    if said not in ("true", "false"):
+        raise Refused("objects is true or false", next_step="say objects=true to delete them too", field="objects")
+    await request.answer(200, await node.drop(text_of(request.query, "class"), objects=said == "true"))
+
+
 async def mirrors(node: Node, request: Request) -> None:
     await request.answer(200, node.mirrors())
 

@@ -127,7 +127,7 @@ async def test_how_far_an_index_is_and_why_it_was_refused(
         several = definition_of("City", ("land:string!", "name:string!"), unique=("land",))
         wanted = {**City.definition, "indexes": several["indexes"]}  # type: ignore[attr-defined]
         wanted["fields"] = [{**each, "unique": each["name"] == "land"} for each in wanted["fields"]]
-        with pytest.raises(Refused, match="land of City cannot be unique: '..' stands in two objects, 1/") as caught:
+        with pytest.raises(Refused, match=r"land of City cannot be unique: '..' stands in two objects, 1/") as caught:
             await client.define(wanted)
         assert caught.value.next_step
     assert {"state": "building", "indexes": ["land"], "done": 0, "reason": ""} in seen
@@ -178,6 +178,35 @@ def test_indexes_of_several_fields_from_words() -> None:
     assert [each["index"] for each in said["fields"]] == [False, False, True]
     with pytest.raises(Refused, match="nobody"):
         definition_from_dict(definition_of("City", fields, indexed=("land,nobody",)))
+
+
+async def test_a_class_is_dropped_in_all_faces(
+    node: Node, client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Refused, match="City has own objects"):
+        await client.drop(City)
+    assert await client.drop(City, objects=True) == {"class": "City", "adopted": False}
+    assert [(each["adopted"], each["owners"]) for each in await client.classes()] == [(False, [])]
+    await client.adopt("City")
+    said = await trio.to_thread.run_sync(lambda: run(["-C", str(tmp_path), "class", "drop", "City", "--json"]))
+    assert said in (0, None)
+    assert json.loads(capsys.readouterr().out) == {"class": "City", "adopted": False}
+    with pytest.raises(Refused, match="true or false"):
+        await client.drop(City, objects="maybe")
+    with pytest.raises(Refused, match="nothing to drop"):
+        await client.drop(City)
+
+
+def test_a_class_of_a_store_alone_is_dropped(tmp_path: Path) -> None:
+    with open_store_blocking(tmp_path / "cities") as store:
+        store.define(City)
+        store.create(City, {"land": "DE", "name": "Bonn"})
+        with pytest.raises(Refused, match="own objects") as caught:
+            store.drop(City)
+        assert caught.value.next_step == ""  # no command for who has no node
+        store.drop(City, objects=True)
+        with pytest.raises(Refused, match="not adopted"):
+            store.create(City, {"land": "DE", "name": "Bonn"})
 
 
 async def test_a_store_alone_tells_the_same(tmp_path: Path) -> None:
