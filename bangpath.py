@@ -16,6 +16,7 @@
     bangpath.find("Note").where(bangpath.F.stars > 3)         a question; str() of it is its text
     async with bangpath.open_node("mesh/1.4") as node: ...    a node inside this process
     with bangpath.open_store_blocking("notes") as store:      the store alone: no server, no port
+    bangpath.check_directory(Path("notes"))                   is it as it was written; back_up_directory, ...
     @bangpath.simulate(nodes=5, seeds=200)                    a test over whole networks
 
 Errors are of few kinds and say who must act: see `identity.errors`. Everything else is the house behind this door;
@@ -50,8 +51,11 @@ if TYPE_CHECKING:
     from node.opening import open_node
     from node.outcomes import Queued
     from simulations.plugin import simulate
+    from store.backup_directories import back_up_directory, restore_directory, verify_directory
     from store.blob_files import Blob
     from store.python_classes import field, stored
+    from store.repair import repair_directory
+    from store.upkeep import check_directory
 
 __all__ = [
     "BangpathError",
@@ -74,6 +78,8 @@ __all__ = [
     "ServerId",
     "Stale",
     "Unreachable",
+    "back_up_directory",
+    "check_directory",
     "connect",
     "connect_blocking",
     "field",
@@ -81,8 +87,11 @@ __all__ = [
     "open_node",
     "open_store",
     "open_store_blocking",
+    "repair_directory",
+    "restore_directory",
     "simulate",
     "stored",
+    "verify_directory",
 ]
 
 _HOMES = {
@@ -95,7 +104,10 @@ _HOMES = {
     "node.opening": {"open_node": "open_node"},
     "simulations.plugin": {"simulate": "simulate"},
     "store.python_classes": {"field": "field", "stored": "stored"},
+    "store.backup_directories": {name: name for name in ("back_up_directory", "restore_directory", "verify_directory")},
     "store.blob_files": {"Blob": "Blob"},
+    "store.repair": {"repair_directory": "repair_directory"},
+    "store.upkeep": {"check_directory": "check_directory"},
     "identity.names": {name: name for name in ("ObjectId", "Pattern", "Reference", "ServerId")},
 }
 _HOME = {name: (home, inside) for home, names in _HOMES.items() for name, inside in names.items()}

@@ -160,6 +160,13 @@ class Blocking(Words):
             else:
                 yield from map(msgspec.json.decode, lines.feed(piece))
 
+    def check(self, *, repair: bool = False) -> dict[str, Any]:
+        """The node's look at everything that it stores: `{whole, counts, found, findings}`; with `repair`, `mended`."""
+        for said in self.told(calls.check(repair=repair)):
+            if "progress" not in said:
+                return calls.read_report(said)
+        raise Unreachable("the node closed the connection before its report")
+
     def rows(self, text: str, **wanted: Unpack[Wanted]) -> Iterator[Any]:
         """The rows of a query as they come; the completeness report stands in `self.completeness` afterwards."""
         self.completeness: Any = None
@@ -256,6 +263,16 @@ class Client(Words):
                 raise
             if not wire.recycle():
                 self.close()
+
+    async def check(self, *, repair: bool = False) -> dict[str, Any]:
+        """The node's look at everything that it stores: `{whole, counts, found, findings}`; with `repair`, `mended`."""
+        answer = b""
+        status = 0
+        async with aclosing(self.pieces(calls.check(repair=repair))) as pieces:
+            async for status, piece in pieces:  # noqa: B007 - the status of the last piece is the answer's
+                answer += piece
+        *_, last = answer.rstrip(b"\n").split(b"\n")
+        return calls.read_report(calls.read_answer(status, last))
 
     async def rows(self, text: str, **wanted: Unpack[Wanted]) -> AsyncGenerator[Any, None]:
         """The rows of a query as they come; the completeness report stands in `self.completeness` afterwards."""

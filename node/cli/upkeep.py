@@ -91,7 +91,7 @@ def is_running(directory: Path) -> bool:
 
 
 def _ask(directory: Path, tell: Callable[[Progress], None], *, repair: bool) -> dict[str, Any]:
-    from identity.errors import Unreachable, from_json
+    from identity.errors import Unreachable
     from node import calls
     from node.client import Blocking
     from store.findings import Progress
@@ -100,11 +100,8 @@ def _ask(directory: Path, tell: Callable[[Progress], None], *, repair: bool) -> 
         for said in node.told(calls.check(repair=repair)):
             if "progress" in said:
                 tell(Progress(**said["progress"]))
-            elif "report" in said:
-                report: dict[str, Any] = said["report"]
-                return report
             else:
-                raise from_json(said)
+                return calls.read_report(said)
     raise Unreachable("the server closed the connection before its report", next_step="look at its log, and ask again")
 
 

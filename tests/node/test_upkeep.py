@@ -14,6 +14,7 @@ import trio.testing
 from identity.errors import Refused
 from identity.names import ServerId
 from node.cli.main import run
+from node.client import connect, connect_blocking
 from node.config import parse_config
 from node.http.serve import serve_http
 from node.opening import create_root, open_node
@@ -77,6 +78,12 @@ async def test_a_running_server_looks_at_itself(directory: Path, capsys: pytest.
         events = [each["event"] for each in noted if each["event"] in ("checked", "damaged")]
         assert events == ["checked", "damaged", "damaged", "checked"]
         assert (await node.create("Note", {"text": "it serves"})) is not None
+        async with connect(directory) as client:
+            assert [each["what"] for each in (await client.check())["findings"]] == ["frame", "update"]
+        with connect_blocking(directory) as blocking:
+            report = await trio.to_thread.run_sync(lambda: blocking.check(repair=True))
+        assert report["whole"]
+        assert [each["mended_from"] for each in report["mended"]] == ["itself: one bit had flipped", "the log"]
 
 
 async def test_the_scrub_finds_it_by_itself(directory: Path) -> None:
