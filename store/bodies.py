@@ -60,6 +60,7 @@ class Codec:
         self._references = tuple(at for at, of in enumerate(self._types) if _holds_references(of))
         self.pointers = tuple((at, _target(self._types[at])) for at in self._references)
         self.blobs = tuple(at for at, of in enumerate(self._types) if (of.element or of).base == "blob")
+        self._plain = not self._readers and not self._references  # what CBOR gives are the values
         self._canonical = any(of.base in ("float", "map", "list") for of in self._types)
         self.defaults: Values = [
             None if field.default is None else check_value(field.field_type, field.default)
@@ -105,6 +106,10 @@ class Codec:
 
     def load_fields(self, stored: bytes) -> dict[str, Any]:
         """The same, by name."""
+        if self._plain:
+            values: Values = _loads(stored)
+            if len(values) == self._count:
+                return dict(zip(self.names, values, strict=True))
         return dict(zip(self.names, self.load(self._globalize(stored)), strict=False))
 
     def load_values(self, stored: bytes) -> Values:

@@ -243,7 +243,8 @@ class View:
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
-        self._check()
+        if self._expired:
+            self._check()
         for generation in self._layers:
             changes = generation.tables.get(table)
             version = changes.read(key, self.number) if changes is not None else None

@@ -25,7 +25,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 import lmdb
 from sortedcontainers import SortedDict
@@ -286,10 +286,13 @@ class LmdbSnapshot:
         if handle is None or not key:
             return None
         try:
-            value = cast(bytes | None, self._transaction.get(key, db=handle))  # never buffers: begin_read says so
+            value: Any = self._transaction.get(key, None, handle)  # bytes, never a buffer: begin_read says so
         except lmdb.Error as error:
             self._fail(error)
-        return value if value is None or table == CHECKED_ABOVE else open_entry(f"{table} in {self._path}", key, value)
+        if table == CHECKED_ABOVE or value is None:
+            found: bytes | None = value
+            return found
+        return open_entry(f"{table} in {self._path}", key, value)
 
     def scan(
         self, table: str, low: bytes = b"", high: bytes | None = None, reverse: bool = False
