@@ -51,7 +51,7 @@ Reading order:
     dropping        a class goes, with its own objects or when there are none
     database        (heart) open, commit, apply, define, close
     findings    vocabulary of a look at the whole store
-    checking    is everything what was written, and does it fit together: checking_log, checking_tables,
+    checking    is everything what was written, and does it fit together: checking_log, checking_tables, checking_blobs,
                 checking_stopped of a store that nobody has open (probing: whether LMDB survives it),
                 scrubbing of one that is in use
     upkeep      the directory of a store that nobody has open

@@ -28,9 +28,8 @@ from store.findings import Report
 from store.log import Log
 from store.repair import rebuild_tables
 from store.restoring import Looked, copy_out, verify
-from store.upkeep import LOG, Tell, Whose, held, whose
+from store.upkeep import BLOBS, LOG, Tell, Whose, held, whose
 
-BLOBS = "blobs"
 RESTORED = "restored"
 SERVER_FILE = "bangpath.toml"
 FILES = (SERVER_FILE, "keys", "chain", "token", "store.toml")

@@ -88,6 +88,11 @@ class Blobs:
         """Whether it is here."""
         return blob.root in self._here
 
+    @property
+    def disk(self) -> Disk:
+        """Where their files lie, for those who look after them."""
+        return self._disk
+
     def roots(self) -> Iterator[bytes]:
         """Of all that are here now."""
         return iter(tuple(self._here))

@@ -4,6 +4,7 @@
                each change in it  ->  its object has a record or a tombstone, and none that is older
                each update in it  ->  the table of feeds says where it lies
     tables   each record, index entry, update and other entry, and what belongs to it (`store.checking_tables`)
+    blobs    each chunk of each file, and that those which own objects name are there (`store.checking_blobs`)
 
 Why both ways: an entry that LMDB lost, or an older one in its place, has a right checksum or none to look at. The log
 tells which object ids were given, so one without record and tombstone is damage here, and never "no such object".
@@ -23,8 +24,10 @@ from identity.encoding import encode_integer
 from identity.errors import BangpathError, Damaged
 from identity.names import END
 from store.applying import STATE
+from store.checking_blobs import check_blobs
 from store.checking_log import LogWalk, Step, Walked
 from store.checking_tables import Judge, Moment
+from store.disk import Disk
 from store.findings import FROM_OTHERS, Finding, InLog, InTable, Progress, Report
 from store.frame_parts import FOREIGN, OWN, unpack_local, unpack_seals
 from store.held_feeds import foreign_entry, own_entry
@@ -64,6 +67,7 @@ class Checker:
         until: int | None,
         applied: int | None = None,
         blind: bool = False,
+        blobs: Disk | None = None,
     ) -> None:
         self._log = log
         self._moment = moment
@@ -71,6 +75,7 @@ class Checker:
         self._until = until
         self._applied = applied
         self._blind = blind
+        self._blobs = blobs
         self._walk = LogWalk(log, report, until=until, at_least=applied or 0)
         self._judge = Judge(report, log.read)
 
@@ -83,6 +88,8 @@ class Checker:
         yield from self._each(FEEDS, judge.count if self._blind else judge.feed)
         yield from self._each(STATE, judge.count if self._blind else judge.ends)
         judge.after_all()
+        if self._blobs is not None:
+            yield from check_blobs(self._blobs, self._moment, self._report)
 
     # The log
 

@@ -27,7 +27,13 @@ from store.tables import Snapshot, Tables
 
 
 def check_stopped(
-    disk: Disk, tables: Tables, *, server: ServerId, incarnation: int, trouble: Finding | None = None
+    disk: Disk,
+    tables: Tables,
+    *,
+    server: ServerId,
+    incarnation: int,
+    trouble: Finding | None = None,
+    blobs: Disk | None = None,
 ) -> Generator[Progress, None, Report]:
     """Look at everything; its value is the report. Raises `Refused` when the log is another server's.
 
@@ -42,7 +48,9 @@ def check_stopped(
         return report
     log, generations, applier, applied, blind = found
     try:
-        checker = Checker(log, lambda: _moment(generations, applier), report, until=None, applied=applied, blind=blind)
+        checker = Checker(
+            log, lambda: _moment(generations, applier), report, until=None, applied=applied, blind=blind, blobs=blobs
+        )
         yield from checker.run()
     except BangpathError as error:
         report.find(Finding("check", "of this store", f"it could not go on: {error.cause}", FROM_LOG))

@@ -43,7 +43,8 @@ async def check_running(database: Database, *, bytes_per_s: float | None = None,
         with writer.generations.view() as view:
             yield Moment(view, writer.published_registry, writer.applier.servers)
 
-    checker = Checker(writer.log, moment, report, until=writer.log.durable.position)
+    blobs = None if writer.blobs is None else writer.blobs.disk
+    checker = Checker(writer.log, moment, report, until=writer.log.durable.position, blobs=blobs)
     begun = trio.current_time()
     slice_began = time.perf_counter()  # of this process: virtual time stands still within a slice
     try:

@@ -24,7 +24,7 @@ from store.mending_log import read_header
 from store.probing import probe_tables
 from store.tables import LmdbTables, MemoryTables, Tables
 
-LOG, TABLES = "log", "tables"
+LOG, TABLES, BLOBS = "log", "tables", "blobs"
 
 Tell = Callable[[Progress], None]
 
@@ -74,8 +74,11 @@ def check_held(directory: Path, disk: Disk, tell: Tell) -> Report:
     """The same of a directory whose lock is held already."""
     owner = whose(disk)
     tables, trouble = open_tables(directory)
+    blobs = RealDisk(directory / BLOBS) if (directory / BLOBS).is_dir() else None
     try:
-        work = check_stopped(disk, tables, server=owner.server, incarnation=owner.incarnation, trouble=trouble)
+        work = check_stopped(
+            disk, tables, server=owner.server, incarnation=owner.incarnation, trouble=trouble, blobs=blobs
+        )
         while True:
             try:
                 tell(next(work))
@@ -84,6 +87,8 @@ def check_held(directory: Path, disk: Disk, tell: Tell) -> Report:
                 return report
     finally:
         tables.close()
+        if blobs is not None:
+            blobs.close()
 
 
 def open_tables(directory: Path) -> tuple[Tables, Finding | None]:
