@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from store.definitions import ClassDefinition
-from store.indexes import Index, compile_indexes
+from store.indexes import BLOBS, Index, compile_indexes
 
 if TYPE_CHECKING:
     from store.reading import Source
@@ -73,6 +73,7 @@ class Building(msgspec.Struct, frozen=True):
 def more_indexes(definition: ClassDefinition, than: ClassDefinition, number: int) -> tuple[Index, ...]:
     """The indexes that one definition has and another has not, the extent too."""
     standing = {index.prefix for index in compile_indexes(than, number)}
+    standing.add(BLOBS)  # that one index is of all classes; a class that comes to it has no blobs yet
     return tuple(index for index in compile_indexes(definition, number) if index.prefix not in standing)
 
 

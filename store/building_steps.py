@@ -30,7 +30,7 @@ from store.building import (
     walked,
 )
 from store.fieldtypes import shown
-from store.indexes import compile_indexes
+from store.indexes import BLOBS, compile_indexes
 from store.reading import INDEX
 from store.registry import CLASS, KNOWN_CLASS, ClassEntry, Registry, class_fields
 from store.statistics import count_entries
@@ -69,7 +69,7 @@ def differs(entry: ClassEntry, joined: ClassDefinition) -> bool:
                 next_step="define the class without it first, then with the new one",
                 field=index.parts[-1].field,
             )
-    return wanted.keys() != {index.prefix for index in entry.usable}
+    return wanted.keys() - {BLOBS} != {index.prefix for index in entry.usable} - {BLOBS}
 
 
 def put_step(applier: Applier, transaction: Transaction, number: int) -> str:

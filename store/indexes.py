@@ -101,10 +101,11 @@ class Index:
 
     def claims(self, values: Sequence[Any]) -> list[tuple[bytes, Any]]:
         """The keys that an own object with these values takes for itself, of a unique index, and the value of each."""
+        if len(self.parts) == 1:
+            value = values[self.position]
+            return [] if value is None else [(self._key(self.parts[0].write(value), END), value)]
         said = tuple(values[part.position] for part in self.parts)
-        if None in said:
-            return []
-        return [(self.keys(values, END)[0], said[0] if len(said) == 1 else said)]
+        return [] if None in said else [(self.keys(values, END)[0], said)]
 
     def equal_range(self, *exact: Any) -> tuple[bytes, bytes]:
         """The keys of all objects with these values in its first fields; of values that were cut of some others too."""
@@ -218,7 +219,10 @@ def compile_indexes(definition: ClassDefinition, class_number: int) -> tuple[Ind
 
 def entries(indexes: Iterable[Index], values: list[Any], object_key: bytes) -> list[bytes]:
     """The keys that a version contributes; the value of each is the object key."""
-    return [key for index in indexes for key in index.keys(values, object_key)]
+    keys: list[bytes] = []
+    for index in indexes:
+        keys += index.keys(values, object_key)
+    return keys
 
 
 def blob_range(root: bytes) -> tuple[bytes, bytes]:

@@ -17,7 +17,7 @@ from identity.errors import Damaged
 from identity.names import ServerId
 from store.building import BUILDING, SETTING_PREFIX, Building, leaving, more_indexes, walked
 from store.definitions import ClassDefinition
-from store.indexes import entries
+from store.indexes import BLOBS, entries
 from store.reading import INDEX, OBJECTS, Servers, Source
 from store.records import MAX_CHANGES, unpack_record
 from store.registry import (
@@ -91,9 +91,7 @@ class Learning:
         if before is None or (building is not None and building.unfinished):  # then its steps make the entries
             return
         after = self._known(number)
-        if [(each.prefix, each.unique) for each in before.indexes] == [
-            (each.prefix, each.unique) for each in after.indexes
-        ]:
+        if _kinds(before) == _kinds(after):
             return
         for key, values in self.objects_of(before):
             for entry_key in entries(before.indexes, values, key):
@@ -130,6 +128,11 @@ class Learning:
         if data is None:
             raise Damaged(f"an index of {entry.definition.name} names {key.hex()}, which is not there")
         return entry.codec.load_values(unpack_record(key, data).body)
+
+
+def _kinds(entry: ClassEntry) -> list[tuple[bytes, bool]]:
+    """What its indexes are, but for that of blobs: a class that comes to it has none yet."""
+    return [(each.prefix, each.unique) for each in entry.indexes if each.prefix != BLOBS]
 
 
 def known_class_body(definition: ClassDefinition) -> bytes:

@@ -46,6 +46,9 @@ _SPARE = 1000  # rows kept beyond twice the limit, so that a small one does not 
 EQUAL_UNIQUE, EQUAL, AMONG, RANGE, ORDER, ANY = range(6)
 
 
+_Understood = tuple[Compare, Any]  # a condition and its value as the field has it
+
+
 class Path(NamedTuple):
     """Where to look: ranges of one index, ascending; of none of them: nothing can meet the condition.
 
@@ -99,27 +102,32 @@ def choose_path(
 ) -> Path:
     """The index and ranges by which the fewest objects are looked at; without a source as far as can be told."""
     paths = possible_paths(entry, question, resolve)
-    best = min(path.rank for path in paths)
-    if best == EQUAL_UNIQUE or best >= ORDER or source is None:
-        return next(path for path in paths if path.rank == best)
-    narrowing = sorted((path for path in paths if path.rank < ORDER), key=lambda path: path.rank)
+    best = paths[0]
+    if best.rank == EQUAL_UNIQUE or best.rank >= ORDER or source is None:
+        return best
+    narrowing = [path for path in paths if path.rank < ORDER]
     return narrowing[0 if len(narrowing) == 1 else narrowest(source, [path.ranges for path in narrowing])]
 
 
 def possible_paths(entry: ClassEntry, question: Question, resolve: Resolve | None = None) -> list[Path]:
     """Every way to the rows, of equal rank those first that spare a sort, then those with more fields bound."""
-    conditions: dict[str, list[Compare]] = {}
+    conditions: dict[str, list[_Understood]] = {}
     for each in _required(question.where):
-        conditions.setdefault(each.field, []).append(each)
+        conditions.setdefault(each.field, []).append((each, understood(each, entry.definition, resolve)))
+    first = question.order[0][0] if question.order else ""
+    extent = entry.extent
     paths: list[Path] = []
     for index in entry.usable:
+        leading = index.parts[0].field if index.parts else ""
         if isinstance(index, BlobIndex):
             continue
         if isinstance(index, ElementIndex):
-            paths += _by_elements(entry, index, conditions.get(index.name, ()), resolve)
-        else:
-            paths.append(_by_values(entry, index, conditions, question.order, resolve))
-    return sorted(paths, key=lambda path: (path.rank, -path.depth, -len(path.used)))
+            paths += _by_elements(index, conditions.get(leading, ()))
+        elif leading in conditions or leading == first or index is extent:
+            paths.append(_by_values(index, conditions, question.order))
+    if len(paths) > 1:
+        paths.sort(key=lambda path: (path.rank, -path.depth, -len(path.used)))
+    return paths
 
 
 def _required(where: Condition | None) -> Iterator[Compare]:
@@ -131,22 +139,16 @@ def _required(where: Condition | None) -> Iterator[Compare]:
             yield from _required(each)
 
 
-def _by_elements(
-    entry: ClassEntry, index: ElementIndex, conditions: Sequence[Compare], resolve: Resolve | None
-) -> Iterator[Path]:
-    for each in conditions:
+def _by_elements(index: ElementIndex, conditions: Sequence[_Understood]) -> Iterator[Path]:
+    for each, value in conditions:
         if each.op == "contains":
-            exact = _as_indexed(index.parts[0], understood(each, entry.definition, resolve))
+            exact = _as_indexed(index.parts[0], value)
             ranges = () if exact is None else index.ranges_holding(exact)
             yield Path(EQUAL_UNIQUE if index.unique else EQUAL, index, ranges, (each,))
 
 
 def _by_values(
-    entry: ClassEntry,
-    index: Index,
-    conditions: Mapping[str, Sequence[Compare]],
-    order: tuple[tuple[str, bool], ...],
-    resolve: Resolve | None,
+    index: Index, conditions: Mapping[str, Sequence[_Understood]], order: tuple[tuple[str, bool], ...]
 ) -> Path:
     """What the conditions on an index's fields leave of it: one value each of the first, then a part of the next."""
     low = index.prefix
@@ -154,7 +156,7 @@ def _by_values(
     nulls = False
     narrowed: tuple[int, tuple[Range, ...], list[Compare]] | None = None
     for part in index.parts:
-        mine = [(each, understood(each, entry.definition, resolve)) for each in conditions.get(part.field, ())]
+        mine = conditions.get(part.field, ())
         one = next(((each, value) for each, value in mine if each.op in ("=", "is null")), None)
         if one is None:
             narrowed = _narrow(part, low, mine)
@@ -192,7 +194,7 @@ def _order_served(
 
 
 def _narrow(
-    part: Part, base: bytes, conditions: Sequence[tuple[Compare, Any]]
+    part: Part, base: bytes, conditions: Sequence[_Understood]
 ) -> tuple[int, tuple[Range, ...], list[Compare]] | None:
     """What conditions other than equality leave of one field's values behind `base`."""
     low, high = base, after_prefix(base)

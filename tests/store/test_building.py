@@ -200,6 +200,16 @@ async def test_optimistic_transactions_do_not_conflict_with_each_step(server: An
         check(database)
 
 
+async def test_a_field_for_blobs_needs_no_building(server: Any, small_steps: None) -> None:
+    async with server.open() as database:
+        await fill(database, 30)
+        await database.define(flat(more='photo = "blob"\n'))
+        assert database.registry.building(database.registry.entry("Flat").number) is None
+        await database.define(flat(more='photo = "blob"\n', house=", unique = true"))
+        assert [each.name for each in database.registry.entry("Flat").usable if each.parts] == ["house"]
+        check(database)
+
+
 STEPS = st.lists(
     st.tuples(st.just("define"), st.sampled_from([NONE, STREETS, HOUSES, BOTH, LONGER]))
     | st.tuples(st.just("create"), st.integers(0, 60))
