@@ -118,10 +118,12 @@ class Blocking:
         return self._port.address
 
     def receive_into(self, buffer: memoryview) -> tuple[int, int, Address] | None:
+        if not self._blocked:
+            return self._port.receive_into(buffer)
         for _ in range(MAX_DROPS):
             received = self._port.receive_into(buffer)
-            if not self._blocked or received is None:
-                return received
+            if received is None:
+                return None
             length, size, address = received
             if not self._drops(_heads(buffer[:length], size), address, OUT, self._received):
                 return received

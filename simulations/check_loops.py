@@ -13,7 +13,6 @@ them is nobody else's fault.
 
 from __future__ import annotations
 
-from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ class NoLoops(Overhearing):
 
     def __init__(self) -> None:
         super().__init__()
-        self._met: dict[bytes, Counter[str]] = {}  # packet -> how often each server handed it on
+        self._met: dict[bytes, dict[str, int]] = {}  # packet -> how often each server handed it on
 
     def begin(self, world: World) -> None:
         super().begin(world)
@@ -73,16 +72,18 @@ class NoLoops(Overhearing):
         if len(set(passed)) != len(passed):
             self.note(world, f"{server} handed on a packet along {_path(message.path)}, which passes a server twice")
         packet = blake2b(message.packet, digest_size=16).digest()
-        met = self._met[packet] = self._met.pop(packet, Counter())  # the newest is last
-        met[server] += 1
-        if server != passed[0] and met[server] > OFTEN * met[passed[0]] > 0:  # 0: sent so long ago that nobody knows
+        met = self._met[packet] = self._met.pop(packet, {})  # the newest is last
+        met[server] = met.get(server, 0) + 1
+        if (
+            server != passed[0] and met[server] > OFTEN * met.get(passed[0], 0) > 0
+        ):  # 0: sent so long ago that nobody knows
             self.note(world, f"{server} handed on one packet {met[server]} times, at last along {_path(message.path)}")
         if len(self._met) > KEPT:
             del self._met[next(iter(self._met))]
 
 
 def _is_hostile(world: World, servers: Iterable[str]) -> bool:
-    return any(world.ledger.is_hostile(each) for each in servers)
+    return world.ledger.has_hostile and any(world.ledger.is_hostile(each) for each in servers)
 
 
 def _path(path: Iterable[ServerId]) -> str:

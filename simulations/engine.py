@@ -15,7 +15,7 @@ This is the one file that touches private names of trio, which is why trio is pi
 test tests/simulations/test_engine.py says plainly when a new trio has moved them. The private names are
 `trio._core._run`: `_ALLOW_DETERMINISTIC_SCHEDULING`, `_r` (its `shuffle` gets each batch), `TheIOManager`,
 `Deadlines.add`, `GLOBAL_RUN_CONTEXT.runner`, `Runner.runq` (its `append` gets each task that may run),
-`Runner.entry_queue` (its `size` says whether a signal or a finalizer waits).
+`Runner.entry_queue` (its `queue` and `idempotent_queue` say whether a signal or a finalizer waits).
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Agenda(trio.abc.Clock):
         `counts`: it is an event of the run, and not only a timer.
         """
         self._order += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._tie_break.random(), self._order, act, counts))
+        when = when if when > self.now else self.now
+        heapq.heappush(self._heap, (when, self._tie_break.random(), self._order, act, counts))
 
     def step(self) -> bool:
         """Move to the next instant and let everything due there happen; False when nothing is due ever."""
@@ -209,7 +210,8 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
             nonlocal idle
             garbage.step()
             runner = _run.GLOBAL_RUN_CONTEXT.runner
-            if runner.entry_queue.size():  # a Ctrl-C or a finalizer, by a real socket
+            told = runner.entry_queue
+            if told.queue or told.idempotent_queue:  # a Ctrl-C or a finalizer, by a real socket
                 return super().get_events(0)
             if timeout <= 0:  # no look at the system: it would cost as much as the rest of this step
                 spun = watchdog.spun(runner.runq, agenda.now)
