@@ -57,7 +57,8 @@ Reading order:
     upkeep      the directory of a store that nobody has open
     repair      mends it from what is certain: mending_log (one_bit), tables from the log; quarantine keeps evidence;
                 mending_tables while the store is in use
-    backup      the log and what stands beside it, kept elsewhere; restoring puts it back; backup_directories: of which
+    backup      the log and what stands beside it, kept elsewhere; restoring puts it back; backup_directories: of which;
+                read_only: the files of others
     disk log frames segments group_commit tables checked generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other

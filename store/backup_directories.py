@@ -26,6 +26,7 @@ from store.checking_log import LogWalk, Walked
 from store.disk import LOCK_NAME, Disk, RealDisk
 from store.findings import Report
 from store.log import Log
+from store.read_only import read_only
 from store.repair import rebuild_tables
 from store.restoring import Looked, copy_out, verify
 from store.upkeep import BLOBS, LOG, Tell, Whose, held, whose
@@ -48,7 +49,7 @@ def back_up_directory(
         if durable is None:
             disk: Disk = open_.enter_context(held(directory))
         else:
-            disk = cast(Disk, Reading(directory / LOG))
+            disk = read_only(directory / LOG)
         kept = RealDisk(target)
         open_.callback(kept.close)
         owner = whose(disk)
@@ -156,11 +157,10 @@ def _disk(path: Path) -> Iterator[RealDisk]:
 
 
 @contextmanager
-def _backup(target: Path) -> Iterator[RealDisk]:
+def _backup(target: Path) -> Iterator[Disk]:
     if not target.is_dir():
         raise Refused(f"there is no directory {target}", next_step="name the directory of a backup")
-    with _disk(target) as disk:
-        yield disk
+    yield read_only(target)
 
 
 @contextmanager
@@ -200,44 +200,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-class Reading:
-    """The directory of a log that another process appends to, of which files are read only. See `store.disk.Disk`."""
-
-    failure = None
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_dir():
-            raise Refused(
-                f"there is no store in {path.parent}: it has no {LOG}/", next_step="name a server's directory"
-            )
-        self._path = path
-
-    def list(self) -> list[str]:
-        return sorted(each.name for each in self._path.iterdir() if each.is_file())
-
-    def open(self, name: str) -> ReadingFile:
-        return ReadingFile(self._path / name)
-
-
-class ReadingFile:
-    """A file of it."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self._descriptor, length, offset)
-
-    def settle(self) -> None:
-        """Its owner says what is durable."""
-
-    def size(self) -> int:
-        return os.fstat(self._descriptor).st_size
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1

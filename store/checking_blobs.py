@@ -22,6 +22,7 @@ from store.keys import after_prefix
 from store.reading import INDEX
 
 SUFFIX = ".blob"
+BLOB = "blob"  # what such a finding is about
 SLICE = 64
 FROM_A_BACKUP = "put its file back from a backup: it has the same name there"
 
@@ -32,20 +33,20 @@ def check_blobs(disk: Disk, moment: Callable[[], AbstractContextManager[Moment]]
     for done, name in enumerate(names):
         report.count("blobs")
         try:
-            for taken in _chunks(disk, name):
+            for taken in chunks_of(disk, name, name):
                 report.bytes += taken
                 yield Progress("blobs", done, len(names))
         except BangpathError as error:
             if disk.failure is not None:
                 raise
             if name in disk.list():
-                report.find(Finding("blob", name, error.cause, FROM_A_BACKUP))
+                report.find(Finding(BLOB, name, error.cause, FROM_A_BACKUP))
     yield from _named(disk, moment, report)
 
 
-def _chunks(disk: Disk, name: str) -> Iterator[int]:
-    """The bytes of each, after it was verified. Raises `Damaged`."""
-    file = disk.open(name)
+def chunks_of(disk: Disk, file_name: str, name: str) -> Iterator[int]:
+    """How many bytes each has that was verified, of the blob of this name. Raises `Damaged`."""
+    file = disk.open(file_name)
     try:
         blob = read_head(file)
         if blob.root.hex() + SUFFIX != name:
@@ -70,7 +71,7 @@ def _named(disk: Disk, moment: Callable[[], AbstractContextManager[Moment]], rep
                     root = key[len(BLOBS) : len(BLOBS) + HASH_BYTES].hex()
                     if object_key.startswith(END) and root + SUFFIX not in there:
                         cause = f"{now.named(object_key)} names it, and its file is gone"
-                        report.find(Finding("blob", root + SUFFIX, cause, FROM_A_BACKUP))
+                        report.find(Finding(BLOB, root + SUFFIX, cause, FROM_A_BACKUP))
                     if taken == SLICE:
                         break
             except Damaged:

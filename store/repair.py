@@ -2,7 +2,8 @@
 
     1  the log        from itself, from backups (`store.mending_log`), byte for byte, proven
     2  the tables     from the log: if it is whole, they are made anew beside it; the old ones are kept
-    3  quarantine     what could not be mended stays where it is and is never returned; its bytes are kept
+    3  blobs          from backups: a file is one blob and no other, so it is proven by its name
+    4  quarantine     what could not be mended stays where it is and is never returned; its bytes are kept
 
     log  ---->  check  ---->  mended, or kept  ---->  whole? tables -> tables.damaged-1, log -> tables  ---->  check
 
@@ -14,6 +15,7 @@ nobody from starting, for its effects are in the tables; one after the mark does
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,17 +23,18 @@ from typing import Any, NamedTuple
 
 from identity.errors import BangpathError
 from store.applying import Applier
+from store.checking_blobs import BLOB, chunks_of
 from store.checking_log import LogWalk, Step
-from store.disk import RealDisk
-from store.findings import InLog, Progress, Report
+from store.findings import Finding, InLog, Progress, Report
 from store.fold import Fold
 from store.generations import Generations
 from store.log import BEGINNING, Log
 from store.mending_log import Backup, Mended, mend_log
 from store.quarantine import Quarantine
+from store.read_only import read_only
 from store.recovery import replay_group
 from store.tables import LmdbTables
-from store.upkeep import LOG, TABLES, Tell, Whose, check_held, held, whose
+from store.upkeep import BLOBS, LOG, TABLES, Tell, Whose, check_held, held, whose
 
 
 class Repaired(NamedTuple):
@@ -80,15 +83,17 @@ async def repair_directory(
                     await rebuild_tables(log, directory, owner, tell)
         finally:
             log.close(clean=False)
+        blobs = [each for each in before.findings if each.what == BLOB]
+        mended += [_mend_blob(directory / BLOBS, each, backups) for each in blobs]
         return Repaired(before, tuple(mended), aside, check_held(directory, disk, tell))
 
 
 class _Opened:
-    """The log of a backup's directory, read only; it holds the lock meanwhile."""
+    """The log of a backup's directory, read only."""
 
     def __init__(self, directory: Path, owner: Whose) -> None:
         path = directory / LOG if (directory / LOG).is_dir() else directory
-        self._disk = RealDisk(path)
+        self._disk = read_only(path)
         try:
             self._log = Log(self._disk, server=owner.server, incarnation=owner.incarnation)
         except BangpathError:
@@ -101,6 +106,40 @@ class _Opened:
     def __exit__(self, *_: object) -> None:
         self._log.close(clean=False)
         self._disk.close()
+
+
+def _mend_blob(directory: Path, finding: Finding, backups: Sequence[Path]) -> Mended:
+    """Put the file back that the first of the backups has whole; the damaged one gets another name, and stays."""
+    path = directory / finding.where
+    for backup in backups:
+        places = (backup / BLOBS, backup)
+        source = next((each / finding.where for each in places if (each / finding.where).is_file()), None)
+        if source is None or not is_blob(source):
+            continue
+        new = path.with_name(path.name + ".new")
+        shutil.copyfile(source, new)
+        if not is_blob(new, path.name):
+            new.unlink()
+            continue
+        evidence = ""
+        if path.exists():
+            evidence = path.name + ".damaged"
+            path.rename(path.with_name(evidence))
+        with new.open("r+b") as file:
+            os.fsync(file.fileno())
+        new.chmod(0o600)
+        new.rename(path)
+        _sync_directory(directory)
+        return Mended(finding, f"backup {backup}", evidence)
+    return Mended(finding, "", "")
+
+
+def is_blob(path: Path, name: str = "") -> bool:
+    """Whether every chunk of it is what its name says."""
+    try:
+        return all(taken >= 0 for taken in chunks_of(read_only(path.parent), path.name, name or path.name))
+    except BangpathError:
+        return False
 
 
 def _is_whole(log: Log, tell: Tell) -> bool:

@@ -46,6 +46,7 @@ SHELLS = {
     "store.backup_directories": "directories",
     "store.mending_tables": "a task beside those of the store",
     "store.probing": "another process reads LMDB's pages first",
+    "store.read_only": "files of others",
     "store.repair": "directories, and LMDB is folded into",
     "store.scrubbing": "a task beside those of the store",
     "store.upkeep": "directories",

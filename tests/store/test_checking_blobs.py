@@ -13,6 +13,7 @@ from node.embedded import open_store
 from store.backup_directories import back_up_directory, restore_directory, verify_directory
 from store.blob_files import CHUNK_BYTES, HEAD_BYTES
 from store.findings import Report
+from store.repair import repair_directory
 from store.scrubbing import check_running
 from store.upkeep import check_directory
 
@@ -82,6 +83,23 @@ async def test_a_file_that_is_cut_gone_or_of_another_name(directory: Path) -> No
     assert "its head is that of" in found
 
 
+async def broken_and_mended(directory: Path, target: Path) -> None:
+    path = largest(directory)
+    whole = path.read_bytes()
+    other = next(each for each in (directory / "blobs").glob("*.blob") if each != path)
+    path.write_bytes(whole[:5000] + b"\0" + whole[5001:])
+    other.unlink()
+    done = await repair_directory(directory, wall_ms=lambda: 7)
+    assert {each.source for each in done.mended} == {""}
+    done = await repair_directory(directory, backups=[directory, target], wall_ms=lambda: 7)
+    assert {each.source for each in done.mended} == {f"backup {target}"}
+    assert sorted(each.evidence for each in done.mended) == ["", path.name + ".damaged"]
+    assert told(done.after) == []
+    assert path.read_bytes() == whole
+    async with open_store(directory) as store:
+        assert told(await check_running(store.database)) == []
+
+
 async def test_a_backup_brings_them_back(directory: Path, tmp_path: Path) -> None:
     target = tmp_path / "backup"
     first = back_up_directory(directory, target, wall_ms=lambda: 7)
@@ -95,6 +113,7 @@ async def test_a_backup_brings_them_back(directory: Path, tmp_path: Path) -> Non
     report = check_directory(directory)
     assert told(report) == []
     assert report.counts["blobs"] == 3
+    await broken_and_mended(directory, target)
     kept = largest(directory).name
     data = bytearray((target / kept).read_bytes())
     data[5000] ^= 1
