@@ -344,7 +344,7 @@ async def open_database(
             generation_bytes=settings.generation_bytes, segment_bytes=settings.segment_bytes,
             step_bytes=settings.step_bytes,
         ))  # fmt: skip
-        epoch = begin_run(opened, sealer, restored=restored)
+        epoch = begin_run(opened, sealer, random, restored=restored)
         fold = Fold(opened.generations, tables)
         writer = Writer(opened.log, opened.generations, opened.applier, fold, sealer, random)
         async with trio.open_nursery() as nursery:

@@ -11,6 +11,7 @@ Classes are known before the first frame is replayed, and whatever frames define
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from random import Random
 from typing import NamedTuple
 
 from identity.errors import Damaged
@@ -30,6 +31,7 @@ from store.tables import Tables
 STEP_GROUPS = 16  # some milliseconds of single commits
 RESTORED_STEP = 1 << 32  # DESIGN D4: by so much object ids and transaction numbers advance over what was forgotten
 RESTORED_EPOCHS = 1 << 10  # and runs; request numbers hold 2^23 of them (`transport.requests`)
+RESTORED_SPREAD = 1 << 14  # and up to so many more, by chance: two restores of one backup know nothing of each other
 
 
 class Opened(NamedTuple):
@@ -70,16 +72,18 @@ def recover(
     return Opened(log, generations, applier)
 
 
-def begin_run(opened: Opened, sealer: Sealer | None, *, restored: bool = False) -> int:
+def begin_run(opened: Opened, sealer: Sealer | None, random: Random, *, restored: bool = False) -> int:
     """Take a new epoch, durably; return it.
 
     `restored`: the store came back in time. No number that it may have given meanwhile is given again: not that of a
-    run, of a transaction or of an object. The latter become durable with the first private change (`store.database`).
+    run, of a transaction or of an object; nor, but by a small chance, one that was given after another restore of what
+    this one was restored from. The latter become durable with the first private change (`store.database`).
     """
-    epoch = opened.log.start(skip=RESTORED_EPOCHS if restored else 0)
+    epoch = opened.log.start(skip=RESTORED_EPOCHS + random.randrange(RESTORED_SPREAD) if restored else 0)
     if restored:
-        opened.applier.number += RESTORED_STEP
-        opened.applier.next_object += RESTORED_STEP
+        step = RESTORED_STEP + random.randrange(RESTORED_STEP)
+        opened.applier.number += step
+        opened.applier.next_object += step
     if sealer is not None:
         for kind in (REGISTRY, DATA):
             state = opened.applier.feeds.get((END, kind))

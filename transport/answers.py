@@ -31,6 +31,7 @@ from identity.errors import Exhausted, LocalMistake, PeerMisbehaved
 from identity.names import ServerId
 from transport.ranges import Ranges
 from transport.requests import (
+    COUNT_BITS,
     EXHAUSTED,
     FORGOTTEN,
     MAX_BODY_BYTES,
@@ -173,6 +174,8 @@ class Answers:
         asker = self._asker(peer, message.incarnation)
         if asker is None:
             return
+        if message.upcoming and message.upcoming >> COUNT_BITS < (asker.seen.highest or 0) >> COUNT_BITS:
+            asker = self._begin_anew(peer, asker)
         if len(asker.seen) + len(ranges) > 2 * MAX_SEEN_RANGES:
             raise PeerMisbehaved(f"{peer} declares its requests done in {len(asker.seen)} shreds")
         if message.floor:
@@ -222,6 +225,17 @@ class Answers:
                 self._owed.pop(peer, None)
             asker = self._askers[peer] = _Asker(incarnation)
         return asker if asker.incarnation == incarnation else None
+
+    def _begin_anew(self, peer: ServerId, asker: _Asker) -> _Asker:
+        """An asker that came back in time knows nothing of what it asked since, and gives lower numbers now.
+
+        Else all of them would count as done long ago. A delayed DONE cannot look so: it is of this run, or of a session
+        that is over.
+        """
+        self._forget(peer, asker, 0, asker.seen.highest or 0)
+        self._owed.pop(peer, None)
+        self._askers[peer] = anew = _Asker(asker.incarnation)
+        return anew
 
     def _find(self, peer: ServerId, request: bytes) -> tuple[_Asker | None, _Work | None]:
         asker = self._askers.get(peer)

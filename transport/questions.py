@@ -176,7 +176,7 @@ class Questions:
         self._tell_done.pop(peer, None)
         state = self._peers.get(peer)
         if state is None:
-            self._put_out(SendTo(peer, Done(self._incarnation, self._next, ())))
+            self._put_out(SendTo(peer, Done(self._incarnation, self._next, (), self._next)))
             return
         state.ended.clear()
         state.ended_bytes = 0
@@ -325,7 +325,7 @@ class Questions:
         floor = self._next if lowest is None else lowest
         above = [gap for gap in gaps if gap[0] > floor]
         for at in range(0, max(len(above), 1), MAX_LISTED):
-            done = Done(self._incarnation, floor, tuple(above[at : at + MAX_LISTED]))
+            done = Done(self._incarnation, floor, tuple(above[at : at + MAX_LISTED]), self._next)
             self._put_out(SendTo(peer, done))
 
 

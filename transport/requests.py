@@ -98,13 +98,17 @@ class Cancel(Message, frozen=True, gc=False):
 
 
 class Done(Message, frozen=True, gc=False):
-    """What is below `floor` or in `ranges` will never be asked again."""
+    """What is below `floor` or in `ranges` will never be asked again; `upcoming` is the next number to be given.
+
+    Whoever has seen numbers of a later epoch than that of `upcoming` learns that the asker came back in time.
+    """
 
     TYPE: ClassVar[int] = 20
 
     incarnation: Number
     floor: Number
     ranges: Annotated[tuple[_Range, ...], msgspec.Meta(max_length=MAX_LISTED)]
+    upcoming: Number = 0
 
 
 class Refuse(Message, frozen=True, gc=False):

@@ -281,6 +281,37 @@ class TestStrangers:
             Refuse(1000, 2, 1, FORGOTTEN, "this incarnation was succeeded")
         ]
 
+    def test_an_asker_that_came_back_in_time_is_heard(self, pair: Pair) -> None:
+        """Restored from a backup it begins with a lower epoch than the one it had given numbers of, and answers to
+        some of those are still kept. Its new ones were never asked."""
+        late = Outstanding(ONE, 1000, 40)
+        pair.one, early = late, pair.one
+        pair.connect()
+        kept = pair.one.ask(TWO, b"kept", pair.now, deadline_s=None)
+        pair.settle()
+        name = pair.asked().request_id
+        pair.cut()
+        pair.one = early
+        pair.connect()
+        number = pair.one.ask(TWO, b"again here", pair.now, deadline_s=None)
+        pair.settle()
+        cancelled, asked = pair.take(TWO)
+        assert cancelled == Cancelled(ONE, name)
+        assert asked.request_id == request_id(ONE, 1000, number)
+        assert number < kept
+
+    def test_a_late_done_of_the_same_run_forgets_nothing(self, pair: Pair) -> None:
+        pair.connect()
+        pair.collect()
+        (late,) = [sent.message for by, sent in pair.wire if by == ONE and isinstance(sent.message, Done)]
+        pair.settle()
+        pair.one.ask(TWO, b"rows", pair.now, deadline_s=None)
+        pair.settle()
+        name = pair.asked().request_id
+        pair.two.handle_message(ONE, late, pair.now)
+        assert not pair.take(TWO)
+        assert pair.two.answer(ONE, name, b"answer")
+
     def test_done_and_taken_of_what_is_kept_no_more(self, pair: Pair) -> None:
         number = pair.one.ask(TWO, b"rows", pair.now, deadline_s=None)
         pair.settle()

@@ -27,8 +27,8 @@ FROZEN: list[tuple[str, Message]] = [
     ("83111903e8811b0000050000000000", Receipt(1000, (5 << 40,))),
     ("87121903e81b000005000000000000f5f54178", Answer(1000, 5 << 40, 0, True, True, b"x")),
     ("83131903e81b0000050000000000", Cancel(1000, 5 << 40)),
-    ("84141903e81b000005000000000081821b00000600000000001b0000060000000001",
-     Done(1000, 5 << 40, ((6 << 40, (6 << 40) + 1),))),
+    ("85141903e81b000005000000000081821b00000600000000001b00000600000000011b0000060000000007",
+     Done(1000, 5 << 40, ((6 << 40, (6 << 40) + 1),), (6 << 40) + 7)),
     ("86151903e81b000005000000000001016466756c6c", Refuse(1000, 5 << 40, 1, EXHAUSTED, "full")),
     ("84161903e81b000005000000000010", Taken(1000, 5 << 40, 16)),
 ]  # fmt: skip
@@ -38,6 +38,11 @@ FROZEN: list[tuple[str, Message]] = [
 def test_frozen_bytes(frozen: str, message: Message) -> None:
     assert encode(message).hex() == frozen
     assert decode_untrusted(bytes.fromhex(frozen), TABLE) == message
+
+
+def test_a_done_without_the_number_that_comes_next_is_read() -> None:
+    """As it was before that was told."""
+    assert decode_untrusted(bytes.fromhex("84141903e80580"), TABLE) == Done(1000, 5, ())
 
 
 def test_every_message_is_frozen() -> None:
