@@ -81,6 +81,28 @@ def test_events_happen_in_order_of_time() -> None:
     assert happened == ["early", "between", "late"]
 
 
+def test_events_that_wake_nobody_hold_nobody_up() -> None:
+    seen: list[tuple[str, float]] = []
+
+    async def main(agenda: engine.Agenda) -> None:
+        woken = trio.Event()
+        for number in range(1, 100):
+            agenda.at(number / 100, lambda: None)
+        agenda.at(0.255, woken.set)
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def _() -> None:
+                await trio.sleep(0.505)
+                seen.append(("slept", agenda.now))
+
+            await woken.wait()
+            seen.append(("woken", agenda.now))
+
+    engine.run(main, seed=1)
+    assert seen == [("woken", 0.255), ("slept", 0.505)]
+
+
 def test_a_deadlock_is_named_and_not_a_hang() -> None:
     async def main(agenda: engine.Agenda) -> None:
         await trio.sleep_forever()
@@ -230,6 +252,8 @@ def test_trio_still_has_every_private_name() -> None:
     assert isinstance(_run._ALLOW_DETERMINISTIC_SCHEDULING, bool), moved("_ALLOW_DETERMINISTIC_SCHEDULING")
     runner = {field.name for field in _run.Runner.__attrs_attrs__}
     assert {"runq", "entry_queue"} <= runner, moved("Runner.runq, Runner.entry_queue")
+    queues = {field.name for field in _run.EntryQueue.__attrs_attrs__}
+    assert {"queue", "idempotent_queue"} <= queues, moved("EntryQueue.queue, EntryQueue.idempotent_queue")
     fields = {field.name for field in _run.Deadlines.__attrs_attrs__}
     assert {"_heap", "_active"} <= fields, moved("Deadlines._heap, Deadlines._active")
     assert hasattr(_run.TheIOManager, "get_events"), moved("TheIOManager.get_events")
