@@ -29,7 +29,7 @@ from store.log import Log
 from store.read_only import read_only
 from store.repair import rebuild_tables
 from store.restoring import Looked, copy_out, verify
-from store.upkeep import BLOBS, LOG, Tell, Whose, held, whose
+from store.upkeep import BLOBS, LOG, Tell, Whose, held, wall_clock_ms, whose
 
 RESTORED = "restored"
 SERVER_FILE = "bangpath.toml"
@@ -39,7 +39,12 @@ _QUIET: Tell = lambda progress: None  # noqa: E731
 
 
 def back_up_directory(
-    directory: Path, target: Path, *, wall_ms: Callable[[], int], durable: int | None = None, tell: Tell = _QUIET
+    directory: Path,
+    target: Path,
+    *,
+    wall_ms: Callable[[], int] = wall_clock_ms,
+    durable: int | None = None,
+    tell: Tell = _QUIET,
 ) -> BackedUp:
     """Bring the backup in `target` up to date. `durable`: the position that a server which has it open says.
 

@@ -34,7 +34,7 @@ from store.quarantine import Quarantine
 from store.read_only import read_only
 from store.recovery import replay_group
 from store.tables import LmdbTables
-from store.upkeep import BLOBS, LOG, TABLES, Tell, Whose, check_held, held, whose
+from store.upkeep import BLOBS, LOG, TABLES, Tell, Whose, check_held, held, wall_clock_ms, whose
 
 
 class Repaired(NamedTuple):
@@ -57,7 +57,7 @@ async def repair_directory(
     directory: Path,
     *,
     backups: Sequence[Path] = (),
-    wall_ms: Callable[[], int],
+    wall_ms: Callable[[], int] = wall_clock_ms,
     tell: Tell = lambda progress: None,
 ) -> Repaired:
     """Check it, mend what can be, check again. Raises `Refused` when there is no store, or somebody has it open."""

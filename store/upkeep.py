@@ -8,6 +8,7 @@ is held meanwhile: a server that runs is refused by name, and is asked to do it 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,11 @@ from store.tables import LmdbTables, MemoryTables, Tables
 LOG, TABLES, BLOBS = "log", "tables", "blobs"
 
 Tell = Callable[[Progress], None]
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
 
 
 class Whose(NamedTuple):

@@ -42,7 +42,7 @@ def backup_command(meant: dict[str, str | None], paths: tuple[str, ...], verify:
 
     directory = Path(paths[0]) if len(paths) == 2 else directory_of(meant["directory"], meant["server"])
     with shown("backup", as_json) as tell:
-        done = back_up_directory(directory, target, wall_ms=_wall_ms, durable=_durable(directory), tell=tell)
+        done = back_up_directory(directory, target, durable=_durable(directory), tell=tell)
     said = {
         "target": str(target), "added": done.added, "bytes": done.manifest.bytes, "server": done.manifest.server,
         "position": done.manifest.position,

@@ -63,7 +63,6 @@ def check_command(
 
 
 def _repair(directory: Path, backups: tuple[str, ...], tell: Callable[[Progress], None]) -> dict[str, Any]:
-    import time
     from functools import partial
 
     import trio
@@ -71,7 +70,7 @@ def _repair(directory: Path, backups: tuple[str, ...], tell: Callable[[Progress]
     from store.repair import repair_directory
 
     others = [Path(each) for each in backups]
-    work = partial(repair_directory, backups=others, wall_ms=lambda: time.time_ns() // 1_000_000, tell=tell)
+    work = partial(repair_directory, backups=others, tell=tell)
     return trio.run(work, directory).as_json()
 
 

@@ -37,7 +37,7 @@ async def test_a_server_comes_back(tmp_path: Path, capsys: pytest.CaptureFixture
         assert await say("backup", str(home), str(target), "--json") == 0
         later = json.loads(capsys.readouterr().out)
         assert 0 < later["added"] < later["bytes"]
-        assert later["position"] == node.log_end()["position"]
+        assert 0 < later["position"] <= node.log_end()["position"]
         await node.create("Note", {"text": "after the backup"})
     assert run(["backup", "--verify", str(target)]) == 0
     assert "the backup of 1 is whole" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -15,10 +16,13 @@ from identity.errors import Refused
 from identity.names import ServerId
 from node.cli.main import run
 from node.client import connect, connect_blocking
-from node.config import parse_config
+from node.config import SCRUB, parse_config, read_config, write_config
 from node.http.serve import serve_http
 from node.opening import create_root, open_node
 from store.definitions import ClassDefinition, Field
+from store.frame_parts import OWN
+from store.frames import FRAME_HEADER_BYTES, FRAME_START, SEGMENT_HEADER_BYTES, FrameCodec
+from store.records import DATA
 from store.upkeep import check_directory
 
 NOTE = ClassDefinition(name="Note", fields=(Field(name="text", index=True),))
@@ -28,6 +32,7 @@ NOTE = ClassDefinition(name="Note", fields=(Field(name="text", index=True),))
 async def directory(tmp_path: Path) -> Path:
     home = tmp_path / "1"
     create_root(home, ServerId.parse("1"))
+    set_scrub(home, 0)  # which would find things before the test does
     async with open_node(home, log=lambda event: None) as node:
         await node.define(NOTE)
         for number in range(20):
@@ -35,16 +40,30 @@ async def directory(tmp_path: Path) -> Path:
     return home
 
 
+def set_scrub(directory: Path, rate: int) -> None:
+    path = directory / "bangpath.toml"
+    write_config(path, msgspec.structs.replace(read_config(path), scrub=rate))
+
+
 def log_of(directory: Path) -> Path:
     return sorted((directory / "log").glob("log-*"))[0]
 
 
-def flip(path: Path, offset: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        (byte,) = file.read(1)
-        file.seek(offset)
-        file.write(bytes([byte ^ 1]))
+def flip(path: Path, *bits: int) -> None:
+    """Bits of the frame that made a note in the middle of the log, counted from its first stored byte."""
+    data = bytearray(path.read_bytes())
+    codec = FrameCodec()
+    position = SEGMENT_HEADER_BYTES
+    frames = []
+    while data[position : position + 3] == FRAME_START:
+        header = codec.read_header(data, position)
+        body = codec.read_body(header, bytes(data[position : position + header.size]))
+        if body.kind == OWN and body.sections[DATA]:
+            frames.append(position + FRAME_HEADER_BYTES)
+        position += header.size
+    for bit in bits or (77,):
+        data[frames[len(frames) // 2] + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
 
 
 async def test_a_stopped_server(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +72,7 @@ async def test_a_stopped_server(directory: Path, capsys: pytest.CaptureFixture[s
     assert told.out.endswith("everything is as it was written\n")
     assert "owned records" in told.out
     assert told.err == ""
-    flip(log_of(directory), 4096 + 900)
+    flip(log_of(directory))
     assert run(["-C", str(directory), "check"]) == 1
     told = capsys.readouterr()
     assert "frame log-00000001-0000000000000000 at offset" in told.err
@@ -72,7 +91,7 @@ async def test_a_running_server_looks_at_itself(directory: Path, capsys: pytest.
         assert await trio.to_thread.run_sync(run, ["check", str(directory), "--json"]) == 0
         whole = json.loads(capsys.readouterr().out)
         assert whole["counts"]["owned records"] > 20
-        flip(log_of(directory), 4096 + 900)
+        flip(log_of(directory))
         assert await trio.to_thread.run_sync(run, ["-C", str(directory), "check"]) == 1
         assert "frame log-00000001" in capsys.readouterr().err
         events = [each["event"] for each in noted if each["event"] in ("checked", "damaged")]
@@ -87,7 +106,8 @@ async def test_a_running_server_looks_at_itself(directory: Path, capsys: pytest.
 
 
 async def test_the_scrub_finds_it_by_itself(directory: Path) -> None:
-    flip(log_of(directory), 4096 + 900)
+    set_scrub(directory, SCRUB)
+    flip(log_of(directory))
     noted: list[dict[str, Any]] = []
     scrubbed = trio.Event()
 
@@ -127,19 +147,18 @@ async def test_repair_says_what_it_did(directory: Path, capsys: pytest.CaptureFi
         assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair"]) == 1
         assert "is in use by process" in capsys.readouterr().err
         async with serve_http(node, directory):
-            flip(log_of(directory), 4096 + 900)
+            flip(log_of(directory))
             assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair"]) == 0
             assert "mended from itself: one bit had flipped" in capsys.readouterr().out
     (directory / "log" / "quarantine-00000001").unlink()
     (directory / "log" / "quarantine-00000002").unlink()
-    flip(log_of(directory), 4096 + 900)
+    flip(log_of(directory))
     (directory / "tables" / "data.mdb").write_bytes(b"")
     assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair"]) == 0
     told = capsys.readouterr().out
     assert "mended from itself: one bit had flipped; what stood there is in quarantine-00000001" in told
     assert f"the old ones are in {directory / 'tables.damaged-1'}" in told
-    flip(log_of(directory), 4096 + 900)
-    flip(log_of(directory), 4096 + 905)
+    flip(log_of(directory), 77, 190)
     assert await trio.to_thread.run_sync(run, ["check", str(directory), "--repair", "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert [(each["mended_from"], each["evidence"]) for each in said["mended"]] == [("", "quarantine-00000002")]
