@@ -50,11 +50,14 @@ class Quarantine:
     def keep(self, finding: Finding, data: bytes, mended_from: str) -> str:
         """Make the evidence durable; the name of its file, empty where no more is kept. Raises why the disk stopped."""
         names = _names(self._disk)
+        kept = data[:MAX_BYTES]
+        for name in reversed(names):  # what cannot be mended is met again by every look
+            if self._has(name, finding, kept, mended_from):
+                return name
         if len(names) >= MAX_FILES:
             return ""
         name = f"quarantine-{int(names[-1][11:]) + 1 if names else 1:08d}"
         head = msgspec.json.encode({**finding.as_json(), "mended_from": mended_from, "time_ms": self._wall_ms()})
-        kept = data[:MAX_BYTES]
         packed = _FIXED.pack(MAGIC, VERSION, len(head), len(kept), crc32(kept, crc32(head))) + head + kept
         try:
             file = self._disk.open(name, create=True)
@@ -74,17 +77,26 @@ class Quarantine:
         self._disk.sync_directory()
         return name
 
+    def _has(self, name: str, finding: Finding, data: bytes, mended_from: str) -> bool:
+        try:
+            found = _open(self._disk, name)
+        except Damaged:
+            return False
+        said = [found.head.get(each) for each in ("what", "where", "mended_from")]
+        return said == [finding.what, finding.where, mended_from] and found.data == data
+
 
 def read_evidence(disk: Disk) -> list[Evidence]:
     """Everything that is kept, in its order. Raises `Damaged`, naming the file."""
-    found = []
-    for name in _names(disk):
-        file = disk.open(name)
-        try:
-            found.append(_read(name, file.read(0, min(file.size(), LARGEST))))
-        finally:
-            file.close()
-    return found
+    return [_open(disk, name) for name in _names(disk)]
+
+
+def _open(disk: Disk, name: str) -> Evidence:
+    file = disk.open(name)
+    try:
+        return _read(name, file.read(0, min(file.size(), LARGEST)))
+    finally:
+        file.close()
 
 
 def _read(name: str, data: bytes) -> Evidence:

@@ -33,6 +33,16 @@ def test_what_is_kept_outlives_a_power_cut(disk: FaultyDisk) -> None:
     }  # fmt: skip
 
 
+def test_what_is_met_again_is_kept_once(disk: FaultyDisk) -> None:
+    kept = Quarantine(disk, lambda: 7)
+    first = kept.keep(FRAME, b"bad", "")
+    assert [kept.keep(FRAME, b"bad", "") for _ in range(3)] == [first] * 3
+    assert kept.keep(FRAME, b"worse", "") != first
+    assert kept.keep(FRAME, b"bad", "backup b") != first
+    disk.flip(first, 50)
+    assert kept.keep(FRAME, b"bad", "") == "quarantine-00000004", "what is damaged itself is no evidence"
+
+
 def test_every_bit_and_every_length_of_it(disk: FaultyDisk) -> None:
     name = Quarantine(disk, lambda: 7).keep(FRAME, b"bad", "")
     size = disk.used()[name]
@@ -53,7 +63,11 @@ def test_bounds(disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quarantine, "MAX_FILES", 2)
     monkeypatch.setattr(quarantine, "MAX_BYTES", 10)
     kept = Quarantine(disk, lambda: 7)
-    assert [kept.keep(FRAME, bytes(100), "") for _ in range(3)] == ["quarantine-00000001", "quarantine-00000002", ""]
+    assert [kept.keep(FRAME, bytes([each]) * 100, "") for each in range(3)] == [
+        "quarantine-00000001",
+        "quarantine-00000002",
+        "",
+    ]
     assert read_evidence(disk)[0].data == bytes(10)
 
 
