@@ -216,6 +216,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Seeds that failed before come before everything else."""
     state = config.stash[_STATE]
+    items[:] = [item for item in items if state.is_wanted(item)]
     items.sort(key=lambda item: not state.failed_before(item))
 
 

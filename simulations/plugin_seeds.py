@@ -4,6 +4,7 @@
     else                       those that failed last time, then 1 to the number wanted, then those of `also`
 
     pytest's cache             bangpath/failing: {"tests/test_ward.py::test_mirrors": [3, 117]}
+    other parameters           each set of them is a test of its own: "...::test_mirrors[ring]"
     a seed that failed         is written down by the process that talks to the person (not by xdist's workers)
     a seed that passed         is crossed out, also when it was run by --simulation-seed
 
@@ -12,6 +13,7 @@ Bounds: `REMEMBERED` failing seeds of one test; tests whose file has gone are fo
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -23,6 +25,7 @@ from simulations.plugin import SEED
 
 KEY = "bangpath/failing"
 REPLAY = "simulation_replay"  # the property of a report that holds the command
+TEST = "simulation_test"  # the property that holds the test without its seed
 REMEMBERED = 100
 
 
@@ -37,6 +40,12 @@ def seed_of(item: pytest.Item) -> int | None:
     callspec = getattr(item, "callspec", None)
     seed = None if callspec is None else callspec.params.get(SEED)
     return seed if isinstance(seed, int) else None
+
+
+def test_of(item: pytest.Item) -> str:
+    """A simulated test with its other parameters and without its seed: `test_ward.py::test_mirrors[ring]`."""
+    others = re.sub(rf"(^|-)seed={seed_of(item)}(?=-|$)", "", getattr(item, "callspec").id, count=1)  # noqa: B009
+    return base_of(item.nodeid) + (f"[{others.removeprefix('-')}]" if others else "")
 
 
 def replay(item: pytest.Item) -> str:
@@ -62,6 +71,8 @@ class Seeds:
         self._worker = hasattr(config, "workerinput")
         self._cache = getattr(config, "cache", None)
         self.failing: dict[str, list[int]] = self._remembered()
+        self._wanted: dict[str, list[int]] = {}  # by test without parameters
+        self._for_some: dict[str, set[int]] = {}  # of these the ones that failed with some parameters only
         self.begun = 0  # tests of all kinds in this process
         self._failed_now: dict[str, list[int]] = defaultdict(list)  # in this process
         self._heard: Counter[str] = Counter()  # worlds by test, of all processes
@@ -91,26 +102,35 @@ class Seeds:
             count, also = _read_seeds(nodeid, *marker.args, **marker.kwargs)
         asked = self._config.getoption("simulation_seeds")
         count = _number(asked if asked is not None else count, "simulation_seeds")
-        first = self.failing.get(base_of(nodeid), [])
-        return list(dict.fromkeys([*first, *range(1, count + 1), *also]))
+        test, all_have = base_of(nodeid), [*range(1, count + 1), *also]
+        first = [seed for each, seeds in self.failing.items() if base_of(each) == test for seed in seeds]
+        self._for_some[test] = set(first) - set(all_have)
+        self._wanted[test] = list(dict.fromkeys([*first, *all_have]))
+        return self._wanted[test]
 
     def failed_before(self, item: pytest.Item) -> bool:
-        return seed_of(item) in self.failing.get(base_of(item.nodeid), [])
+        return seed_of(item) is not None and seed_of(item) in self.failing.get(test_of(item), [])
+
+    def is_wanted(self, item: pytest.Item) -> bool:
+        """Whether a test was made for its own sake: not for a seed that failed with other parameters than these."""
+        return seed_of(item) not in self._for_some.get(base_of(item.nodeid), ()) or self.failed_before(item)
 
     def enough(self, item: pytest.Item) -> str:
         """Why this seed need not run any more, or ""."""
         limit = self._config.getoption("simulation_enough")
         if seed_of(item) is None or not limit:
             return ""
-        failed = self._failed_now[base_of(item.nodeid)]
+        failed = self._failed_now[test_of(item)]
         if len(failed) < limit:
             return ""
         return f"seeds {', '.join(map(str, failed))} of this test failed; --simulation-enough 0 runs all the same"
 
     def runs_twice(self, item: pytest.Item) -> bool:
         """Whether a second process takes the same steps, for comparison: the first seeds of each test do."""
-        indices = getattr(item, "callspec").indices  # noqa: B009 - as above
-        return bool(indices[SEED] < self._second_processes())
+        base, before = base_of(item.nodeid), self.failing.get(test_of(item), [])
+        wanted = self._wanted.get(base, [seed_of(item)])
+        own = [seed for seed in wanted if seed in before or seed not in self._for_some.get(base, ())]
+        return seed_of(item) in own[: self._second_processes()]
 
     def asks_why(self, item: pytest.Item) -> bool:
         """Whether a seed that failed is run once more, in a fresh process: is it the seed, or what ran before it?"""
@@ -133,10 +153,12 @@ class Seeds:
         if seed is None:
             return
         if (SEED, seed) not in report.user_properties:
-            report.user_properties.append((SEED, seed))
+            report.user_properties += [(SEED, seed), (TEST, test_of(item))]
         if report.failed:
             report.user_properties.append((REPLAY, replay(item)))
-            self._failed_now[base_of(item.nodeid)].append(seed)
+            failed = self._failed_now[test_of(item)]
+            if seed not in failed:  # its teardown may fail as well
+                failed.append(seed)
 
     def hear(self, report: pytest.TestReport) -> None:
         """Of every report of every process."""
@@ -144,7 +166,7 @@ class Seeds:
         seed = told.get(SEED)
         if self._worker or not isinstance(seed, int):
             return
-        test = base_of(report.nodeid)
+        test = str(told.get(TEST, base_of(report.nodeid)))
         if report.failed:
             self._learned[test][seed] = True
             self._replays[test].append((seed, str(told.get(REPLAY, ""))))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.simulations.plugin_lab import FAILS
+from tests.simulations.plugin_lab import FAILS, HEAD
 
 pytest_plugins = ["pytester"]
 
@@ -72,3 +72,40 @@ def test_after_some_failing_seeds_it_is_enough(users: pytest.Pytester) -> None:
     result.assert_outcomes(failed=1, skipped=8)
     result.stdout.fnmatch_lines(["*seeds 2 of this test failed; --simulation-enough 0 runs all the same*"])
     users.runpytest("--simulation-seeds", "9", "--simulation-enough", "0").assert_outcomes(passed=1, failed=8)
+
+
+PARAMETERS = (
+    HEAD
+    + """
+@pytest.mark.parametrize("ward", ["a", "b", "c", "d", "e"])
+@simulate(nodes=1, seeds=2)
+async def test_story(mesh, ward):
+    assert mesh.seed not in BAD.get(ward, ()), "a bad seed"
+"""
+)
+
+
+def test_other_parameters_are_tests_of_their_own(users: pytest.Pytester) -> None:
+    users.makepyfile(test_it=PARAMETERS + "BAD = {'a': [1], 'b': [1], 'c': [1], 'd': [1]}\n")
+    result = users.runpytest("--simulation-enough", "1", "--simulation-twice", "0")
+    result.assert_outcomes(failed=4, skipped=4, passed=2)  # a failure of ward a says nothing of ward e
+    result.stdout.fnmatch_lines(["*::test_story?a?: 1 of 1 seed failed: 1; replay:"])
+
+
+def test_a_seed_is_remembered_for_the_parameters_it_failed_with(users: pytest.Pytester) -> None:
+    users.makepyfile(test_it=PARAMETERS + "BAD = {'b': [7], 'd': [2]}\n")
+    users.runpytest("--simulation-seed", "7", "--simulation-twice", "0").assert_outcomes(failed=1, passed=4)
+    result = users.runpytest("-v", "--simulation-twice", "0")
+    result.assert_outcomes(failed=2, passed=9)  # 7 runs with b alone
+    order = re.findall(r"::test_story.seed=(\d)-(\w). ", result.stdout.str())
+    assert order[:2] == [("7", "b"), ("1", "a")]
+    again = users.runpytest("-v", "--simulation-twice", "0").stdout.str()
+    assert re.findall(r"::test_story.seed=(\d)-(\w). ", again)[:2] == [("7", "b"), ("2", "d")]
+
+
+def test_a_seed_whose_teardown_fails_too_is_one_failing_seed(users: pytest.Pytester) -> None:
+    fixture = "@pytest.fixture\ndef torn():\n    yield\n    raise OSError('torn')\n"
+    story = FAILS.replace("(mesh)", "(mesh, torn)").replace("not in (3, 5)", "> 5")
+    users.makepyfile(test_it=story.replace("@simulate", fixture + "@simulate"))
+    result = users.runpytest("-rs", "--simulation-enough", "2", "--simulation-twice", "0")
+    result.stdout.fnmatch_lines(["*seeds 1, 2 of this test failed;*"])
