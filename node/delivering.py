@@ -274,7 +274,8 @@ class Delivering:
         numbers = dict.fromkeys(output.number for output in outputs)
         entries = {number: self.outbox.find(number) for number in numbers}
         for entry in entries.values():
-            if entry is not None and entry.state is State.SENT and entry.request is None:
+            # taken back or lapsed since its turn came a moment ago: its owner is asked, as of whatever was sent
+            if entry is not None and entry.state in ASKED and entry.request is None:
                 entry.request = self._outstanding.reserve(entry.owner)
 
         def body(transaction: Any) -> None:
