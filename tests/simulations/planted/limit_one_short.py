@@ -19,7 +19,8 @@ def plant() -> Iterator[None]:
     real = selecting._sorted
 
     def short(rows: Any, key: Any, limit: int | None) -> Any:
-        return real(rows, key, None if limit is None else max(limit - 1, 1))
+        ordered = real(rows, key, limit)
+        return ordered if limit is None else selecting._limited(ordered, max(limit - 1, 1))
 
     with mock.patch.object(selecting, "_sorted", short):
         yield

@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 from store import selecting
+from store.keys import after_prefix
 
 PROMISE = "P5"
 SAYS = "a range of an index begins one value too late and ends one too early"
@@ -16,14 +17,14 @@ DRAWING = {"servers": 3, "faults": ()}
 
 @contextlib.contextmanager
 def plant() -> Iterator[None]:
-    real = selecting._bound
+    real = selecting._bounds
 
-    def bound(index: Any, op: str, value: Any) -> tuple[bytes, bytes] | None:
-        found = real(index, op, value)
+    def bounds(part: Any, op: str, value: Any) -> tuple[bytes, bytes] | None:
+        found = real(part, op, value)
         if found is None or op not in ("<=", ">="):
             return found
-        low, high = index.equal_range(value)
-        return (found[0], low) if op == "<=" else (high, found[1])
+        key = part.cut(part.write(value))
+        return (found[0], key) if op == "<=" else (after_prefix(key), found[1])
 
-    with mock.patch.object(selecting, "_bound", bound):
+    with mock.patch.object(selecting, "_bounds", bounds):
         yield

@@ -19,10 +19,10 @@ DRAWING = {"servers": 3, "faults": ()}
 def plant() -> Iterator[None]:
     real = Transaction._refuse_taken
 
-    def refuse(self: Transaction, entry: Any, field: str, value: Any, taken: bytes) -> None:
-        with self.below._owner.view() as durable:  # type: ignore[attr-defined]
-            if durable.get(INDEX, entry.index_on(field).unique_key(value)) == taken:
-                real(self, entry, field, value, taken)
+    def refuse(self: Transaction, entry: Any, index: Any, value: Any, taken: bytes) -> None:
+        with self.unnoted._owner.view() as durable:  # type: ignore[attr-defined]
+            if durable.get(INDEX, index.unique_key(value)) == taken:
+                real(self, entry, index, value, taken)
 
     with mock.patch.object(Transaction, "_refuse_taken", refuse):
         yield
