@@ -5,10 +5,13 @@
     router     UseGateway, UseDirect, TryDirectly --------> endpoint
                Detoured (a sealed packet for us) ---------> endpoint
                Ask, Verify -------------------------------> requests, whose answers come back to the router
+               Tell (a word sealed for one server) -------> router --CARRY--> a gateway
     a peer     FORWARD, LOST, PROBE ----------------------> router
+               words: CARRY, SEEK, CAME ------------------> router          without a session (`transport.words`)
 
 Rules. A gateway whose queue holds more than `MAX_QUEUED` bytes gets no packets of others: they are lost, and the ends
-of their session slow down. What a peer says about ways that makes no sense is its misdeed, like any other nonsense.
+of their session slow down. What a peer says about ways that makes no sense is its misdeed, like any other nonsense. A
+word goes where the direct session stands, else to the addresses that may be dialled, WORD_TO of them.
 
 Left to others: every decision (`routing`).
 """
@@ -16,27 +19,44 @@ Left to others: every decision (`routing`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from identity.errors import BangpathError, Exhausted, Refused
+from identity.errors import BangpathError, Exhausted, PeerMisbehaved, Refused
 from identity.names import ServerId
 from node.requests import Ping, Pong
-from routing.probes import Confirm, Forward, Lost, NoWay, Path, Probe, Traced
-from routing.ways import AnswerProbe, Ask, Detoured, HandOn, Noted, TryDirectly, UseDirect, UseGateway, Verify
-from transport.events import CameAside, Detour, DirectAgain, Doubted, Trusted, routed_address
+from routing.probes import WORDS, Came, Carry, Confirm, Forward, Lost, NoWay, Path, Probe, Seek, Traced
+from routing.ways import (
+    AnswerProbe,
+    Ask,
+    Detoured,
+    HandOn,
+    Noted,
+    Tell,
+    TryDirectly,
+    UseDirect,
+    UseGateway,
+    Verify,
+)
+from transport.events import CameAside, Detour, DirectAgain, Doubted, Said, Trusted, is_routed, routed_address
+from transport.packet import WORD
 from transport.requests import Asked
-from transport.wire import Message, encode
+from transport.wire import Message, decode_untrusted, encode, table_of
 
 if TYPE_CHECKING:
     from node.requesting import Requesting
     from node.sessions import Note
+    from routing.neighbours import Address
     from routing.router import Router
     from transport.endpoint import Endpoint
     from transport.outstanding import Outstanding
+    from transport.words import Words
 
 MAX_QUEUED = 1 << 20  # bytes that wait for a gateway, before packets of others are dropped
 MAX_TOKENS = 4096  # probes of others that are being answered
+WORD_TO = 2  # addresses of one server to which one word goes
+
+_WORDS = table_of(WORDS)
 
 
 class Detours:
@@ -48,6 +68,7 @@ class Detours:
         endpoint: Endpoint,
         outstanding: Outstanding,
         requesting: Requesting,
+        words: Words,
         *,
         connection: Callable[[ServerId], int | None],
         note: Note,
@@ -59,6 +80,7 @@ class Detours:
         self._endpoint = endpoint
         self._outstanding = outstanding
         self._requesting = requesting
+        self._words = words
         self._connection = connection
         self._note = note
         self._misbehaved = misbehaved
@@ -75,6 +97,8 @@ class Detours:
             TryDirectly: lambda output, now: endpoint.try_directly(output.connection, output.address),
             Detoured: self._detoured,
             HandOn: self._hand_on,
+            Said: lambda event, now: self._open_untrusted(event.word, now),
+            Tell: self._tell,
             Ask: self._ask,
             Verify: self._verify,
             AnswerProbe: self._answer,
@@ -91,10 +115,16 @@ class Detours:
         self._router.detour(ServerId.parse(event.address[0][1:]), event.packet, now)
 
     def _detoured(self, output: Detoured, now: float) -> None:
+        if output.packet[0] == WORD:
+            self._open_untrusted(output.packet, now)
+            return
         self._endpoint.handle_detoured(output.packet, routed_address(str(output.source)), now)
 
     def _hand_on(self, output: HandOn, now: float) -> None:
-        """A FORWARD or LOST to a server with a session; where there is no room, it is lost."""
+        """A FORWARD or LOST to a server with a session; where there is no room, it is lost. A word needs none."""
+        if isinstance(output.message, WORDS):
+            self.say(output.peer, output.message, now)
+            return
         connection = self._connection(output.peer)
         if connection is None or self._endpoint.queued_bytes(connection) > MAX_QUEUED:
             self.dropped += 1
@@ -110,6 +140,50 @@ class Detours:
         wrong = self._router.handle_forward_untrusted(peer, message, now)
         if wrong is not None:
             self._misbehaved(peer, wrong)
+
+    # -- words
+
+    def say(self, peer: ServerId, message: Message, now: float) -> None:
+        """A word to a server that may be found at some address."""
+        word = self._words.seal(peer, encode(message))
+        if word is None:
+            return
+        for address in self._addresses(peer):
+            self._endpoint.say(word, address)
+
+    def hear(self, peer: ServerId, message: Message, now: float) -> None:
+        """A word of a server, opened."""
+        if isinstance(message, Came):
+            wrong = self._router.handle_came_untrusted(peer, message, now)
+        else:
+            assert isinstance(message, (Carry, Seek)), "the table of words"
+            wrong = self._router.handle_word_untrusted(peer, message, now)
+        if wrong is not None:
+            self._misbehaved(peer, wrong)
+
+    def _addresses(self, peer: ServerId) -> Sequence[Address]:
+        connection = self._connection(peer)
+        statistics = None if connection is None else self._endpoint.statistics(connection)
+        if statistics is not None and not is_routed(statistics.address):
+            return (statistics.address,)
+        return self._router.dialling.dialable(peer)[:WORD_TO]
+
+    def _open_untrusted(self, packet: bytes, now: float) -> None:
+        opened = self._words.open_untrusted(packet)
+        if opened is None:
+            return
+        peer, said = opened
+        try:
+            message = decode_untrusted(said, _WORDS)
+        except PeerMisbehaved as error:
+            self._misbehaved(peer, error.cause)
+            return
+        self.hear(peer, message, now)
+
+    def _tell(self, output: Tell, now: float) -> None:
+        word = self._words.seal(output.path[-1], encode(output.message))
+        if word is not None:
+            self._router.carry(output.path, word, now)
 
     def _use_gateway(self, output: UseGateway, now: float) -> None:
         self._endpoint.route(output.connection, routed_address(str(output.server)), output.rtt_s, now)

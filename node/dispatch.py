@@ -5,6 +5,7 @@
     5      UNSUPPORTED                         session        the peer does not know a type that we sent
     6-7    FORWARD, LOST                       router         packets that go by gateways
     16-31  REQUEST, RECEIPT, ANSWER, ...       outstanding    their bodies are the messages of node.requests
+    32-34  CARRY, SEEK, CAME                   none: they are words, which need no session (`node.detours`)
     48-79  FEED, VECTOR, UPDATE, ...           flood          replication
 
 From `TAKEN_BY` every message's handler can be found. Two messages with one number do not get past the import of this

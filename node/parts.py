@@ -56,6 +56,7 @@ from transport.ports import DatagramPort
 from transport.requests import Done
 from transport.settings import Settings
 from transport.wire import Message
+from transport.words import Words
 
 if TYPE_CHECKING:
     from routing.ways import Unreachable
@@ -125,14 +126,9 @@ class Parts:
             random=random,
             wall_ms=wall_ms,
         )
+        network, copies = network_id(config.roots), "direct-copies" not in config.without
         self.endpoint = Endpoint(
-            keys.exchange_private,
-            network_id(config.roots),
-            self._find_secret,
-            random,
-            settings,
-            now,
-            copies="direct-copies" not in config.without,
+            keys.exchange_private, network, self._find_secret, random, settings, now, copies=copies
         )
         self.admitting = Admitting(self.greeting, self.inviting, note=note, touch=self.touch)
         self.recorded = Recorded()
@@ -159,15 +155,13 @@ class Parts:
             misbehaved=self.misbehaved,
             touch=self.touch,
         )
-        self.detours = Detours(
-            self.router,
-            self.endpoint,
-            self.outstanding,
-            self.requesting,
-            connection=self.sessions.connection,
-            note=note,
-            misbehaved=self.misbehaved,
+        words = Words(
+            self.server, exchange_key=keys.exchange_private, network=network, key_of=self._key_of, random=random
         )
+        self.detours = Detours(
+            self.router, self.endpoint, self.outstanding, self.requesting, words,
+            connection=self.sessions.connection, note=note, misbehaved=self.misbehaved,
+        )  # fmt: skip
         self.applier = Applier(self.flood, apply=database.apply, learn=self._learn_applied, touch=self.touch, note=note)
         self.mirroring = Mirroring(config.mirrors, database=database, flood=self.flood)
         self.standpoint = Standpoint(
@@ -318,6 +312,10 @@ class Parts:
             if self.config.connect.matches(entry.server) and entry.server not in self.kept:
                 self.kept[entry.server] = None
                 self.router.want(entry.server, now)
+
+    def _key_of(self, server: ServerId) -> bytes:
+        entry = self.directory.entry(server)
+        return b"" if entry is None else entry.certificate.exchange_key
 
     def _know(self, entry: Entry, now: float) -> None:
         configured = self.config.addresses.get(entry.server, ())

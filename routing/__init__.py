@@ -12,13 +12,14 @@ Files, in reading order:
 
     neighbours   whom we hear and who hears us; the table of states; which of two crossing connections survives
     addresses    keys and addresses of servers, which one is tried next, how long to pause
-    probes       vocabulary: FORWARD, LOST, PROBE, CONFIRM, TRACE; the rules of a path
+    probes       vocabulary: FORWARD, LOST, PROBE, CONFIRM, SEEK, TRACE; the rules of a path
     ways         what the router puts out and answers
     table        verified routes, the best first, one as standby
     dialling     who is dialled, which connection is kept
     probing      contact lost: whom to ask, in rounds, farther each time
     inquiring    probes of others: yes only after a real answer of the target
     forwarding   packets of others, handed on or LOST
+    seeking      a way over links that carry one way only, which no probe finds
     using        ways in use, and who may be asked
     mending      a session whose way is in doubt: gateway, standby, back to direct, unreachable
     timers       when each server is looked at again

@@ -167,6 +167,10 @@ class Dialling:
     def dialable(self, server: ServerId) -> list[Address]:
         return self._known[server].in_order(self._may_dial) if server in self._known else []
 
+    def others(self) -> list[ServerId]:
+        """Everybody of whom an address is known that may be dialled."""
+        return [each for each, known in self._known.items() if known.in_order(self._may_dial)]
+
     def address(self, server: ServerId) -> Address | None:
         """Where it is, or is being dialled."""
         return self._neighbours[server].address if server in self._neighbours else None
@@ -190,13 +194,9 @@ class Dialling:
         neighbour, effort = self._of(server, now)
         old = neighbour.connection
         if old is not None and not keep_newer(
-            mine=self._own,
-            theirs=server,
-            old_initiator=neighbour.initiator,
-            new_initiator=initiator,
-            apart_s=now - neighbour.connection_since,
-            restarted=epoch > neighbour.connection_epoch,
-        ):
+            mine=self._own, theirs=server, old_initiator=neighbour.initiator, new_initiator=initiator,
+            apart_s=now - neighbour.connection_since, restarted=epoch > neighbour.connection_epoch,
+        ):  # fmt: skip
             self._outputs.append(Drop(connection, f"another connection to {server} is kept"))
             return
         if old is not None:

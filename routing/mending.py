@@ -14,6 +14,9 @@ Rules:
   before the first has had time to bring one (FOLLOW_TRIPS), and longer at the lesser: two ends would follow for ever.
 - A route is *provisional* while nobody has confirmed it: a guess, the way back of a packet that came, or one that no
   longer works and has no standby. It is better than a link that is dead, and a search for a better one runs.
+- A route by which a SEEK came (`routing.seeking`) is not left for another but a confirmed or a newer one: the answer,
+  too, must find its way, over links that are all in doubt at once.
+- Who says that a SEEK of ours came to it lives, and seeks us: it is not given up (`Way.sought_at`).
 - While a route is used, it and two others are asked for again every REFRESH_S: that keeps the standby verified, finds
   better ones, and tries the peer's addresses.
 
@@ -83,12 +86,17 @@ class Mending:
         if not routed:
             self._using.table.forget(server)
             return
-        route = self._using.best(server, now) or self._using.way_back(server, self._forwarding(), now)
+        route = self.known(server, now)
         if route is not None:
             self._use(server, way, route, "way found", now)
         else:
             way.doubted_at = now
         self._set_timer(server, now + FIRST_REFRESH_S)
+
+    def known(self, server: ServerId, now: float) -> Route | None:
+        """A way by gateways, the best that is known."""
+        best = self._using.best(server, now) or self._using.way_back(server, self._forwarding(), now)
+        return best or self._using.sought(server, now)
 
     # -- what the transport sees
 
@@ -99,6 +107,14 @@ class Mending:
             self._using.note("doubted", server, silent_ms=round(1000 * (now - since)))
         if now - way.doubted_at >= HOPELESS_S:  # whatever is found does not work
             self._judge(server, way, "no answer by any way that was found", now)
+            return
+        if way.route is not None and way.route.one_way:
+            standby = self._using.best(server, now)
+            if standby is not None:
+                self._use(server, way, standby, "way changed", now)
+                return
+            way.route = msgspec.structs.replace(way.route, provisional=True)
+            self._seek(server, now)
             return
         if way.route is not None and not way.route.provisional:
             self._using.table.fail(server, way.route.gateway, now)
@@ -114,6 +130,8 @@ class Mending:
         way.doubted_at = None
         if way.route is None:
             self._probing.cancel(server)
+        elif way.route.one_way:
+            way.route = msgspec.structs.replace(way.route, provisional=False)
         elif way.route.blame_s:
             self._using.table.trust(server, way.route.gateway)
             way.route = msgspec.structs.replace(way.route, blame_s=0.0)
@@ -152,7 +170,7 @@ class Mending:
         server = path[-1]
         way = self._using.ways.get(server)
         self._using.table.drop(server, path[1])
-        if way is not None and way.route is not None and way.route.path == path:
+        if way is not None and way.route is not None and way.route.path == path and not way.route.one_way:
             self._switch(server, way, reason, now)
 
     # -- what searches find
@@ -166,15 +184,33 @@ class Mending:
         elif way.route.provisional:
             self._use(server, way, route, "way changed" if way.told else "way found", now)
         elif way.route.gateway == route.gateway:
-            way.route = route
+            way.route = msgspec.structs.replace(route, one_way=way.route.one_way)
         elif replaces(route, way.route):
             self._use(server, way, route, "way changed", now)
+
+    def handle_sought(self, route: Route, way: Way, now: float, *, proven: bool) -> None:
+        """A SEEK came by this route to a server with a session, by its own word (`proven`) or by that of others."""
+        server, since = route.target, way.doubted_at
+        if proven:
+            way.sought_at = now
+        if since is None or (way.route is not None and not way.route.provisional):
+            return
+        if route.hops == 1:
+            self._stop_using(way)  # our packets get through; that we hear of it is for the peer to see to
+        elif (way.route is None or way.route.path != route.path) and (
+            proven or not self._using.table.failed(server, route.gateway, now)
+        ):
+            self._use(server, way, route, "way found", now)
+            if proven:
+                return
+        way.doubted_at = now if proven else since
 
     def handle_failed(self, failed: Failed, way: Way, now: float) -> None:
         """Nobody who was asked knows a way to a server with a session."""
         if way.doubted_at is None or (way.route is not None and not way.route.provisional):
             return
-        self._stop_using(way)
+        if way.route is not None and not way.route.one_way:
+            self._stop_using(way)
         self._judge(failed.target, way, f"no answer, and nobody of {failed.asked} asked knows a way to it", now)
 
     # -- time
@@ -198,7 +234,7 @@ class Mending:
         """Whoever is reached through this server needs another way."""
         self._using.table.drop_gateway(gateway)
         for server, way in list(self._using.ways.items()):
-            if way.route is not None and way.route.gateway == gateway:
+            if way.route is not None and way.route.gateway == gateway and not way.route.one_way:
                 self._switch(server, way, reason, now)
 
     def _seek(self, server: ServerId, now: float) -> None:
@@ -233,7 +269,7 @@ class Mending:
             return
         way.doubted_at = now if way.doubted_at is None else way.doubted_at
         way.route = msgspec.structs.replace(failed, provisional=True)
-        if not self._using.is_direct(failed.gateway):
+        if not self._using.is_usable(failed):
             self._stop_using(way)
         self._seek(server, now)
 
@@ -247,7 +283,7 @@ class Mending:
         assert way.doubted_at is not None, "who is judged is in doubt"
         doubt_s, silence_s = now - way.doubted_at, now - max(way.doubted_at, way.heard_at)
         enough_s = max(UNREACHABLE_S, 8 * self._using.rtt_of(server))
-        if silence_s < enough_s and doubt_s < HEARD_S:
+        if now - way.sought_at < enough_s or (silence_s < enough_s and doubt_s < HEARD_S):
             self._set_timer(server, now + AGAIN_S)
         else:
             self._using.note("no way", server, cause=reason)

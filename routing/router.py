@@ -4,6 +4,7 @@
     mending      Doubted --> search --> UseGateway --> DirectAgain      each session, ours to the peer
     probing      Ask three, three more --> Found | Failed
     inquiring    PROBE of others --> Verify --> CONFIRM
+    seeking      nobody may be asked, or knows: SEEK --> CAME --> Sought, over links that carry one way only
     forwarding   FORWARD of others --> HandOn | LOST; ours --> Detoured
     showing      route, path_to, path_from
 
@@ -33,13 +34,14 @@ from routing.forwarding import Forwarding
 from routing.inquiring import Inquiring
 from routing.mending import Mending
 from routing.neighbours import Address
-from routing.probes import Confirm, Forward, Lost, NoWay, Path, Probe
+from routing.probes import Came, Carry, Confirm, Forward, Lost, NoWay, Path, Probe, Seek
 from routing.probing import Failed, Found, Probing
+from routing.seeking import Seeking, Sought
 from routing.showing import Showing
 from routing.table import Route, Way
 from routing.timers import Timers
 from routing.using import Using
-from routing.ways import Drop, HandOn, Reached, Stuck, Unreachable
+from routing.ways import Drop, Reached, Stuck, Unreachable
 from transport.events import is_routed, routed_address
 
 FIRST_ANSWER_S = 1.0  # of a server that is called by gateways, until another way is tried
@@ -82,6 +84,11 @@ class Router:
             may_forward=lambda source, target: gateways and may_forward(source, target),
             handle_lost=self._handle_lost, put=self._outputs.append,
         )  # fmt: skip
+        self._seeking = Seeking(
+            own, sessions=using.ways.keys, others=dialling.others, direct=using.is_direct, doubted=using.is_doubted,
+            knows=knows, may_forward=lambda source, target: gateways and may_forward(source, target),
+            ways_to=using.ways_to, new_number=new_number,
+        )  # fmt: skip
         self._mending = Mending(
             own, using=using, probing=self._probing, forwarding=lambda: self._forwarding, put=self._outputs.append,
             set_timer=self._timers.set, drop=self._drop, dialable=dialling.dialable, gateways=gateways,
@@ -97,14 +104,16 @@ class Router:
 
     def deadline(self) -> float:
         return min(
-            self._timers.deadline(), self.dialling.deadline(), self._probing.deadline(), self._inquiring.deadline()
-        )
+            self._timers.deadline(), self.dialling.deadline(), self._probing.deadline(), self._inquiring.deadline(),
+            self._seeking.deadline(),
+        )  # fmt: skip
 
     def handle_deadline(self, now: float) -> None:
         self._tick(now)
         self.dialling.handle_deadline(now)
         self._probing.handle_deadline(now)
         self._inquiring.handle_deadline(now)
+        self._seeking.handle_deadline(now)
         for server in self._timers.take_due(now):
             self._look(server, now)
         self._settle()
@@ -129,12 +138,16 @@ class Router:
                 self._held[output.server] = output
             else:
                 self._outputs.append(output)
-        searched, inquired = self._probing.take_outputs(), self._inquiring.take_outputs()
-        if not searched and not inquired:  # mostly
+        searched, inquired, sought = (
+            self._probing.take_outputs(), self._inquiring.take_outputs(), self._seeking.take_outputs()
+        )  # fmt: skip
+        if not searched and not inquired and not sought:  # mostly
             return
-        for found in chain(searched, inquired):
+        for found in chain(searched, inquired, sought):
             if isinstance(found, Found | Failed):
                 self._searched(found)
+            elif isinstance(found, Sought):
+                self._came_to(found)
             else:
                 self._outputs.append(found)
 
@@ -167,6 +180,7 @@ class Router:
         if server is not None:
             self._using.ways.pop(server, None)
             self._probing.cancel(server)
+            self._seeking.forget(server)
             self._mending.leave_gateway(server, f"{server} is gone", now)
 
     def nudge(self, server: ServerId, now: float) -> None:
@@ -174,6 +188,8 @@ class Router:
         self._tick(now)
         if self._gateways and server not in self._using.ways and self._using.others(server):
             self._probing.begin(server, now, again=True)
+        if self._gateways and server not in self._using.ways:
+            self._seeking.want_lost(server, now, asked=True)
 
     def handle_srtt(self, server: ServerId, seconds: float) -> None:
         """How long a round trip to it takes."""
@@ -184,6 +200,7 @@ class Router:
         server, now = reached.server, self._now
         self._held.pop(server, None)
         self._probing.cancel(server)
+        self._seeking.forget(server)
         address = self.dialling.address(server)
         self._mending.begin(server, reached.connection, now, routed=address is not None and is_routed(address))
         for other in self.dialling.missed(now)[:MAX_NUDGED]:
@@ -193,12 +210,16 @@ class Router:
         """It was dialled in vain."""
         if self._gateways and server not in self._using.ways and self._using.others(server):
             self._probing.begin(server, self._now)
+        if self._gateways and server not in self._using.ways:
+            self._seeking.want_lost(server, self._now)
 
     def _drop(self, server: ServerId, reason: str, now: float) -> None:
         """Its session brings nothing any more."""
         connection = self._using.ways[server].connection
         self._outputs.append(Drop(connection, reason))
         self.handle_closed(connection, reason, now)
+        if self._gateways:
+            self._seeking.want_lost(server, now)
 
     # -- what the transport sees
 
@@ -213,6 +234,8 @@ class Router:
         way.heard_at = heard_at
         self._inquiring.handle_doubted(server, now)
         self._mending.handle_doubted(server, way, since, tries, now)
+        if self._gateways and self._using.is_doubted(server):
+            self._seeking.want_doubted(server, self._using.rtt_of(server), now)
         self._settle()
 
     def handle_trusted(self, connection: int, now: float) -> None:
@@ -220,6 +243,7 @@ class Router:
         self._tick(now)
         server, way = self._on(connection)
         if server is not None and way is not None:
+            self._seeking.forget(server)
             self._mending.handle_trusted(server, way)
 
     def handle_direct_again(self, connection: int, now: float) -> None:
@@ -243,10 +267,31 @@ class Router:
         self._tick(now)
         way = self._using.ways.get(server)
         route = way.route if way is not None else None
-        if route is None or not self._using.is_direct(route.gateway):
-            route = self._using.best(server, now) or self._using.way_back(server, self._forwarding, now)
+        if route is None or not self._using.is_usable(route):
+            route = self._mending.known(server, now)
         if route is not None:
-            self._outputs.append(HandOn(route.gateway, Forward(route.path, 1, packet)))
+            self._forwarding.send(route.path, packet, now, one_way=route.one_way)
+
+    def carry(self, path: Path, packet: bytes, now: float) -> None:
+        """Send the sealed word of a `Tell`."""
+        self._tick(now)
+        self._forwarding.send(path, packet, now, one_way=True)
+
+    def handle_word_untrusted(self, peer: ServerId, message: Carry | Seek, now: float) -> str | None:
+        """A word came. What is wrong with it, or None."""
+        self._tick(now)
+        if not isinstance(message, Seek):
+            return self._forwarding.handle_message_untrusted(peer, message, now)
+        wrong = self._seeking.handle_seek_untrusted(peer, message, now)
+        self._settle()
+        return wrong
+
+    def handle_came_untrusted(self, server: ServerId, message: Came, now: float) -> str | None:
+        """A server says, sealed for us, by which way a SEEK of ours came to it. What is wrong with it, or None."""
+        self._tick(now)
+        wrong = self._seeking.handle_came_untrusted(server, message, now)
+        self._settle()
+        return wrong
 
     def handle_forward_untrusted(self, peer: ServerId, message: Forward | Lost, now: float) -> str | None:
         """A FORWARD or LOST came. What is wrong with it, or None."""
@@ -304,6 +349,16 @@ class Router:
             self._outputs.append(held)
         if way is not None:
             self._mending.handle_failed(outcome, way, now)
+
+    def _came_to(self, sought: Sought) -> None:
+        """There is a way over links that may carry one way only."""
+        server, now = sought.target, self._now
+        way = self._using.ways.get(server)
+        route = self._using.seek_found(sought.path, now)
+        if way is not None:
+            self._mending.handle_sought(route, way, now, proven=sought.proven)
+        elif self._seeking.wants(server):  # else it calls us
+            self.dialling.dial_by_gateway(server, routed_address(str(server)), now)
 
     def _look(self, server: ServerId, now: float) -> None:
         """A timer of this server went off; what it was set for may be past."""

@@ -24,6 +24,7 @@ from identity.names import ServerId
 from routing.probes import Path
 
 HOP_S = 0.010  # what a server on the way costs beside the time it takes (DESIGN G2)
+ONE_WAY = 2  # times as long: what is lost on such a way is repeated by the ends only
 BETTER = 0.8  # of the metric of what is in use
 MAX_ROUTES = 3  # to one target
 MAX_TARGETS = 65_536
@@ -41,6 +42,7 @@ class Route(msgspec.Struct, frozen=True):
     confirmed_at: float
     provisional: bool = False  # the way back of a packet that came: nobody verified it
     blame_s: float = 0.0  # its gateway said yes before, and there was no answer that way
+    one_way: bool = False  # a SEEK came by it: its links may carry this way only, and packets go along it as words
 
     @property
     def gateway(self) -> ServerId:
@@ -57,7 +59,8 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def metric(self) -> float:
-        return self.rtt_s + HOP_S * (self.hops - 1) + self.blame_s + (1.0 if self.provisional else 0.0)
+        lasts_s = (self.rtt_s + HOP_S * (self.hops - 1)) * (ONE_WAY if self.one_way else 1)
+        return lasts_s + self.blame_s + (1.0 if self.provisional else 0.0)
 
 
 class Table:
@@ -152,7 +155,7 @@ def replaces(found: Route, used: Route | None) -> bool:
 class Way:
     """How packets go to one server with which there is a session."""
 
-    __slots__ = ("connection", "doubted_at", "followed_at", "heard_at", "looked", "route", "since", "told")
+    __slots__ = ("connection", "doubted_at", "followed_at", "heard_at", "looked", "route", "since", "sought_at", "told")
 
     def __init__(self, connection: int, now: float) -> None:
         self.connection = connection
@@ -160,6 +163,7 @@ class Way:
         self.since = now  # of going directly, or by gateways
         self.doubted_at: float | None = None  # what was sent then, and after, has not been acknowledged
         self.heard_at = -math.inf  # when its newest packet came, as of the last doubt
+        self.sought_at = -math.inf  # when its newest CAME came: it lives, and seeks a way to us as we to it
         self.followed_at = -math.inf  # when the peer's gateway was last taken instead of ours
         self.told = False  # people were told of a way by gateways
         self.looked = 0  # refreshes so far, by which addresses are tried in turn

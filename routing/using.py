@@ -16,10 +16,12 @@ from typing import Any
 from identity.names import ServerId
 from routing.forwarding import Forwarding
 from routing.neighbours import Address
+from routing.probes import Path
 from routing.probing import in_order
-from routing.table import Route, Table, Way
+from routing.table import EXPIRY_S, Route, Table, Way
 from routing.ways import Noted, TryDirectly, UseGateway
 
+MAX_SOUGHT = 4096  # servers to which such a way is remembered
 LEAST_RTT_S = 0.01  # of a way back, which nobody measured
 
 
@@ -30,6 +32,7 @@ class Using:
         self.ways: dict[ServerId, Way] = {}
         self.table = Table()
         self.srtt: dict[ServerId, float] = {}
+        self._sought: dict[ServerId, Route] = {}  # over links that may carry one way only; the newest for each
         self._random = random
         self._put = put
 
@@ -45,6 +48,11 @@ class Using:
         """The same, and there is no doubt."""
         way = self.ways.get(server)
         return way is not None and way.route is None and way.doubted_at is None
+
+    def is_doubted(self, server: ServerId) -> bool:
+        """There is a session, and doubt."""
+        way = self.ways.get(server)
+        return way is not None and way.doubted_at is not None
 
     def others(self, target: ServerId) -> bool:
         """Whether there is anybody to ask for a way to it."""
@@ -62,9 +70,33 @@ class Using:
     def way_back(self, server: ServerId, forwarding: Forwarding, now: float) -> Route | None:
         """The way by which its packets came, backwards: nobody verified it."""
         path = forwarding.back(server, now)
-        if not path or not self.is_reached(path[-2]):
+        if not path or not self.is_reached(path[-2]) or forwarding.is_carried(server, now):
             return None
         return Route(path[::-1], max(self.rtt_of(server), LEAST_RTT_S), now, provisional=True)
+
+    def is_usable(self, route: Route) -> bool:
+        """Whether packets may be handed to its gateway: words need no session."""
+        return route.one_way or self.is_direct(route.gateway)
+
+    def seek_found(self, path: Path, now: float) -> Route:
+        """A SEEK came by this path, to its end."""
+        target = path[-1]
+        self._sought.pop(target, None)
+        if len(self._sought) >= MAX_SOUGHT:
+            del self._sought[next(iter(self._sought))]
+        route = self._sought[target] = Route(path, max(self.rtt_of(target), LEAST_RTT_S), now, one_way=True)
+        return route
+
+    def sought(self, server: ServerId, now: float) -> Route | None:
+        """The way by which a SEEK came to it lately."""
+        route = self._sought.get(server)
+        return route if route is not None and now - route.confirmed_at < EXPIRY_S else None
+
+    def ways_to(self, server: ServerId, now: float) -> list[Path]:
+        """The paths by which its packets would go, were they words; none where they go directly."""
+        way, sought = self.ways.get(server), self.sought(server, now)
+        known = (way.route if way is not None else None), sought
+        return [route.path for route in known if route is not None]
 
     def guess(self, server: ServerId, own: ServerId, tries: int, now: float) -> Route | None:
         """A way that nobody confirmed yet, through one of those who are being asked: what is stalled may try it."""

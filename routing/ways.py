@@ -4,6 +4,7 @@ put out    Dial, Drop, Reached, Unreachable                of dialling
            UseGateway, UseDirect, TryDirectly              which way a connection's packets go
            Ask, Verify, AnswerProbe                        searching ways, and helping others to
            HandOn, Detoured                                packets that go by gateways, and those for this server
+           Tell                                            words that go by gateways, sealed for their target
            Noted                                           for the log
 answered   Direct, Gateway or Nowhere; NeighbourStatus and RouteStatus for people
 """
@@ -14,7 +15,7 @@ import msgspec
 
 from identity.names import ServerId
 from routing.neighbours import Address, Neighbour
-from routing.probes import Confirm, Forward, Lost, NoWay, Path, Probe
+from routing.probes import Came, Confirm, Forward, Lost, NoWay, Path, Probe, Seek
 
 
 class Dial(msgspec.Struct, frozen=True):
@@ -107,10 +108,17 @@ class Detoured(msgspec.Struct, frozen=True, gc=False):
 
 
 class HandOn(msgspec.Struct, frozen=True, gc=False):
-    """A FORWARD or LOST for the next server on its path."""
+    """A packet for the next server on its path, or a SEEK for another one."""
 
     peer: ServerId
-    message: Forward | Lost
+    message: Forward | Lost | Seek
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """A word for the last of a path, which it opens alone: `Router.carry` takes it, sealed."""
+
+    path: Path
+    message: Came
 
 
 class Noted(msgspec.Struct, frozen=True):

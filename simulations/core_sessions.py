@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any
 
 from identity.names import ServerId
+from routing.probes import Came
 from routing.router import Router
 from routing.ways import Ask, Noted, Unreachable, Verify
 from simulations.engine import Agenda
@@ -166,6 +167,14 @@ class Traffic(ABC):
             if end is not None:
                 self._queue(a, end, (each, body))
 
+    def _say_word(self, a: ServerId, b: ServerId, what: Any) -> None:
+        """A word: no session is needed, and nobody acknowledges it."""
+        said: Iterable[tuple[ServerId, str, Any]] = [(b, "forward", what)]
+        if a in self.liars:
+            said = self.liars[a](b, "forward", what)
+        for peer, _, body in said:
+            self._wire(a, peer, Packet(a, peer, "word", 0, body))
+
     def _queue(self, a: ServerId, end: End, what: Any) -> None:
         number = next(end.messages)
         end.open[number] = [what, self.now, self.now, 0, []]
@@ -223,6 +232,10 @@ class Traffic(ABC):
             self._shake(server, packet, aside)
             self._settle(me)
             return
+        if packet.kind == "word":
+            self._hear_word(server, packet)
+            self._settle(me)
+            return
         session, body = packet.body
         end = server.by_session.get(session)
         if end is None or end.peer != packet.source:
@@ -247,6 +260,15 @@ class Traffic(ABC):
             if fresh:
                 self._take(server, end, *what)
         self._settle(me)
+
+    def _hear_word(self, server: Core, packet: Packet) -> None:
+        word, peer, now = packet.body, packet.source, self.now
+        if isinstance(word, Came):
+            wrong = server.router.handle_came_untrusted(peer, word, now)
+        else:
+            wrong = server.router.handle_word_untrusted(peer, word, now)
+        if wrong is not None:
+            self.wrongs.append((server.name, peer, wrong))
 
     def _acknowledge(self, me: ServerId, end: End) -> None:
         numbers, end.unacked = end.unacked, []
@@ -309,7 +331,7 @@ class Traffic(ABC):
         me, peer, session = server.name, packet.source, packet.body
         direct = aside is None
         if packet.kind == "first":
-            if me < peer and self._calls_to(server, peer):
+            if direct and me < peer and self._calls_to(server, peer):
                 return  # calls that cross: that of the lesser id goes on, as in the transport
             reply = Packet(me, peer, "second", 0, session)
             self._depart(me, reply, None, routed=not direct, direct=direct)

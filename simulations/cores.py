@@ -28,7 +28,7 @@ from typing import Any
 import networkx
 
 from identity.names import ServerId
-from routing.probes import Forward, Lost
+from routing.probes import WORDS, Forward, Lost, Seek
 from routing.ways import (
     AnswerProbe,
     Ask,
@@ -39,13 +39,14 @@ from routing.ways import (
     HandOn,
     Noted,
     Reached,
+    Tell,
     TryDirectly,
     Unreachable,
     UseDirect,
     UseGateway,
     Verify,
 )  # fmt: skip
-from simulations.core_sessions import Core, End, Traffic
+from simulations.core_sessions import Core, End, Packet, Traffic
 
 KEY = b"k" * 32
 HELLO_S = 10.0  # in which a call must have succeeded
@@ -58,6 +59,7 @@ class Cores(Traffic):
     def __init__(self, seed: int = 1, *, loss: float = 0.0) -> None:
         super().__init__(seed, loss=loss)
         self.forwards = 0  # packets handed on by gateways
+        self.sought = 0  # SEEKs handed on
         self._pings = count(1)
 
     # -- building
@@ -194,8 +196,18 @@ class Cores(Traffic):
             peer, number = server.asked.pop(output.token)
             self._say(me, peer, "answer", (number, output.answer))
         elif isinstance(output, HandOn):
-            self._check_path(output.message)
-            self._say(me, output.peer, "forward", output.message)
+            if isinstance(output.message, Seek):
+                self.sought += 1
+            else:
+                self._check_path(output.message)
+            if isinstance(output.message, WORDS):
+                self._say_word(me, output.peer, output.message)
+            else:
+                self._say(me, output.peer, "forward", output.message)
+        elif isinstance(output, Tell):
+            key = self.random.randbytes(8)
+            self.packets[key] = Packet(me, output.path[-1], "word", 0, output.message)
+            router.carry(output.path, key, now)
         elif isinstance(output, Detoured):
             packet = self.packets.get(output.packet)
             if packet is not None and packet.source == output.source:

@@ -96,6 +96,8 @@ class Hostility:
         self._scopes: list[trio.CancelScope] = []
         self._send: Any = None
         self._receive: Any = None
+        self._say_word: Any = None
+        self._hear_word: Any = None
         self.random = self._world.generator(f"hostile/{self._server.name}")
 
     # -- lives
@@ -107,9 +109,11 @@ class Hostility:
         self._tricks = [TRICKS[name](self) for name in self.names]
         parts = node.parts
         # Two places see every message: what leaves goes through the endpoint's `send`, what comes is carried out by
-        # the node's one table of outputs. Both are altered on these instances.
+        # the node's one table of outputs. Both are altered on these instances, and those that see every word.
         self._send, self._receive = parts.endpoint.send, parts._carry[MessageReceived]
         parts.endpoint.send = self._say
+        self._say_word, self._hear_word = parts.detours.say, parts.detours.hear
+        parts.detours.say, parts.detours.hear = self._word_out, self._word_in
         parts._carry[MessageReceived] = self._hear
         for trick in self._tricks:
             if trick.every_s < float("inf"):
@@ -125,6 +129,7 @@ class Hostility:
         self._tricks = []
         if node is not None and node is self._server.node:
             del node.parts.endpoint.send  # the instance's; the class has its own
+            del node.parts.detours.say, node.parts.detours.hear
             node.parts._carry[MessageReceived] = self._receive
 
     async def _keep_acting(self, node: Any, trick: Trick) -> None:
@@ -167,6 +172,9 @@ class Hostility:
             return False
         return True
 
+    def say(self, peer: ServerId, word: Message) -> None:
+        self._say_word(peer, word, self.now)
+
     def throw(self, source: str, target: ServerId, datagram: bytes) -> None:
         own = self.parts.port
         if source == self._server.name:
@@ -199,6 +207,18 @@ class Hostility:
             said = [instead for each in said for instead in self._instead(trick, peer, each)]
         for each in said:
             self._send(connection, data if each is message else encode(each), priority, now)
+
+    def _word_out(self, peer: ServerId, message: Message, now: float) -> None:
+        said: list[Message] = [message]
+        for trick in self._tricks:
+            said = [instead for each in said for instead in trick.say(peer, each)]
+        for each in said:
+            self._say_word(peer, each, now)
+
+    def _word_in(self, peer: ServerId, message: Message, now: float) -> None:
+        heard = [trick.hear(peer, message) for trick in self._tricks]
+        if all(heard):
+            self._hear_word(peer, message, now)
 
     def _instead(self, trick: Trick, peer: ServerId | None, message: Message) -> Sequence[Message]:
         """A HELLO leaves mostly as it is: who is to do harm must be let in."""

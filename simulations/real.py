@@ -294,7 +294,7 @@ def adapted(text: str) -> str:
     What they cannot do goes: meshes with no other links, cuts of which is asked who is reached, and servers that join
     later, which are there from the beginning.
     """
-    text = re.sub(r"(?m)^cut .*\nexpect everybody reached .*\n|^at \S+ \S+ joins\n", "", text)
+    text = re.sub(r"(?m)(?:^cut .*\n)+expect everybody reached .*\n|^at \S+ \S+ joins\n", "", text)
     text = text.replace(f", {NO_OTHERS}\n", "\n")
     return re.sub(r"(?m)^expect every promise (.*)$", r"expect converged \1\nexpect no lost commits \1", text)
 

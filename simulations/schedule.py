@@ -10,7 +10,7 @@
                       run 60s
                       heal                                     all of them;
                       expect every promise within 120s         then everything must come right;
-                      cut 1.1 > 1.2                            and where one link breaks in the quiet,
+                      cut 1.1 > 1.2                            and where one link breaks in the quiet (`standing.py`),
                       expect everybody reached within 8s       another way is soon found; or something else
                                                                stands, and news spreads (`coping.py`)
 
@@ -34,6 +34,7 @@ from simulations.faults import WEIGHTS, Kind, Mesh, echoes, kinds
 from simulations.latecomers import latecomer
 from simulations.second_thoughts import asked_as, taken_back
 from simulations.sense import is_of_no_link
+from simulations.standing import stands
 from simulations.topologies import NO_OTHERS, not_late
 from simulations.two_stories import two_stories
 from simulations.verbs_network import read_servers
@@ -357,21 +358,13 @@ class _Drawing:
         return [*found, *told]
 
     def standing(self, mesh: Mesh, chosen: tuple[Kind, ...]) -> tuple[list[str], list[str]]:
-        """A link that stays cut, and who is reached all the same: before all is healed, and when it is quiet."""
+        """Links that stay cut, and who is reached all the same: before all is healed, and when it is quiet."""
         random = self._random("standing")
         if len(mesh.servers) < 3 or "one-way cut" not in {kind.name for kind in chosen} or random.random() > STANDING:
             return [], []
-        bridges = {frozenset(link) for link in networkx.bridges(networkx.Graph(mesh.links))}
-        spare = [link for link in mesh.links if frozenset(link) not in bridges]  # there is a way round
-        cuts = [
-            f"cut {one} {random.choice(('>', '<', '<>'))} {other}"
-            for one, other in [random.choice(links) for links in (mesh.links, spare or mesh.links)]
-        ]
-        cuts = [re.sub(r"cut (\S+) < (\S+)", r"cut \2 > \1", each) for each in cuts]
-        before = [cuts[0], f"expect everybody reached within {WITHIN_S}s"]
-        after = [cuts[1], f"expect everybody reached within {SOON_S}s"]
         self.drawn = sorted({*self.drawn, "one-way cut"})
-        return before, after if spare and not self._alone and "hostile" not in self.drawn else []
+        before, after = stands(random, self._random("one way"), mesh, within_s=WITHIN_S, soon_s=SOON_S)
+        return before, after if not self._alone and "hostile" not in self.drawn else []
 
     def coping(self, mesh: Mesh, chosen: tuple[Kind, ...]) -> list[str]:
         """A fault that stands at the very end while an owner that is mirrored has news."""

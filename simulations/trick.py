@@ -50,6 +50,9 @@ class Accomplice(Protocol):
     def tell(self, peer: ServerId, message: Message) -> bool:
         """Say this, past the node and the other tricks. False: there is no session, or no room."""
 
+    def say(self, peer: ServerId, word: Message) -> None:
+        """Say this as a word, past the node and the other tricks: no session is needed."""
+
     def throw(self, source: str, target: ServerId, datagram: bytes) -> None:
         """A datagram to a server's port, as if it came from host `source`."""
 

@@ -2,7 +2,7 @@
 
 swallows    a black hole: says that it reaches whom it is asked for, and drops what it should hand on
 lies        confirms every probe at once, says LOST for ways that work, and writes false paths on what it hands on
-floods      requests, probes, wishes, demands for repairs, and packets of noise: as much as its links take
+floods      requests, probes, wishes, demands for repairs, words, and packets of noise: as much as its links take
 misleads    as a mirror, answers about others' objects what they never wrote
 """
 
@@ -18,7 +18,7 @@ from identity.errors import BangpathError
 from identity.names import Pattern, ServerId
 from node.requests import ANSWERS, REQUESTS, Get, Object, Ping, Query, Rows
 from replication.messages import MAX_SUBSCRIPTIONS, Feed, Mode, SendMe, Subscription
-from routing.probes import MAX_HOPS, MAX_PATH, Confirm, Forward, Lost, Path, Probe
+from routing.probes import MAX_HOPS, MAX_PATH, MAX_SOUGHT, Carry, Confirm, Forward, Lost, Path, Probe, Seek
 from simulations.trick import Accomplice, Trick, altered_body
 from store.records import DATA, Leaf, pack_leaf, read_leaves_untrusted
 from transport.requests import Answer, Request, first_number
@@ -56,7 +56,7 @@ class Lies(Trick):
             return not self._confirm(peer, message)
         if isinstance(message, Forward) and message.at < len(message.path) - 1:
             self._paths.append(message.path)
-            if self._with.parts.sessions.connection(message.path[message.at + 1]) is None:
+            if isinstance(message, Carry) or self._with.parts.sessions.connection(message.path[message.at + 1]) is None:
                 self._with.count("packets swallowed")  # by a way that it made up
                 return False
         return True
@@ -69,10 +69,15 @@ class Lies(Trick):
                 own = message.at - 1
                 path = (*message.path[:own], stranger, *message.path[own:])
                 self._with.count("paths falsified")
-                return (Forward(path, message.at + 1, message.packet),)
+                return (type(message)(path, message.at + 1, message.packet),)
         if isinstance(message, Lost):
             self._with.count("LOST kept back")
             return ()
+        if isinstance(message, Seek) and len(message.path) > 1:  # as if it came straight, and each target's had too
+            self._with.count("paths falsified")
+            origin, liar = message.path[0], self._with.server
+            came = tuple((target, liar, origin) for target in message.targets)
+            return (Seek(message.number, (origin, liar), message.targets, came),)
         return (message,)
 
     def act(self, now: float) -> None:
@@ -100,7 +105,7 @@ class Floods(Trick):
     """Asks for more than anybody can want."""
 
     name = "floods"
-    says = "sends requests, probes, wishes, demands for repairs and noise, far more than anybody answers"
+    says = "sends requests, probes, wishes, demands for repairs, words and noise, far more than anybody answers"
     every_s = 0.4
 
     def __init__(self, accomplice: Accomplice) -> None:
@@ -116,6 +121,7 @@ class Floods(Trick):
                 message = self._message(peer)
                 if self._with.tell(peer, message):
                     self._with.count(f"{type(message).__name__} messages")
+            self._seek(peer)
         for entry in self._with.parts.directory.entries():
             if entry.server == self._with.server:
                 continue
@@ -124,6 +130,17 @@ class Floods(Trick):
                 noise = bytes([kind]) + random.randbytes(random.choice((8, 40, 1199)))
                 self._with.throw(str(self._with.server), entry.server, noise)
             self._with.count("packets of noise", BURST)
+
+    def _seek(self, peer: ServerId) -> None:
+        """As if it and others sought all that it knows of, by paths that nobody went."""
+        own, random = self._with.server, self._with.random
+        known = [each.server for each in self._with.parts.directory.entries() if each.server not in (peer, own)]
+        targets = tuple(known[:MAX_SOUGHT])
+        for origin in random.choices(known, k=BURST if known else 0):
+            number = random.getrandbits(40)
+            self._with.say(peer, Seek(number, (own,), targets, ((),) * len(targets)))
+            self._with.say(peer, Seek(number, (origin, own), (peer,), ((peer, own, origin),)))
+            self._with.count("words", 2)
 
     def _message(self, peer: ServerId) -> Message:
         random, parts = self._with.random, self._with.parts

@@ -40,6 +40,7 @@ Files, in reading order:
     noise        the Noise patterns
     handshake    three packets from stranger to proven peer; a cookie under load
     sealing      session keys, packet numbers, replay
+    words        what is said once, without a session
 
     requests     vocabulary of requests between servers
     outstanding  requests: receipted at once, outstanding until answered, asked twice and answered once

@@ -3,8 +3,9 @@
     datagrams --> type? --> sealed   --> index --> connection --> events
                      |----> first    --> admission --> second
                      |----> third    --> half open --> connection, Connected
-                     +----> second   --> call      --> connection, Connected, third
-                            cookie   --> call      --> first, again
+                     |----> second   --> call      --> connection, Connected, third
+                     |----> cookie   --> call      --> first, again
+                     +----> word     --> Said                                  no session is needed (`transport.words`)
 
     departures    who was touched fills the one buffer, in turn, until nobody has anything to send
     turns         (when, number)    the earliest deadline of each connection and call
@@ -32,12 +33,12 @@ from transport.admission import Admission, HalfOpen
 from transport.calling import Call, Calls, ours_stays
 from transport.connection import Connection
 from transport.departures import Departures
-from transport.events import Closed, Event
+from transport.events import Closed, Event, Said
 from transport.farewells import Farewells, refusal
 from transport.figures import Statistics
 from transport.fragments import Outgoing
 from transport.handshake import ZERO_ID
-from transport.packet import CLOSE_DONE, COOKIE, FIRST_XK, FIRST_XX, SEALED, SECOND, THIRD
+from transport.packet import CLOSE_DONE, COOKIE, FIRST_XK, FIRST_XX, SEALED, SECOND, THIRD, WORD
 from transport.parameters import Parameters
 from transport.ports import Address
 from transport.sealing import SessionKeys
@@ -178,6 +179,10 @@ class Endpoint:
         if found is not None:
             found.ways.try_directly(address)
 
+    def say(self, word: bytes, address: Address) -> None:
+        """A word leaves, once."""
+        self._departures.reply(word, address)
+
     def handle_detoured(self, packet: bytes, source: Address, now: float) -> None:
         """A packet that came by gateways, from whom they say that it is. Raises nothing."""
         self.handle_datagrams(memoryview(packet), len(packet), source, now)
@@ -197,8 +202,7 @@ class Endpoint:
     def handle_datagrams(self, buffer: memoryview, segment_size: int, address: Address, now: float) -> None:
         """One received buffer: datagrams of `segment_size` bytes, the last may be shorter. Raises nothing."""
         length = len(buffer)
-        size = segment_size if segment_size > 0 else length
-        at = 0
+        size, at = segment_size if segment_size > 0 else length, 0
         while at < length:
             head = bytes(buffer[at : at + INDEX_BYTES])
             end = at + size
@@ -222,8 +226,7 @@ class Endpoint:
     def _handle_handshake_untrusted(self, packet: bytes, address: Address, now: float) -> None:
         if len(packet) < INDEX_BYTES:
             return
-        kind = packet[0]
-        index = int.from_bytes(packet[1:INDEX_BYTES], "big")
+        kind, index = packet[0], int.from_bytes(packet[1:INDEX_BYTES], "big")
         if kind in (FIRST_XK, FIRST_XX):
             full = len(self._connections) >= self._settings.max_connections
             answer = self._admission.handle_first(packet, address, now, full=full, new_index=self._new_index)
@@ -233,6 +236,8 @@ class Endpoint:
             half_open = self._admission.find(index)
             if half_open is not None:
                 self._handle_third_untrusted(half_open, packet, address, now)
+        elif kind == WORD:
+            self._outputs.append(Said(packet))
         elif kind in (SECOND, COOKIE):
             call = self._calls.of_index(index)
             if call is not None and kind == SECOND:
@@ -276,14 +281,10 @@ class Endpoint:
             other is not None
             and other.keys.initiator
             and ours_stays(
-                self._public_key,
-                keys.peer_key,
-                since=other.since,
-                heard_at=other.heard_first_at,
-                called_at=half_open.since,
-                now=now,
+                self._public_key, keys.peer_key, since=other.since, heard_at=other.heard_first_at,
+                called_at=half_open.since, now=now,
             )
-        ):
+        ):  # fmt: skip
             self._departures.reply(refusal(keys, BOTH), address)
             return
         number, outgoing = self._number_for(keys)
@@ -339,8 +340,7 @@ class Endpoint:
                 connection.handle_deadline(now)
                 self._touch(connection)
                 continue
-            call = self._calls.get(number)
-            if call is not None:
+            if (call := self._calls.get(number)) is not None:
                 self._try(call, now)
 
     def take_outputs(self) -> Sequence[Event]:

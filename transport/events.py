@@ -96,4 +96,10 @@ class Detour(msgspec.Struct, frozen=True, gc=False):
     packet: bytes
 
 
-Event = Connected | MessageReceived | Drained | Closed | Doubted | Trusted | DirectAgain | CameAside | Detour
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """A datagram that needs no session (`transport.words`), not opened yet."""
+
+    word: bytes
+
+
+Event = Connected | MessageReceived | Drained | Closed | Doubted | Trusted | DirectAgain | CameAside | Detour | Said

@@ -1,6 +1,7 @@
 """Picture and codec of a datagram (DESIGN X2, version 1).
 
     first byte   1 first XK   2 first XX   3 second   4 third   5 cookie       `transport.handshake` pictures these
+                 6 word                                                        `transport.words` pictures this
                  16 sealed
 
     sealed       | 16 u8 | receiver index u32 | packet number u64 | ciphertext ... tag 16 |
@@ -48,7 +49,7 @@ from transport.wire import MAX_MESSAGE_BYTES, Priority
 
 VERSION = 1
 
-FIRST_XK, FIRST_XX, SECOND, THIRD, COOKIE, SEALED = 1, 2, 3, 4, 5, 16
+FIRST_XK, FIRST_XX, SECOND, THIRD, COOKIE, WORD, SEALED = 1, 2, 3, 4, 5, 6, 16
 _TYPES = frozenset((FIRST_XK, FIRST_XX, SECOND, THIRD, COOKIE, SEALED))
 
 HEADER = Struct(">BIQ")

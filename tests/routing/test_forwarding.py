@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from identity.names import ServerId
-from routing.forwarding import BACK_S, LOST_S, MAX_BACK, Forwarding
-from routing.probes import Forward, Lost, Path
+from routing.forwarding import ASIDE_S, BACK_S, CARRIED_S, LOST_S, MAX_BACK, SMALL_BYTES, Forwarding
+from routing.probes import Carry, Forward, Lost, Path
 from routing.ways import Detoured, HandOn
 
 A, G, H, B, X = (ServerId.parse(name) for name in ("1.1", "1.5", "1", "1.2", "1.9"))
@@ -115,3 +115,45 @@ def test_only_the_source_itself_is_told_of_its_loss() -> None:
     world = World(G)
     world.say(H, Lost(PATH, 2, 1, "gone"))
     assert world.lost == []
+
+
+def test_what_came_as_a_word_goes_on_as_one_and_nobody_says_lost() -> None:
+    world = World(G)
+    assert world.say(A, Carry(PATH, 1, b"p")) == [HandOn(H, Carry(PATH, 2, b"p"))]  # no session is needed
+    assert World(G, forbidden=True).say(A, Carry(PATH, 1, b"p")) == []
+    source = World(A, reached=(G,))
+    source.machine.send(PATH, b"p", 1.0, one_way=True)
+    source.machine.send(PATH, b"p", 1.0, one_way=False)
+    assert source.out == [HandOn(G, Carry(PATH, 1, b"p")), HandOn(G, Forward(PATH, 1, b"p"))]
+
+
+def test_a_link_whose_other_direction_is_carried_carries_one_way_only() -> None:
+    world = World(G, reached=(A, H))
+    assert world.say(X, Carry((H, X, G), 2, b"ack"), 1.0) == [Detoured(H, b"ack")]
+    assert world.machine.is_carried(H, 1.0)
+    assert world.say(A, Forward(PATH, 1, b"p"), 2.0) == [HandOn(H, Carry(PATH, 2, b"p"))]
+    assert world.say(A, Forward(PATH, 1, b"p"), 1.0 + CARRIED_S) == [HandOn(H, Forward(PATH, 2, b"p"))]
+    world.say(H, Carry((H, G), 1, b"p"), 10.0)  # directly: nobody carried it
+    assert not world.machine.is_carried(H, 10.0)
+
+
+def test_acknowledgements_of_forwards_are_not_forwarded_round_and_round() -> None:
+    """In a ring 1.5 -> 1 -> 1.9 -> 1.5 each hop's acknowledgement would be a FORWARD over the other two."""
+    world = World(G, reached=(A, H))
+    small, large = bytes(SMALL_BYTES), bytes(SMALL_BYTES + 1)
+    kinds = []
+    for step in range(4):
+        now = 1.0 + step * ASIDE_S / 2
+        world.say(X, Forward((H, X, G), 2, b"ack"), now)
+        kinds.append([type(world.say(A, Forward(PATH, 1, each), now)[0].message) for each in (small, large)])
+    assert kinds == [[Forward, Forward], [Forward, Forward], [Carry, Forward], [Carry, Forward]]
+    world.say(X, Forward((H, X, G), 2, b"ack"), 60.0)  # it begins anew
+    assert type(world.say(A, Forward(PATH, 1, small), 60.0)[0].message) is Forward
+
+
+def test_what_is_remembered_of_carried_sources_goes_with_their_path() -> None:
+    world = World(G)
+    for number in range(MAX_BACK + 5):
+        source = ServerId.of(3, number + 1)
+        world.say(X, Carry((source, X, G), 2, b"p"))
+    assert len(world.machine._carried) == len(world.machine._aside) == MAX_BACK

@@ -14,11 +14,15 @@ from node.requests import read_answer_untrusted
 from routing.probes import (
     MAX_HOPS,
     MAX_PATH,
+    WORDS,
+    Came,
+    Carry,
     Confirm,
     Forward,
     Lost,
     NoWay,
     Probe,
+    Seek,
     Trace,
     Traced,
     check_forward_untrusted,
@@ -28,11 +32,14 @@ from transport.wire import Message, decode_untrusted, encode, table_of
 VECTORS = Path(__file__).parents[1] / "vectors" / "routing.txt"
 
 A, G, H, B, X = (ServerId.parse(name) for name in ("1.1", "1.5", "1", "1.2", "9"))
-ALL = table_of([Forward, Lost, Probe, Confirm, NoWay, Trace, Traced])
+ALL = table_of([Forward, Lost, Carry, Seek, Came, Probe, Confirm, NoWay, Trace, Traced])
 
 FROZEN: dict[str, Message] = {
     "forward": Forward((A, G, B), 1, b"\x04sealed"),
     "lost": Lost((A, G, B), 1, 0, "1.5 does not reach 1.2"),
+    "carry": Carry((A, G, B), 1, b"\x04sealed"),
+    "seek": Seek(77, (A, G), (B, H), ((B, X, A), ())),
+    "came": Came(77, (A, G, B)),
     "probe": Probe(B, 77, (A, G), 4),
     "confirm": Confirm((G, B), 12_345),
     "noway": NoWay("not reached from here"),
@@ -60,7 +67,7 @@ def test_no_vector_is_left_over_and_every_message_has_one() -> None:
 def test_what_travels_by_itself_stands_in_the_nodes_table_and_the_rest_are_requests() -> None:
     assert MESSAGES[6] is Forward
     assert MESSAGES[7] is Lost
-    for number in (90, 91, 92, 95, 96):
+    for number in (*(each.TYPE for each in WORDS), 90, 91, 92, 95, 96):  # words come by no session
         assert number not in MESSAGES
     assert read_answer_untrusted(encode(FROZEN["confirm"]), Confirm, NoWay) == FROZEN["confirm"]
 
@@ -108,6 +115,9 @@ def test_the_longest_path_passes() -> None:
     [
         (Forward((A, G, B), 1, b"p"), G, A, True),
         (Forward((A, G, B), 2, b"p"), B, G, True),
+        (Carry((A, G, B), 1, b"p"), G, A, True),
+        (Carry((A, G, B), 1, b"p"), G, B, False),
+        (Carry((A, B), 1, b"p"), B, A, True),  # the one link that is needed carries one way only
         (Forward((A, G, H, B), 2, b"p"), H, G, True),
         (Forward((A, G, B), 1, b"p"), G, B, False),  # from whom it does not come
         (Forward((A, G, B), 1, b"p"), H, A, False),  # not its place

@@ -9,7 +9,7 @@ import pytest
 
 from identity.machine import Machine
 from identity.names import ServerId
-from routing.probes import Confirm, Forward, Lost, NoWay, Probe
+from routing.probes import Came, Carry, Confirm, Forward, Lost, NoWay, Probe, Seek
 from routing.router import Router
 from routing.ways import (
     AnswerProbe,
@@ -21,6 +21,7 @@ from routing.ways import (
     Gateway,
     HandOn,
     Nowhere,
+    Tell,
     TryDirectly,
     Unreachable,
     UseDirect,
@@ -250,3 +251,112 @@ def test_what_was_changed_by_gateways_is_told_to_the_transport_once() -> None:
     assert router.path_from(T, 1.2, heard_directly_at=1.15) == (T, ME)
     (status,) = [each for each in router.routes(1.2, heard_directly_at=lambda connection: 1.15) if each.server == T]
     assert (status.way, status.way_back, status.path) == ("gateway", "direct", (ME, gateway, T))
+
+
+# -- links that carry one way only
+
+
+def sought(router: Router, until: float = 1.5) -> Seek:
+    """All are in doubt, so nobody can be asked."""
+    for number in (1, 2, 3):
+        router.handle_doubted(number, 1.0, 1, 1.04)
+    while router.deadline() <= until:
+        router.handle_deadline(router.deadline())
+    said = [each.message for each in of(HandOn, router.take_outputs()) if isinstance(each.message, Seek)]
+    assert set(said[0].targets) == {T, G, H}
+    return said[0]
+
+
+def test_a_target_that_a_seek_came_to_is_reached_by_that_path_though_its_gateway_is_in_doubt() -> None:
+    router = made(T, G, H)
+    seek = sought(router)
+    assert router.handle_came_untrusted(T, Came(seek.number, (ME, G, H, T)), 1.55) is None
+    assert len(of(UseGateway, router.take_outputs())) == 1
+    assert router.path_to(T, 1.55) == (ME, G, H, T)
+    router.detour(T, b"sealed", 1.56)
+    assert router.take_outputs() == [HandOn(G, Carry((ME, G, H, T), 1, b"sealed"))]
+    router.handle_doubted(2, 1.0, 2, 1.6)  # its gateway is doubted again, and kept: answers go astray, not our words
+    router.handle_doubted(1, 1.56, 1, 1.65)  # nor is an answer there at once: it too must find its way
+    router.detour(T, b"sealed", 1.66)
+    assert HandOn(G, Carry((ME, G, H, T), 1, b"sealed")) in router.take_outputs()
+    router.handle_trusted(1, 1.7)
+    assert router.path_to(T, 1.7) == (ME, G, H, T)
+    router.handle_direct_again(1, 2.0)
+    assert router.route(T, 2.0) == Direct(1)
+
+
+def test_who_says_that_our_seeks_come_is_not_given_up_and_who_falls_silent_is() -> None:
+    router = made(T, G, H)
+    sought(router)
+    drops: list[Drop] = []
+    numbers: list[int] = []
+    now = 1.5
+    while now < 20.0 and not drops:
+        now += 0.1
+        router.handle_doubted(1, 1.0, 9, now)
+        router.handle_deadline(now)
+        outputs = router.take_outputs()
+        drops = [each for each in of(Drop, outputs) if each.connection == 1]
+        numbers += [each.message.number for each in of(HandOn, outputs) if isinstance(each.message, Seek)]
+        if numbers and now < 12.0:  # longer than any other doubt may last
+            router.handle_came_untrusted(T, Came(numbers[-1], (ME, G, T)), now)
+    assert drops
+    assert 13.5 < now < 15.5
+
+
+def test_who_hands_on_a_lie_about_a_path_is_left_when_nothing_comes_of_it() -> None:
+    router = made(T, G, H)
+    sought(router)
+    assert router.handle_word_untrusted(G, Seek(5, (T, G), (ME,), ((ME, G, T),)), 1.55) is None
+    router.take_outputs()
+    assert router.path_to(T, 1.55) == (ME, G, T)
+    drops, now = [], 1.6
+    while now < 9.0 and not drops:
+        router.handle_word_untrusted(G, Seek(round(now * 1000), (T, G), (ME,), ((ME, G, T),)), now)
+        router.handle_doubted(1, 1.55, 1, now)
+        drops = [each for each in of(Drop, router.take_outputs()) if each.connection == 1]
+        now += 0.1
+        router.handle_deadline(now)
+    assert drops
+    assert now < 5.0
+
+
+def test_without_a_session_a_server_is_called_along_the_way_that_a_seek_found_and_answered_along_its_own() -> None:
+    router = made(G)
+    router.know(T, KEY, [AT], 0.0)
+    router.want(T, 1.0)
+    said: list[Seek] = []
+    while not said:
+        router.handle_deadline(router.deadline())
+        outputs = router.take_outputs()
+        said = [each.message for each in of(HandOn, outputs) if isinstance(each.message, Seek)]
+    now = 5.0
+    router.handle_came_untrusted(T, Came(said[0].number, (ME, G, T)), now)
+    (dial,) = of(Dial, router.take_outputs())
+    assert dial.address == routed_address("1.2")
+    router.detour(T, b"first", now)
+    assert of(HandOn, router.take_outputs()) == [HandOn(G, Carry((ME, G, T), 1, b"first"))]
+    router.handle_connected(7, T, True, routed_address("1.2"), now)
+    assert len(of(UseGateway, router.take_outputs())) == 1
+    assert router.path_to(T, now) == (ME, G, T)
+
+    other = made(G)  # who is sought, and learns of its way from what it is told
+    other.know(T, KEY, [], 0.0)
+    other.handle_word_untrusted(G, Seek(5, (T, H, G), (ME,), ((ME, G, T),)), 1.0)
+    told = of(Tell, other.take_outputs())
+    assert Tell((ME, G, T), Came(5, (T, H, G, ME))) in told
+    other.carry((ME, G, T), b"word", 1.0)
+    other.handle_word_untrusted(G, Carry((T, H, G, ME), 3, b"first"), 1.0)
+    other.detour(T, b"second", 1.0)
+    outputs = other.take_outputs()
+    assert of(Detoured, outputs) == [Detoured(T, b"first")]
+    assert of(HandOn, outputs) == [HandOn(G, Carry((ME, G, T), 1, each)) for each in (b"word", b"second")]
+
+
+def test_without_gateways_nobody_seeks_or_hands_on() -> None:
+    router = made(T, G, H, gateways=False)
+    router.handle_doubted(1, 1.0, 1, 1.04)
+    for now in (1.1, 1.5, 3.0, 9.0):
+        router.handle_deadline(now)
+    router.handle_word_untrusted(G, Seek(5, (G,), (H,), ((),)), 9.0)
+    assert [each for each in of(HandOn, router.take_outputs()) if isinstance(each.message, Seek)] == []

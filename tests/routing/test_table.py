@@ -128,3 +128,8 @@ def test_a_lost_gateway_takes_all_its_ways_with_it() -> None:
 )
 def test_a_better_one_replaces_when_it_is_better_by_a_fifth(found: Route, used: Route | None, yes: bool) -> None:
     assert replaces(found, used) is yes
+
+
+def test_a_way_whose_links_carry_one_way_only_comes_after_one_alike_that_was_confirmed() -> None:
+    assert replaces(route(G[0]), route(G[1], one_way=True))
+    assert not replaces(route(G[0]), route(G[1]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import networkx
 import pytest
 
@@ -61,12 +63,75 @@ def test_nobody_is_reached_over_others_where_gateways_do_not_work(monkeypatch: p
     assert "does not reach" in broken.said
 
 
-def test_how_many_pairs_were_asked_is_told_and_links_of_one_direction_join_nobody() -> None:
+def test_how_many_pairs_were_asked_is_told_and_links_of_one_direction_join_where_they_lead_both_ways() -> None:
     text = "servers 3\nlink delay 5ms\nrun 10s\n{}expect everybody reached within 30s\n"
     ring = "cut 1 > 1.1\ncut 1.1 > 1.2\ncut 1.2 > 1\n"
-    for more, said in (("", "6 of 6 pairs"), ("isolate 1\n", "2 of 6 pairs"), (ring, "no pair could be asked")):
+    for more, said in (
+        ("", "6 of 6 pairs"),
+        ("isolate 1\n", "2 of 6 pairs"),
+        (ring, "6 of 6 pairs"),
+        (ring + "cut 1 > 1.2\n", "no pair could be asked"),
+    ):
         outcome = run_scenario(parse(text.format(more)), seed=1, checkers=every_checker())
         assert dict(outcome.judged)["everybody reached"] == said
+
+
+async def ring_of_three(mesh: World) -> None:
+    """1 -> 1.1 -> 1.2 -> 1."""
+    a, b, c = mesh.nodes
+    for one, other in ((b, a), (c, b), (a, c)):
+        mesh.cut(one >> other)
+
+
+@simulate(nodes=3, seeds=2)
+async def test_a_ring_of_links_that_carry_one_way_reaches_also_who_has_forgotten_all_sessions(mesh: World) -> None:
+    await mesh.sleep(10)
+    await ring_of_three(mesh)
+    assert len(joined(mesh)) == 6
+    await mesh.expect(EverybodyReached, within=30)
+    for server in mesh.servers:
+        await server.crash()
+        await server.restart()
+        await mesh.expect(EverybodyReached, within=60)
+    assert len(joined(mesh)) == 6
+
+
+@simulate(nodes=3, seeds=1)
+async def test_who_does_not_know_the_keys_of_another_cannot_say_a_word_to_it(mesh: World) -> None:
+    await ring_of_three(mesh)  # before anybody has met
+    await mesh.sleep(20)
+    assert joined(mesh) == []
+
+
+@pytest.mark.parametrize("broken", ["routing.seeking.Seeking.handle_deadline", "routing.seeking.Seeking._arrive"])
+def test_servers_that_do_not_seek_or_do_not_say_that_they_are_sought_are_accused(
+    broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgets(self: object, *said: object) -> None:
+        if hasattr(self, "_wanted"):
+            self._wanted.clear()
+
+    monkeypatch.setattr(broken, forgets)
+
+    async def story(mesh: World) -> None:
+        await mesh.sleep(10)
+        await ring_of_three(mesh)
+        await mesh.sleep(10)
+        with pytest.raises(PromiseBroken, match="does not reach"):
+            await mesh.expect(EverybodyReached, within=30)
+
+    run_world(story, servers=3)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_way_links_of_a_scenario_that_reads_as_prose(seed: int) -> None:
+    text = (Path(__file__).parents[1] / "scenarios" / "one-way.txt").read_text(encoding="utf-8")
+    outcome = run_scenario(parse(text, name="one-way.txt"), seed=seed, checkers=every_checker())
+    assert outcome.broken is None
+    gets = [line for line in outcome.transcript if " gets " in line]
+    assert len(gets) == 11
+    assert all(line.endswith("1 owner") for line in gets)
+    assert dict(outcome.judged)["everybody reached"] == "20 of 20 pairs"
 
 
 @simulate(nodes=3, seeds=1)

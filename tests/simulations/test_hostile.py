@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import networkx
 import pytest
@@ -13,6 +14,7 @@ import trio
 
 from identity.errors import BangpathError, OutcomeUnknown, Refused, Unreachable
 from identity.names import Reference
+from routing.seeking import ALL_PER_S
 from simulations.hostile import DRAWN, TRICKS, ever_hostile, turn, turn_honest
 from simulations.network import Link
 from simulations.plugin import simulate
@@ -377,6 +379,32 @@ def test_only_the_instance_is_altered_and_it_is_given_back() -> None:
     from simulations.world import simulate as run
 
     run(story, servers=2, seed=1)
+
+
+@simulate(nodes=4, seeds=2, link=NEAR)
+async def test_whoever_floods_with_words_makes_others_say_no_more_than_their_allowance(mesh: World) -> None:
+    *honest, liar = mesh.servers
+    await mesh.sleep(3)
+    said = dict.fromkeys([each.name for each in honest], 0)
+
+    def counted(server: SimulatedServer) -> None:
+        detours = server.up.parts.detours
+        say = detours.say
+
+        def counting(*what: Any) -> None:
+            said[server.name] += 1
+            say(*what)
+
+        detours.say = counting
+
+    for server in honest:
+        counted(server)
+    hostility = turn(liar, "floods")
+    await mesh.sleep(10)
+    assert hostility.counts["words"] > 1000
+    assert all(0 < count <= 12 * ALL_PER_S for count in said.values()), said
+    mesh.cut(honest[0] >> honest[1])
+    await honest[0].up.ping(honest[1].name, deadline=5)
 
 
 @simulate(nodes=3, link=NEAR)
