@@ -69,7 +69,7 @@ Reading order:
     sense.py         what a scenario says that cannot be, known from its lines alone
     scenario.py      text scripts: read, run, print a transcript
     faults.py        the table of fault kinds, and how a line of each is drawn
-    schedule.py      a scenario drawn from a seed; coping.py: what stands at its end while news spreads
+    schedule.py      a scenario drawn from a seed; standing.py, coping.py: what stands at its end
     two_stories.py   what it draws of an owner that lies
     latecomers.py    of servers that join later
     second_thoughts.py   of patterns, and of changes that are taken back
