@@ -22,9 +22,10 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from identity.errors import Refused
 from identity.names import Reference
-from store.definitions import ClassDefinition, Field, definition_from_toml
-from store.fieldtypes import parse_type
+from store.definitions import ClassDefinition, Field, definition_from_dict
+from store.fieldtypes import is_name, parse_type
 
 if TYPE_CHECKING:
     from simulations.steps import Run
@@ -39,17 +40,44 @@ _SERIAL = {"int": lambda number: number, "float": lambda number: number / 2, "st
 
 
 def definition_of(name: str, fields: str) -> ClassDefinition:
-    """The class that a line makes. Raises `Refused` for types there are not, and for what has no index."""
-    lines = [f'name = "{name}"', "[fields]"]
+    """The class that a line makes. Raises `Refused`, with the line that would be right, where there is one."""
+    if not is_name(name):
+        raise Refused(
+            f"{name!r} is no name of a class", next_step=f"letters of a to z, digits and _, as in: class Note {fields}"
+        )
+    said: dict[str, dict[str, Any]] = {}
     words = fields.split()
     for at, word in enumerate(words):
         field_name, colon, kind = word.partition(":")
+        if not colon:
+            continue
+        parse_type(kind)  # which says what types there are
+        if field_name in said:
+            raise Refused(
+                f"{name} has two fields of the name {field_name}",
+                next_step=f"leave one out, as in: class {name} {without(fields, field_name)}",
+            )
+        if not is_name(field_name):
+            raise Refused(
+                f"{field_name!r} is no name of a field",
+                next_step=f"letters of a to z, digits and _, as in: class {name} text:string",
+            )
+        said[field_name] = {"type": kind, **dict.fromkeys(_until_next(words[at + 1 :]), True)}
+    return definition_from_dict({"name": name, "fields": said})
+
+
+def without(fields: str, name: str) -> str:
+    """A class line's fields without those of this name but the first."""
+    kept: list[str] = []
+    taken, seen = True, False
+    for word in fields.split():
+        field_name, colon, _ = word.partition(":")
         if colon:
-            parse_type(kind)  # which says what types there are
-            flags = dict.fromkeys(_until_next(words[at + 1 :]))
-            said = "".join(f", {each} = true" for each in flags)
-            lines.append(f'{field_name} = {{ type = "{kind}"{said} }}')
-    return definition_from_toml("\n".join(lines))
+            taken = field_name != name or not seen
+            seen = seen or field_name == name
+        if taken:
+            kept.append(word)
+    return " ".join(kept)
 
 
 def _until_next(words: Iterable[str]) -> Iterable[str]:

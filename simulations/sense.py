@@ -2,6 +2,7 @@
 
     1.1 commits 5 Note        and no line makes a class Note
     1 gets 1 Note of 1.2      and no line lets 1.2 commit any
+    class Note text:int       and a line above makes it with text:string
     crash 1.1
     crash 1.1                 it is down since the line before
     resume 1.2                and no line pauses it
@@ -27,6 +28,7 @@ from simulations.steps import ID, Step
 from simulations.topologies import NO_OTHERS, not_late
 
 _CLASS = re.compile(r"class (\w+) (.+)")
+_TEXT = re.compile(r"\btext:\S+")
 _USES = re.compile(rf"(?:{ID} and )?{ID} (commits?|changes?|deletes|gets|passes values of) \d+ (\w+)\b.*")
 _COMMITS = re.compile(rf"(?:{ID} and )?{ID} commits? \d+ (\w+)\b(.*)")
 _WANTS = re.compile(rf"(?:{ID} and )?{ID} (?:commits|changes?|deletes|gets|passes values of) \d+ (\w+)\b(.*)")
@@ -80,9 +82,15 @@ def _classes(steps: Sequence[Step]) -> Findings:
     """Who asks for objects of a class that no line makes, or writes texts into one that has none."""
     anywhere = {match[1] for step in steps if (match := _CLASS.fullmatch(step.does))}
     above: dict[str, str] = {}
+    first: dict[str, int] = {}
     for step in steps:
         if made := _CLASS.fullmatch(step.does):
-            above[made[1]] = made[2]
+            if above.setdefault(made[1], made[2]) != made[2]:
+                yield (
+                    step, f"line {first[made[1]]} makes {made[1]} with other fields: {above[made[1]]}",
+                    f"leave one of the two, or make another class: class {made[1]}2 {made[2]}",
+                )  # fmt: skip
+            first.setdefault(made[1], step.line)
         used = _USES.fullmatch(step.does)
         if used is None:
             continue
@@ -98,7 +106,8 @@ def _classes(steps: Sequence[Step]) -> Findings:
         elif used[3] not in ("deletes", "gets") and not re.search(
             r"\btext:string\b", above.get(used[4], "text:string")
         ):
-            fields = f"{above[used[4]]} text:string"
+            fields = _TEXT.sub("text:string", above[used[4]])
+            fields += "" if _TEXT.search(above[used[4]]) else " text:string"
             yield step, f"{used[4]} has no field for a text", f"make it with one: class {used[4]} {fields}"
 
 

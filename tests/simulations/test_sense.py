@@ -24,6 +24,28 @@ WRONG = [
     ("servers 2\nat 1s 1 gets 2 Note of 1.1", "no line makes a class Note", "class Note text:string"),
     (NOTE + "1 deletes 1 Nota", "no line makes a class Nota", "class Nota text:string"),
     ("servers 2\nclass Note size:int\n1 commits 1 Note", "Note has no field for a text", "class Note size:int text:s"),
+    (
+        "servers 2\nclass Note text:int near:reference index\n1 commits 1 Note",
+        "no field for a text",
+        "Note text:string near",
+    ),
+    (
+        NOTE + "class Note text:int",
+        "story:3: 'class Note text:int': line 2 makes Note with other",
+        "class Note2 text:int",
+    ),
+    (
+        NOTE + "at 2s class Note text:string size:int",
+        "line 2 makes Note with other fields: text:string",
+        "leave one of",
+    ),
+    (
+        "servers 2\nclass Note text:int text:string",
+        "story:2: Note has two fields of the name text",
+        "class Note text:int",
+    ),
+    ("servers 2\nclass Ünï text:string", "story:2: 'Ünï' is no name of a class", "as in: class Note text:string"),
+    ("servers 2\nclass Note größe:int", "story:2: 'größe' is no name of a field", "as in: class Note text:string"),
     ("servers 2\n1 and 1.1 commit 2 Item at 1 with the same values", "no line makes a class Item", "class Item text:s"),
     (NOTE + "1 and 1.1 commit 2 Note at 1 with the same values", "Note has no unique field", "serial:int unique"),
     (NOTE + "1 changes 2 Note to taken values", "Note has no unique field", "class Note text:string serial:int unique"),
@@ -122,6 +144,7 @@ def test_what_cannot_be_is_refused_with_its_line_and_what_would_be_right(text: s
         "at 1s heal\ncrash 1.1\nrun 2s\ncrash 1.1",
         "1.2 commits 1 Note\ncrash 1.1\n1.1 gets 1 Note of 1.2\n1 mirrors 1.1",
         "1.1 commits 1 Note at 1.2\n1.1 gets 1 Note of 1.2 by their owner\n1.2 deletes 1 Note",
+        "class Note text:string",
         "at 3s 1 gets 1 Note of 1.1",
         "at 1s 1.1 commits 1 Note\nrun 2s\n1 gets 1 Note of 1.1",
         "at 1s back up 1.1\nrun 2s\nrestore 1.1",
@@ -164,3 +187,11 @@ def test_nothing_is_drawn_of_links_that_there_are_not(seed: int) -> None:
     text = draw(seed, servers=7, shape="line, no other links", faults=("one-way cut", "loss", "jitter"))
     assert "no other links" in text
     parse(text)
+
+
+def test_what_is_advised_of_classes_is_not_refused_itself() -> None:
+    for text in ("class Note text:int\n1 commits 1 Note", "class Note size:int unique text:int size:string index"):
+        with pytest.raises(Refused) as refused:
+            parse(f"servers 2\n{text}")
+        advised = refused.value.next_step.partition(": ")[2]
+        assert parse(f"servers 2\n{advised}").steps[0].text == advised
