@@ -9,7 +9,7 @@ import pytest
 
 from identity.names import ServerId
 from simulations.faulty_disk import FaultyDisk
-from store.checking_log import LogWalk
+from store.checking_log import LogWalk, Walked
 from store.findings import Finding, InTable, Report
 from store.log import Log
 from store.mending_log import FROM_ITSELF, Backup, Mended, mend_log
@@ -112,6 +112,24 @@ def test_a_backup_of_another_history_or_with_a_hole_proves_nothing(disk: FaultyD
     disk.flip(name, 4300)
     disk.flip(name, 4301)
     assert disk.image()[name] == bad, "it stayed as it was"
+
+
+def test_a_group_of_another_history_is_none_of_this_one(disk: FaultyDisk) -> None:
+    """Each of its frames is intact, of the right epoch and in the right place."""
+    other = FaultyDisk(random.Random(4))
+    write(other, 10, b"same")
+    groups = [each for each in LogWalk(open_log(disk), Report(), until=None).walk() if isinstance(each, Walked)]
+    first = groups[2].frames[0].location
+    end = groups[3].frames[0].location.offset
+    name = disk.list()[0]
+    assert first.segment == 1
+    foreign = other.open(other.list()[0]).read(first.offset, end - first.offset)
+    file = disk.open(name)
+    assert file.read(first.offset, 3) == foreign[:3]
+    file.write(first.offset, foreign)
+    file.sync()
+    assert {each.what for each in findings(disk)} == {"group"}
+    assert {each.source for each in mend(disk)} == {""}
 
 
 def test_an_older_backup_mends_what_it_has(disk: FaultyDisk) -> None:
