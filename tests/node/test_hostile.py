@@ -507,9 +507,9 @@ def test_told_to_stop_while_it_opens_a_server_ends_soon_and_in_order(tmp_path: P
             node.create("Note", {"text": f"t{number}"})
     server.stop(signal.SIGKILL)
     slow = (
-        "import sys, time; from store import recovery; replay = recovery._replay\n"
+        "import sys, time; from store import recovery; replay = recovery.replay_group\n"
         "def slowly(*words):\n    print('replays', flush=True); time.sleep(0.05); return replay(*words)\n"
-        "recovery._replay = slowly\n"
+        "recovery.replay_group = slowly\n"
         "from node.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
     for number in (signal.SIGTERM, signal.SIGINT):
