@@ -20,7 +20,7 @@ def test_the_lines_of_a_fault_can_be_said(fault: str) -> None:
     lines = copes(Random(1), MESH, fault, owner="1.1", what="Note")
     parse(HEAD + "\n".join(lines))
     assert lines[0] == "heal"  # nothing else is broken then
-    assert lines[-2:] == ["1.1 commits 2 Note of 20kB", "expect converged within 60s"]
+    assert lines[-2:] == ["1.1 commits 2 Note of 20kB", "expect converged within 180s"]
     assert fault in {kind.name for kind in kinds()}
 
 
@@ -31,7 +31,7 @@ def test_nothing_is_drawn_of_other_faults(fault: str) -> None:
 
 def test_half_of_the_schedules_end_with_such_a_fault_and_tell_it() -> None:
     texts = [draw(seed, faults=["small MTU"]) for seed in range(1, 41)]
-    coping = [text for text in texts if text.endswith("expect converged within 60s\n")]
+    coping = [text for text in texts if text.endswith("expect converged within 180s\n")]
     assert 10 <= len(coping) <= 30
     for text in coping:
         assert "link mtu" in text.splitlines()[-4]
