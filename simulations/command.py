@@ -266,6 +266,7 @@ def _drawn_real(seeds: range, wanted: dict[str, Any], drawing: dict[str, Any]) -
 def _drawing(options: dict[str, Any]) -> dict[str, Any]:
     """What `schedule.draw` is told."""
     from identity.errors import Refused
+    from simulations.faults import MOST_TAKEN, check_kinds
 
     drawing: dict[str, Any] = {"servers": options["nodes"] or NODES, "minutes": options["minutes"] or MINUTES}
     if options["topology"] is not None:
@@ -278,6 +279,7 @@ def _drawing(options: dict[str, Any]) -> dict[str, Any]:
             raise Refused(error.cause, next_step=_as_options(error.next_step)) from None
     if options["faults"] not in (None, "all"):
         drawing["faults"] = _faults(options["faults"])
+        check_kinds(drawing["faults"], min(drawing["servers"], MOST_TAKEN))
     return drawing
 
 

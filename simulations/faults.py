@@ -16,6 +16,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import combinations
 from random import Random
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from simulations.steps import Verb
 from simulations.verbs import VERBS
 
 ECHOES = 0.12  # of what befalls a server: so often several go at once (their power line), so often it comes again
+MOST_TAKEN = 10  # servers that any kind takes, and more
 ATTEMPTS = 8  # at a line that its verb accepts, before the example is taken as it stands
 
 
@@ -92,13 +94,31 @@ def kinds(names: Iterable[str] | None = None, *, verbs: Iterable[Verb] = VERBS) 
     return tuple(table[name] for name in sorted(wished))
 
 
+def check_kinds(names: Iterable[str], servers: int) -> None:
+    """Raises `Refused` for kinds that cannot be with so few servers: a run without them would pass for nothing."""
+    for kind in kinds(names):
+        if not _can_be(kind, servers):
+            enough = next((number for number in range(servers, servers + MOST_TAKEN) if _can_be(kind, number)), 0)
+            right = f"write --nodes {enough} or more, or other --faults" if enough else "write other --faults"
+            raise Refused(
+                f"{servers} {'server is' if servers == 1 else 'servers are'} too few for the fault {kind.name!r}",
+                next_step=right,
+            )
+
+
+def _can_be(kind: Kind, servers: int) -> bool:
+    names = ("1", *(f"1.{number}" for number in range(1, servers)))
+    mesh = Mesh(names, tuple(combinations(names, 2)))
+    return any(kind.draw(Random(number), mesh) is not None for number in range(ATTEMPTS))
+
+
 def understands(verb: Verb, line: str, mesh: Mesh) -> bool:
     """Whether this verb takes the line on this mesh."""
     match = re.fullmatch(verb.pattern, line)
     if match is None:
         return False
     named = [name for group in verb.names for name in (match[group] or "").replace("|", " ").split()]
-    if not set(named) <= set(mesh.servers):
+    if not set(named) <= set(mesh.servers) or verbs_network.too_few(line, len(mesh.servers)):
         return False
     try:
         verb.make(*match.groups())

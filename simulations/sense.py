@@ -8,6 +8,7 @@
     resume 1.2                and no line pauses it
     restore 1.2               and no line backs it up
     cut 1 > 1.3               and `servers 4 line, no other links` has no such link
+    part into halves          and `servers 1`; a majority ring of 3
     1.3 joins                 after it has joined; or it is the root, or has servers below it that need its word
 
 Rules. Only what is certain is refused. What happens at a time of its own, or ends by itself, leaves a server's state
@@ -26,6 +27,7 @@ import networkx
 from identity.errors import Refused
 from simulations.steps import ID, Step
 from simulations.topologies import NO_OTHERS, not_late
+from simulations.verbs_network import too_few
 
 _CLASS = re.compile(r"class (\w+) (.+)")
 _TEXT = re.compile(r"\btext:\S+")
@@ -55,7 +57,7 @@ Findings = Iterable[tuple[Step, str, str]]
 def check(name: str, steps: Sequence[Step], graph: networkx.Graph) -> None:
     """Raises `Refused` naming the line and what would be right."""
     of_steps = (_classes(steps), _objects(steps), _undone(steps), _lives(steps))
-    for findings in (*of_steps, _joins(steps, graph), _links(steps, graph)):
+    for findings in (*of_steps, _joins(steps, graph), _links(steps, graph), _sizes(steps, graph)):
         for step, cause, right in findings:
             raise Refused(f"{name}:{step.line}: {step.text!r}: {cause}", next_step=right)
 
@@ -76,6 +78,13 @@ def _links(steps: Sequence[Step], graph: networkx.Graph) -> Findings:
                 step, f"there is no link of {one} and {other}, and the mesh has {NO_OTHERS}",
                 f"{one} has these: {links}",
             )  # fmt: skip
+
+
+def _sizes(steps: Sequence[Step], graph: networkx.Graph) -> Findings:
+    """Who breaks the mesh in a way that takes more servers than it has."""
+    for step in steps:
+        if wrong := too_few(step.does, len(graph)):
+            yield step, *wrong
 
 
 def _classes(steps: Sequence[Step]) -> Findings:

@@ -115,7 +115,6 @@ def _mend(source: str, arrow: str, target: str) -> Act:
 
 def _isolate(names: str) -> Act:
     async def act(run: Run) -> Lasting:
-        _enough(len(run.world.servers), 2, "somebody to be isolated from")
         return Lasting("", await run.world.cut_ways(_ways_of(run, names)))
 
     return act
@@ -146,7 +145,6 @@ def _part_one_way(sources: str, targets: str) -> Act:
 def _halves(bridged: str | None, bridge: str | None) -> Act:
     async def act(run: Run) -> Lasting:
         names = _shuffled(run)
-        _enough(len(names), 3 if bridged else 2, "two halves" + (" and a bridge" if bridged else ""))
         between = [bridge or names[0]] if bridged else []
         rest = [name for name in names if name not in between]
         halves = [sorted(rest[: len(rest) // 2]), sorted(rest[len(rest) // 2 :])]
@@ -159,7 +157,6 @@ def _halves(bridged: str | None, bridge: str | None) -> Act:
 def _majority_ring() -> Act:
     async def act(run: Run) -> Lasting:
         ring = _shuffled(run)
-        _enough(len(ring), 4, "a ring in which nobody sees all")
         ways = ring_cuts(ring)
         return Lasting(f"in the order {' '.join(ring)}", await run.world.cut_ways(ways))
 
@@ -192,9 +189,24 @@ def _shuffled(run: Run) -> list[str]:
     return run.world.random.sample(names, len(names))
 
 
-def _enough(number: int, least: int, what: str) -> None:
-    if number < least:
-        raise Refused(f"{number} servers are too few for {what}", next_step=f"begin with {least} or more")
+# A line without its times, how many servers it takes, and what it makes of them.
+_TAKES = (
+    (r"isolate .*", 2, "somebody to be isolated from"),
+    (r"part into halves", 2, "two halves"),
+    (r"part into halves with a bridge.*", 3, "two halves and a bridge"),
+    (r"part into a majority ring", 4, "a ring in which nobody sees all"),
+)
+
+
+def too_few(line: str, servers: int) -> tuple[str, str] | None:
+    """Why a line without its times cannot be said of so few servers, and what would be right; None when it can."""
+    for pattern, least, what in _TAKES:
+        if servers < least and re.fullmatch(pattern, line):
+            return (
+                f"{servers} {'server is' if servers == 1 else 'servers are'} too few for {what}",
+                f"begin with: servers {least}",
+            )
+    return None
 
 
 def _once(names: list[str]) -> None:

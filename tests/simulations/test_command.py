@@ -274,3 +274,10 @@ def test_words_lists_every_verb_and_every_kind_of_fault() -> None:
     assert "  1.1 moves 1 Note to 1.2  # refused: Bangpath has no moves yet" in told.splitlines()
     said_once = [line for line in told.splitlines() if line]
     assert len(set(said_once)) == len(said_once)
+
+
+def test_kinds_of_faults_that_so_few_servers_cannot_have_are_refused() -> None:
+    result = said("--nodes", "3", "--faults", "majority ring", "--minutes", "0.1")
+    assert code_of(result) == 2
+    assert "3 servers are too few for the fault" in result.stderr
+    assert "--nodes 4" in result.stderr

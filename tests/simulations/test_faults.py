@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from identity.errors import Refused
-from simulations.faults import Kind, Mesh, kinds, like, understands
+from simulations.faults import Kind, Mesh, check_kinds, kinds, like, understands
 from simulations.scenario import parse
 from simulations.steps import ID, NUMBER, SECONDS, Verb
 
@@ -98,3 +98,14 @@ def test_an_example_that_is_none_is_found() -> None:
     verb = Verb(rf"crash {ID}", (1,), nothing, "smash 1.2", fault="smash")
     with pytest.raises(Refused, match="does not fit its own verb"):
         kinds(verbs=[verb])[0].draw(Random(1), FIVE)
+
+
+def test_what_a_mesh_cannot_have_is_not_drawn_and_refused_where_it_was_asked_for() -> None:
+    three = Mesh(("1", "1.1", "1.2"), (("1", "1.1"), ("1.1", "1.2")))
+    assert kinds(["majority ring"])[0].draw(Random(1), three) is None
+    assert kinds(["bridge"])[0].draw(Random(1), three) is not None
+    with pytest.raises(Refused, match="3 servers are too few for the fault 'majority ring'") as refused:
+        check_kinds(["crash", "majority ring"], 3)
+    assert refused.value.next_step == "write --nodes 4 or more, or other --faults"
+    check_kinds([kind.name for kind in kinds()], 4)
+    check_kinds(["crash"], 1)

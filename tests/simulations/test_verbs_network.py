@@ -178,16 +178,18 @@ def test_in_a_majority_ring_everybody_sees_a_majority_and_no_two_the_same() -> N
     assert cuts(world.network) == set(ring_cuts(said.removeprefix("in the order ").split()))
 
 
-def test_what_too_few_servers_cannot_do_is_refused_when_it_is_tried() -> None:
+def test_what_too_few_servers_cannot_do_is_refused_before_anything_runs() -> None:
     for line, servers, cause in (
         ("part into a majority ring", "3", "3 servers are too few for a ring"),
         ("part into halves with a bridge", "2", "2 servers are too few for two halves and a bridge"),
-        ("part into halves", "1", "1 servers are too few"),
-        ("isolate 1", "1", "somebody to be isolated from"),
+        ("part into halves", "1", "1 server is too few for two halves"),
+        ("isolate 1", "1", "1 server is too few for somebody to be isolated from"),
     ):
-        with pytest.raises(Refused) as caught:
-            played(line, servers=servers)
-        assert cause in str(caught.value)
+        for timed in (line, f"at 1s {line} for 2s"):
+            with pytest.raises(Refused) as caught:
+                parse(f"servers {servers}\n{timed}", name="story")
+            assert caught.value.cause.startswith(f"story:2: {timed!r}: {cause}")
+            parse(caught.value.next_step.removeprefix("begin with: ") + f"\n{timed}")
 
 
 @pytest.mark.parametrize(
