@@ -18,7 +18,7 @@ from random import Random
 
 from simulations.faults import Mesh
 
-# Measured: 1 at most with 5 servers; a mesh that does not cope never has it. Two mirrors that both lost their owner take
+# Measured: 1 at most with 5 servers; a mesh that does not cope never has it. Two mirrors that lost their owner take
 # one another for a source until what they have is a minute old, and look farther a minute later (`replication.routed`).
 WITHIN_S = 180
 LINKS = {"small MTU": ("mtu 1250", "mtu 1280", "mtu 1400")}
