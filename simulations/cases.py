@@ -189,9 +189,32 @@ def planted(path: str) -> Iterator[None]:
     if spec is None or spec.loader is None or not Path(path).exists():
         raise Refused(f"no Python file {path} to plant", next_step="name one that has a context manager plant()")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.plant():
+    with contextlib.ExitStack() as stack:
+        try:
+            spec.loader.exec_module(module)
+            stack.enter_context(_plant_of(module, path))
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused(
+                f"{path}{_line_in(path, error)} cannot be planted: {type(error).__name__}: {error}",
+                next_step="plant() is a context manager, without arguments, that puts a bug in and takes it out again",
+            ) from error
         yield
+
+
+def _plant_of(module: Any, path: str) -> contextlib.AbstractContextManager[Any]:
+    if not hasattr(module, "plant"):
+        raise Refused(f"{path} has no plant()", next_step="write a context manager of that name in it")
+    planting: contextlib.AbstractContextManager[Any] = module.plant()
+    return planting
+
+
+def _line_in(path: str, error: BaseException) -> str:
+    """`:3`, of the last line of this file that an error came through; "" where it came through none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f":{frame.lineno}" for frame in frames if Path(frame.filename).absolute() == Path(path).absolute()]
+    return lines[-1] if lines else ""
 
 
 # -- what a failure is called

@@ -104,7 +104,10 @@ class Time(click.ParamType[float]):
 )
 @click.option("--timeline", metavar="FILE", help="Draw it: FILE.html, a whole page, or FILE.svg. Of many: a failure.")
 @click.option(
-    "--shrink", type=click.IntRange(0), metavar="N", help=f"Make N kinds of failures small, 0: none. [{SMALL}]"
+    "--shrink",
+    type=click.IntRange(0),
+    metavar="N",
+    help=f"Make N kinds of failures small, each in a file here; 0: none. [{SMALL}]",
 )
 @click.option("--real", is_flag=True, help="On real processes, in real time; as root on real networks.")
 @click.option("--plant", metavar="FILE", help="With a bug on purpose: a Python file whose plant() patches the product.")
@@ -229,6 +232,7 @@ class _Cases:
 def _cases(scenario: str | None, options: dict[str, Any]) -> tuple[_Cases, int]:
     """What is to be run, and how many. Raises `Refused` for what cannot be read or drawn, before anything runs."""
     from identity.errors import Refused
+    from simulations.cases import planted as bug
     from simulations.sweep import drawn_cases, text_cases
 
     first, number = options["seeds"] or (None, 1)
@@ -237,6 +241,8 @@ def _cases(scenario: str | None, options: dict[str, Any]) -> tuple[_Cases, int]:
     planted = options["plant"] or ""
     if planted and not Path(planted).is_file():
         raise Refused(f"there is no file {planted} to plant", next_step="name a Python file that has plant()")
+    with bug(planted):  # once now: what cannot be planted is no failure of a run
+        pass
     wanted = {"planted": planted, "real": options["real"]}
     if scenario is not None:
         text = _read(scenario)

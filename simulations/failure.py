@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -35,6 +35,7 @@ from simulations.worker import Worker
 FEW_LINES = 10  # what a person reads at a glance
 MORE_SEEDS = 4
 PATIENCE_S = 900.0  # real seconds of all that one command makes small; a drawn minute takes one or two hundred
+HEAD_BYTES = 10_000  # of a line that says what a failure broke, at most
 LIMIT_S = 120.0  # real seconds of one candidate: shrinking must not make a hang of it
 
 _RUN = re.compile(rf"run {SECONDS}")
@@ -188,6 +189,33 @@ def mended_after_all(lines: Lines) -> bool:
     run = sum(seconds(found[1], found[2]) for line in lines[: max(last, 0)] if (found := _RUN.fullmatch(line)))
     timed = [seconds(found[1], found[2]) for line in lines if (found := _AT.fullmatch(line))]
     return last >= 0 and all(each <= run for each in timed)
+
+
+def out_of_the_way(found: Found, directory: Path) -> Found:
+    """The same under a name that no file of somebody else's has there: `failure-7-2.txt`."""
+    first, number = Path(found.case.name), 1
+    while _is_of_others(directory / found.case.name):
+        number += 1
+        name = f"{first.stem}-{number}{first.suffix}"
+        said = found.verdict.said.replace(f"{found.case.name}:", f"{name}:")
+        found = replace(
+            found,
+            case=msgspec.structs.replace(found.case, name=name),
+            verdict=msgspec.structs.replace(found.verdict, name=name, said=said),
+        )
+    return found
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether something is there that is no failure which was written down before."""
+    try:
+        with path.open("rb") as file:
+            head = file.readline(HEAD_BYTES), file.readline(HEAD_BYTES)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not (head[0].startswith(b"# ") and head[1].startswith(b"# bangpath simulate "))
 
 
 def write_down(found: Found, directory: Path) -> Path:

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from simulations import report
 from simulations.cases import Case, Verdict, every_checker, first_line, replay, run_and_keep
-from simulations.failure import FEW_LINES, PATIENCE_S, Found, shrink_case, write_down
+from simulations.failure import FEW_LINES, PATIENCE_S, Found, out_of_the_way, shrink_case, write_down
 from simulations.output import Output
 from simulations.progress import Foot, Late, Stop, Stopped, Watcher
 from simulations.scenario import known_of, parse
@@ -62,7 +62,7 @@ def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
     code = BROKEN if told.verdict.promise else NO_VERDICT if told.verdict.given_up_s else code
     small = None
     if told.verdict.promise and wishes.small and not told.stopped and not case.real:
-        small = make_small(case, told.verdict, foot)
+        small = make_small(case, told.verdict, foot, directory=wishes.directory)
         if small is not None:
             files |= small_files(small, wishes)
             if not wishes.as_json:
@@ -145,9 +145,18 @@ def _tell(told: report.Told, files: dict[str, Any], output: Output) -> None:
 
 
 def make_small(
-    case: Case, verdict: Verdict, foot: Foot, *, patience_s: float = PATIENCE_S, same_kind: bool = False
+    case: Case,
+    verdict: Verdict,
+    foot: Foot,
+    *,
+    directory: Path,
+    patience_s: float = PATIENCE_S,
+    same_kind: bool = False,
 ) -> Found | None:
-    """The smallest that breaks the same, as far as `shrink_case` gets; None where it is small as it is."""
+    """The smallest that breaks the same, as far as `shrink_case` gets; None where it is small as it is.
+
+    Its name is one that is free in `directory`, or of a failure that was written down there before.
+    """
     lines = [line for line in case.text.splitlines() if line.partition("#")[0].strip()]
     if len(lines) <= FEW_LINES and not case.drawn:
         return None
@@ -163,7 +172,7 @@ def make_small(
         foot.clear()
     if found.stopped:
         foot.say("making it small was ended by you")
-    return found
+    return out_of_the_way(found, directory)
 
 
 def small_files(small: Found, wishes: Wishes) -> dict[str, Any]:

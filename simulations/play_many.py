@@ -129,7 +129,9 @@ def _made_small(
     files: dict[str, Any] = {}
     for left, kind in zip(range(len(some), 0, -1), some, strict=True):
         seed, patience_s = kind.seeds[0], max(until - time.monotonic(), 0.0) / left
-        found = make_small(kept[seed], first[seed], foot, patience_s=patience_s, same_kind=not kind.alone)
+        found = make_small(
+            kept[seed], first[seed], foot, directory=wishes.directory, patience_s=patience_s, same_kind=not kind.alone
+        )
         if found is not None:
             made = small_files(found, replace(wishes, timeline=None) if files else wishes)
             files = files or made

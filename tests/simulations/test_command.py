@@ -131,6 +131,15 @@ def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
     assert sorted(path.name for path in at.iterdir()) == ["broken.txt", "good.txt"]
 
 
+def test_a_file_that_was_there_stays_and_the_failure_gets_another_name(at: Path) -> None:
+    (at / "small-broken-1.txt").write_text("precious\n")
+    result = said("broken.txt")
+    assert "(small-broken-1-2.txt)" in result.stdout
+    assert "it replays: bangpath simulate small-broken-1-2.txt --seed" in result.stdout
+    assert (at / "small-broken-1.txt").read_text() == "precious\n"
+    assert (at / "small-broken-1-2.txt").exists()
+
+
 def test_a_line_that_its_server_refuses_is_told_as_that_with_file_and_line(at: Path) -> None:
     (at / "none.txt").write_text(
         "servers 2\nclass Note text:string\n1.1 commits 1 Note\n1.1 deletes 1 Note\n1.1 changes 1 Note\n"
@@ -184,8 +193,21 @@ REFUSED = [
     ("--faults crash,all", "--faults all names no kind beside others", "leave out all"),
     ("good.txt --timeline run.png", "run.png is neither a page nor a picture", "run.html or run.svg"),
     ("good.txt --plant gone.py", "there is no file gone.py to plant", "plant()"),
+    ("good.txt --plant plat.py", "plat.py has no plant()", "context manager of that name"),
+    ("good.txt --plant raises.py", "raises.py:3 cannot be planted: ValueError: not today", "puts a bug in"),
+    ("good.txt --seeds 2 --plant imports.py", "imports.py:1 cannot be planted: ModuleNotFoundError", "puts a bug in"),
+    ("good.txt --plant bare.py", "bare.py cannot be planted: TypeError", "plant() is a context manager"),
+    ("good.txt --plant torn.py", "torn.py cannot be planted: SyntaxError", "puts a bug in"),
     ("good.txt --timeline gone/run.svg", "there is no directory gone", "a directory that is there"),
 ]
+
+NO_BUGS = {
+    "plat.py": "def plat(): pass\n",
+    "raises.py": "import contextlib\n@contextlib.contextmanager\ndef plant(): raise ValueError('not today'); yield\n",
+    "imports.py": "import nosuch\n",
+    "bare.py": "def plant(): pass\n",
+    "torn.py": "def plant(:\n",
+}
 
 
 @pytest.mark.parametrize(("words", "cause", "right"), REFUSED)
@@ -196,6 +218,9 @@ def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words
         (at / "binary.txt").write_bytes(b"\xff\xfe\x00servers")
     if words.startswith("empty"):
         (at / "empty.txt").write_text(" \n")
+    if "--plant" in words:
+        for name, text in NO_BUGS.items():
+            (at / name).write_text(text)
     result = said(*shlex.split(words))
     assert code_of(result) == 2
     assert f"bangpath: {cause}" in result.stderr or f"bangpath: --topology: {cause}" in result.stderr

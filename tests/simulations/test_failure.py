@@ -9,7 +9,7 @@ import pytest
 
 from identity.errors import LocalMistake
 from simulations.cases import Case, Verdict, run_case
-from simulations.failure import mended_after_all, shrink_case, write_down
+from simulations.failure import mended_after_all, out_of_the_way, shrink_case, write_down
 
 LONG = """
 servers 4 ring
@@ -75,6 +75,19 @@ def test_a_failure_becomes_the_lines_that_show_it(broken: tuple[Case, Verdict], 
     assert command.startswith("# bangpath simulate small-long-5.txt --seed 5")
     again = run_case(msgspec.structs.replace(found.case, text=path.read_text()))
     assert again.broken == verdict.broken
+
+
+def test_a_file_of_somebody_else_is_not_written_over(broken: tuple[Case, Verdict], tmp_path: Path) -> None:
+    found = shrink_case(*broken, patience_s=0.0)
+    assert out_of_the_way(found, tmp_path).case.name == "small-long-5.txt"
+    write_down(found, tmp_path)
+    assert out_of_the_way(found, tmp_path).case.name == "small-long-5.txt"  # which is ours
+    (tmp_path / "small-long-5.txt").write_text("precious\n")
+    (tmp_path / "small-long-5-2.txt").mkdir()
+    moved = out_of_the_way(found, tmp_path)
+    assert moved.case.name == "small-long-5-3.txt"
+    assert "# bangpath simulate small-long-5-3.txt --seed 5" in write_down(moved, tmp_path).read_text()
+    assert (tmp_path / "small-long-5.txt").read_text() == "precious\n"
 
 
 def test_what_fails_after_the_mesh_was_mended_stays_mended_and_expected() -> None:
