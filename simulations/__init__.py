@@ -48,6 +48,7 @@ Reading order:
     check_commits.py what was answered is there, wholly or not at all
     check_unique.py  no unique value is had twice, or denied without a cause
     check_outbox.py  what was said to wait waits, until its owner has said what became of it; or it is taken back
+    check_expiry.py  what is of use for a while only is not asked for later
     check_mirrors.py mirrors are prefixes of their owner's history, and the whole of it in the end
     check_asked.py   they are of whom they were asked for, by patterns too, and of nobody else
     check_order.py   each update once, in order

@@ -46,8 +46,8 @@ class Waiting:
         return f"request {self.queued.request}"
 
 
-class _Following(Watching):
-    """Follows all that waits until it has its outcome. A subclass has `missing` and `settled`."""
+class Following(Watching):
+    """Follows all that waits until it has its outcome. A subclass has `missing`, `waits` or `settled`."""
 
     def __init__(self) -> None:
         self._words = 0
@@ -56,6 +56,9 @@ class _Following(Watching):
 
     def missing(self, world: World, waiting: Waiting) -> None:
         """It is not in its outbox."""
+
+    def waits(self, world: World, waiting: Waiting, entry: Entry) -> None:
+        """It has no outcome yet."""
 
     def settled(self, world: World, waiting: Waiting, entry: Entry) -> None:
         """It has its outcome, durably, and all that its owner made until now is known."""
@@ -92,13 +95,15 @@ class _Following(Watching):
             request = node.parts.outstanding.request_id(entry.request)
             waiting.asked.pop(request, None)
             waiting.asked[request] = None
+        if entry.open:
+            self.waits(world, waiting, entry)
         if entry.open or delivering._carrying_out or delivering._news.is_set() or ledger.is_behind(word.owner):
             return True  # what is not written down yet would be forgotten by a crash
         self.settled(world, waiting, entry)
         return False
 
 
-class NoForgottenChanges(_Following):
+class NoForgottenChanges(Following):
     """What waits, waits, and what is told of its end is so."""
 
     name = "no forgotten changes"
@@ -226,7 +231,7 @@ class _Made(NamedTuple):
     waits: bool
 
 
-class OutboxesInOrder(_Following):
+class OutboxesInOrder(Following):
     """Of what one server asks of one owner, what was said to wait first is made first."""
 
     name = "outboxes in order"

@@ -17,6 +17,7 @@ from simulations.check_answers import TrueAnswers
 from simulations.check_asked import MirrorsAsAsked
 from simulations.check_commits import NoLostCommits
 from simulations.check_denials import OwnersDeny
+from simulations.check_expiry import InTime
 from simulations.check_forks import ForksAreProven
 from simulations.check_linearizable import LinearizableOwners
 from simulations.check_loops import NoLoops
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 no_lost_commits = NoLostCommits
 no_forgotten_changes = NoForgottenChanges
 outboxes_in_order = OutboxesInOrder
+in_time = InTime
 unique_values = UniqueValues
 only_the_signed = OnlyTheSigned
 forks_are_proven = ForksAreProven
@@ -57,6 +59,7 @@ KINDS: tuple[type[Checker], ...] = (
     NoLostCommits,
     NoForgottenChanges,
     OutboxesInOrder,
+    InTime,
     UniqueValues,
     OnlyTheSigned,
     ForksAreProven,

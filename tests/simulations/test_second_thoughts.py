@@ -1,7 +1,8 @@
-"""Schedules draw patterns, and changes that are taken back; all of it can be read."""
+"""Schedules draw patterns, and changes that are taken back, or whose time is over; all of it can be read."""
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from identity.names import Pattern, ServerId
@@ -28,13 +29,27 @@ def test_a_sixth_of_the_mirrors_are_patterns_that_ask_for_whom_is_meant_and_few_
 
 def test_a_story_takes_back_what_waits_and_crashes_then() -> None:
     stories = [taken_back(Random(seed), NAMES, NAMES[:3], 60.0, what="Note", begin=9.0) for seed in range(200)]
-    drawn = [each for each in stories if each[0]]
+    drawn = [each for each in stories if any(" what waits for " in line for _, line in each[0])]
     assert 30 < len(drawn) < 75
     for work, ((begin, isolate),), ((crash, line),) in drawn:
         owner, other = isolate.split()[1], line.split()[1]
         (back,) = [when for when, each in work if each.endswith(f" what waits for {owner}")]
         assert begin < min(when for when, _ in work) < back < crash < work[-1][0]
         assert all(each.startswith(f"{other} ") for _, each in work)
+
+
+def test_a_story_lets_the_time_of_what_waits_pass_before_its_owner_is_back() -> None:
+    stories = [taken_back(Random(seed), NAMES, NAMES[:3], 60.0, what="Note", begin=9.0) for seed in range(200)]
+    lapsed = [each for each in stories if each[0] and not any(" what waits for " in line for _, line in each[0])]
+    assert 30 < len(lapsed) < 75
+    assert 10 < sum(bool(crashes) for _, _, crashes in lapsed) < len(lapsed) - 10
+    for work, ((begin, isolate),), crashes in lapsed:
+        _, owner, _, lasts = isolate.split()
+        for when, line in work:
+            limit = re.fullmatch(rf".* {owner} within (\d+)s or not at all", line)
+            assert limit
+            assert when + int(limit[1]) < begin + float(lasts.rstrip("s"))
+            assert all(line.startswith(f"{crash.split()[1]} ") for _, crash in crashes)
 
 
 def test_schedules_say_both_and_break_only_what_they_may() -> None:
