@@ -44,13 +44,17 @@ _AT = re.compile(rf"at {SECONDS} .*")
 
 @dataclass(frozen=True)
 class Found:
-    """A failure as small as it got: `case` runs it, `verdict` is what it gives."""
+    """A failure as small as it got: `case` runs it, `verdict` is what it gives.
+
+    `stopped`: by Ctrl-C. `smaller`: than it was when the search began.
+    """
 
     case: Case
     verdict: Verdict
     tries: int
     minimal: bool
-    stopped: bool = False  # by Ctrl-C
+    stopped: bool = False
+    smaller: bool = True
 
     @property
     def text(self) -> str:
@@ -58,6 +62,11 @@ class Found:
         said = self.verdict.said.strip().partition("\n")[0]
         head = [f"# {self.verdict.checker if self.verdict.promise == 'code' else said}", f"# {replay(self.case)}"]
         return "\n".join([*head, self.case.text.rstrip("\n")]) + "\n"
+
+    @property
+    def worth_telling(self) -> bool:
+        """Whether it is more than what was known before: smaller, or known to get no smaller."""
+        return self.smaller or self.minimal
 
     @property
     def lines(self) -> int:
@@ -98,7 +107,7 @@ def shrink_case(
         stopped = True
     finally:
         small.close()
-    return Found(small.case, small.verdict, small.tries, minimal, stopped)
+    return Found(small.case, small.verdict, small.tries, minimal, stopped, small.case.text != case.text)
 
 
 class _Shrinking:
@@ -160,8 +169,8 @@ class _Shrinking:
     def _run(self, case: Case) -> Verdict:
         if self._worker is None or not self._worker.alive:
             self.close()
-            self._worker = Worker(hash_seed=FIRST_HASH_SEED, limit_s=LIMIT_S)
-        return self._worker.judge(case)
+            self._worker = Worker(hash_seed=FIRST_HASH_SEED)
+        return self._worker.judge(case, limit_s=min(LIMIT_S, max(self.until - time.monotonic(), 0.0)))
 
 
 def kept_of(case: Case, verdict: Verdict) -> frozenset[str]:

@@ -62,7 +62,14 @@ def one(case: Case, wishes: Wishes, *, foot: Foot | None = None) -> int:
     code = BROKEN if told.verdict.promise else NO_VERDICT if told.verdict.given_up_s else code
     small = None
     if told.verdict.promise and wishes.small and not told.stopped and not case.real:
+        if not is_small(case):
+            foot.say(
+                f"making it small, within {PATIENCE_S / 60:g} real minutes; Ctrl-C ends it with the smallest so far, "
+                "--shrink 0 leaves it"
+            )
         small = make_small(case, told.verdict, foot, directory=wishes.directory)
+        if small is not None and not small.worth_telling:
+            small = None
         if small is not None:
             files |= small_files(small, wishes)
             if not wishes.as_json:
@@ -144,6 +151,15 @@ def _tell(told: report.Told, files: dict[str, Any], output: Output) -> None:
 # -- failures made small
 
 
+def is_small(case: Case) -> bool:
+    """Whether it is left as it is: somebody wrote it, and it is read at a glance."""
+    return len(_lines_of(case)) <= FEW_LINES and not case.drawn
+
+
+def _lines_of(case: Case) -> list[str]:
+    return [line for line in case.text.splitlines() if line.partition("#")[0].strip()]
+
+
 def make_small(
     case: Case,
     verdict: Verdict,
@@ -157,9 +173,9 @@ def make_small(
 
     Its name is one that is free in `directory`, or of a failure that was written down there before.
     """
-    lines = [line for line in case.text.splitlines() if line.partition("#")[0].strip()]
-    if len(lines) <= FEW_LINES and not case.drawn:
+    if is_small(case):
         return None
+    lines = _lines_of(case)
 
     def told(left: Sequence[str], tries: int) -> None:
         foot.show(f"making it small: {report.counted(len(left), 'line')} left of {len(lines)}, {tries} tried")
@@ -172,6 +188,9 @@ def make_small(
         foot.clear()
     if found.stopped:
         foot.say("making it small was ended by you")
+    if not found.worth_telling:
+        tries = f"{found.tries} tries" if found.tries != 1 else "1 try"
+        foot.say(f"nothing smaller was found in {tries}")
     return out_of_the_way(found, directory)
 
 

@@ -132,7 +132,7 @@ def _made_small(
         found = make_small(
             kept[seed], first[seed], foot, directory=wishes.directory, patience_s=patience_s, same_kind=not kind.alone
         )
-        if found is not None:
+        if found is not None and found.worth_telling:
             made = small_files(found, replace(wishes, timeline=None) if files else wishes)
             files = files or made
             small[seed] = {**small_as_json(found), "files": made}

@@ -62,8 +62,12 @@ class Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def judge(self, case: Case) -> Verdict:
-        """What became of the case; also where it took the process with it, or took too long."""
+    def judge(self, case: Case, *, limit_s: float | None = None) -> Verdict:
+        """What became of the case; also where it took the process with it, or took too long.
+
+        `limit_s`: real seconds for this one; None: as for all.
+        """
+        limit_s = self._limit_s if limit_s is None else limit_s
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         late = threading.Event()
@@ -72,7 +76,7 @@ class Worker:
             late.set()
             self._process.kill()
 
-        timer = threading.Timer(self._limit_s, give_up)
+        timer = threading.Timer(limit_s, give_up)
         timer.start()
         try:
             with contextlib.suppress(BrokenPipeError):
@@ -85,7 +89,7 @@ class Worker:
             return _READ_VERDICT.decode(line)
         self._process.wait()
         if late.is_set():
-            return Verdict(seed=case.seed, name=case.name, given_up_s=self._limit_s)
+            return Verdict(seed=case.seed, name=case.name, given_up_s=limit_s)
         what = f"the process: exit {self._process.returncode}"
         return Verdict(seed=case.seed, name=case.name, promise="code", checker=what, said=self._last_words())
 

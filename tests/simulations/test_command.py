@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from node.cli.main import COMMANDS
+from simulations import failure
+from simulations.cases import Case, Verdict
 from simulations.faults import kinds
 from simulations.verbs import VERBS
+from simulations.worker import Worker
 from tests.simulations.command_lab import BROKEN, GOOD, code_of, report_of, said
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +132,46 @@ def test_a_failure_is_left_as_it_is_on_request(at: Path) -> None:
     assert "made small" not in result.stdout
     assert "see it: bangpath simulate broken.txt --seed 1 --timeline broken.html" in result.stdout
     assert sorted(path.name for path in at.iterdir()) == ["broken.txt", "good.txt"]
+
+
+class Interrupted(Worker):
+    """Somebody presses Ctrl-C at the first candidate after so many that broke."""
+
+    left = 0
+
+    def judge(self, case: Case, *, limit_s: float | None = None) -> Verdict:
+        if Interrupted.left == 0:
+            raise KeyboardInterrupt
+        verdict = super().judge(case, limit_s=limit_s)
+        Interrupted.left -= bool(verdict.promise)
+        return verdict
+
+
+def test_that_a_failure_is_being_made_small_is_said_and_ctrl_c_leaves_the_smallest_so_far(
+    at: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failure, "Worker", Interrupted)
+    Interrupted.left = 1
+    result = said("broken.txt")
+    assert code_of(result) == 1
+    assert "making it small, within 15 real minutes; Ctrl-C ends it with the smallest so far" in result.stderr
+    assert "making it small was ended by you" in result.stderr
+    small = [line for line in (at / "small-broken-1.txt").read_text().splitlines() if not line.startswith("#")]
+    assert len(small) < len(BROKEN.splitlines())
+    assert "made small: " in result.stdout
+    assert "it may get smaller" in result.stdout
+
+
+def test_what_ctrl_c_leaves_as_it_was_is_not_written_down(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure, "Worker", Interrupted)
+    Interrupted.left = 0
+    for words in (("broken.txt",), ("broken.txt", "--seeds", "1")):
+        result = said(*words)
+        assert code_of(result) == 1
+        assert "nothing smaller was found in 1 try" in result.stderr
+        assert "made small" not in result.stdout
+        assert not (at / "small-broken-1.txt").exists()
+    assert report_of("broken.txt")["small"] is None
 
 
 def test_a_file_that_was_there_stays_and_the_failure_gets_another_name(at: Path) -> None:

@@ -116,6 +116,7 @@ def test_patience_ends_and_the_smallest_so_far_is_kept(broken: tuple[Case, Verdi
     found = shrink_case(case, verdict, patience_s=0.0)
     assert not found.minimal
     assert found.tries == 0
+    assert not found.worth_telling
     assert found.verdict.broken == verdict.broken
 
 

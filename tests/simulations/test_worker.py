@@ -44,12 +44,13 @@ def test_a_process_that_dies_gives_a_verdict(tmp_path: Path) -> None:
 
 def test_what_takes_too_long_is_ended_and_has_no_verdict(tmp_path: Path) -> None:
     bug = plants(tmp_path, "[None for _ in iter(int, 1)]")
-    with Worker(hash_seed=5, limit_s=3.0) as worker:
-        verdict = worker.judge(Case(seed=1, text=TEXT, planted=bug))
-        assert verdict == Verdict(seed=1, given_up_s=3.0)
-        assert not verdict.passed
-        assert not verdict.failed
-        assert not worker.alive
+    for own_s in (None, 2.0):  # of this case alone
+        with Worker(hash_seed=5, limit_s=3.0 if own_s is None else 60.0) as worker:
+            verdict = worker.judge(Case(seed=1, text=TEXT, planted=bug), limit_s=own_s)
+            assert verdict == Verdict(seed=1, given_up_s=own_s or 3.0)
+            assert not verdict.passed
+            assert not verdict.failed
+            assert not worker.alive
 
 
 def test_what_cannot_be_read_is_told_and_the_process_goes_on() -> None:
