@@ -41,8 +41,14 @@ def check_decorated(metafunc: pytest.Metafunc) -> None:
 
 def check_test(metafunc: pytest.Metafunc) -> None:
     """Raise `pytest.UsageError` for a test that takes our `mesh` in a way that cannot run."""
+    name = metafunc.function.__name__
+    if getattr(metafunc.function, "is_hypothesis_test", False):  # what hypothesis made of it is no async function
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid}: @given draws for no test that takes `mesh`, whose chance comes from its "
+            f"seed; draw with mesh.random and @simulate(seeds=...), or write def {name} with simulations.world.simulate"
+            "(story, servers=3, seed=1) in it, a world an example"
+        )
     if not inspect.iscoroutinefunction(metafunc.function):
-        name = metafunc.function.__name__
         raise pytest.UsageError(
             f"{metafunc.definition.nodeid}: a test that takes `mesh` awaits things: write `async def` {name}"
         )

@@ -49,6 +49,38 @@ def test_what_makes_no_sense_is_told(users: pytest.Pytester, code: str, told: st
     result.stdout.fnmatch_lines([f"*{told.replace('[', '?')}*"])
 
 
+@pytest.mark.parametrize(
+    "decorators", ["@given(x=st.integers())\n@simulate(nodes=1)", "@simulate\n@given(x=st.integers())"]
+)
+@pytest.mark.parametrize("wrapped", ["", "@settings(max_examples=3)\n"])
+def test_hypothesis_draws_for_no_mesh_and_that_is_what_is_told(
+    users: pytest.Pytester, decorators: str, wrapped: str
+) -> None:
+    head = HEAD + "from hypothesis import given, settings, strategies as st\n"
+    users.makepyfile(test_it=f"{head}{wrapped}{decorators}\nasync def test_it(mesh, x): pass\n")
+    result = users.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*@given draws for no test that takes `mesh`*simulations.world.simulate(story,*"])
+
+
+def test_what_is_advised_beside_hypothesis_works(users: pytest.Pytester) -> None:
+    users.makepyfile(
+        test_it=HEAD
+        + """
+from hypothesis import given, settings, strategies as st
+from simulations.world import simulate
+
+@settings(max_examples=3, deadline=None)
+@given(st.integers(1, 9))
+def test_it(seconds):
+    async def story(mesh):
+        await mesh.sleep(seconds)
+    assert simulate(story, servers=1, seed=1)[1].now >= seconds
+"""
+    )
+    users.runpytest().assert_outcomes(passed=1)
+
+
 def test_links_are_said_as_in_scenarios(users: pytest.Pytester) -> None:
     users.makepyfile(
         test_it=HEAD
