@@ -129,16 +129,19 @@ class LinearizableOwners(Watching):
     def _judge(self, world: World, group: tuple[str, int]) -> None:
         owner = group[0]
         words = list(self._of[group])
-        if owner in world.ledger.excused:
-            since = world.ledger.excused[owner][0]
-            words = [word for word in words if word.end_s < since]
+        since = world.ledger.excused[owner][0] if owner in world.ledger.excused else math.inf
+        # What was answered since is not looked at; but a change that was asked before may have been made before.
+        words = [word for word in words if word.end_s < since or (word.verb == "change" and word.begin_s < since)]
         objects = list(dict.fromkeys(each for word in words for each in objects_of(word)))
         places = {object: place for place, object in enumerate(objects)}
         under_way = (word for word in self._open if word.owner == owner)
         words += [word for word in under_way if any(each.object in places for each in word.operations)]
         words = [word for word in words if word.verb == "change" or not world.ledger.is_hostile(word.server)]
-        calls = [Call(word.begin, end_of(world, word), acts_of(world, word, places)) for word in words]
-        known = [word for word in words if word.outcome is Outcome.DONE and word.verb == "change"]
+        told = [word for word in words if word.end_s < since]
+        words = [*told, *(word for word in words if word.end_s >= since)]
+        calls = [Call(word.begin, end_of(world, word), acts_of(world, word, places)) for word in told]
+        calls += [Call(word.begin, math.inf, asked_for(world, word, places)) for word in words[len(told) :]]
+        known = [word for word in told if word.outcome is Outcome.DONE and word.verb == "change"]
         born = {each for word in known for each in created_by(word)}
         initial = tuple(UNBORN if each in born else UNKNOWN for each in objects)
         verdict = linearize(calls, initial=initial, step=step)
@@ -226,23 +229,29 @@ def acts_of(world: World, word: Word, places: Mapping[int, int]) -> tuple[Act, .
         if word.error is not None:
             return (Act(at, "read", 0, None),)
         return (Act(at, "read", word.result.sequence, frozen(word.result.fields)),)
-    based = not world.ledger.is_hostile(word.server)
     if word.outcome is Outcome.REFUSED:
         told = conflict_told(word)
         assert told is not None
         return (Act(places[told[0]], "conflict", told[2], None, told[1]),)
     if word.outcome is not Outcome.DONE:
-        return tuple(
-            Act(places[each.object], each.op, 0, frozen(each.fields), each.expect if based else None)
-            for each in word.operations
-            if each.object in places  # of one that is under way some may belong to objects that nothing joined yet
-        )
+        return asked_for(world, word, places)
+    based = not world.ledger.is_hostile(word.server)
     acts = []
     for operation, changed in zip(word.operations, results_of(word), strict=True):
         verb = {"created": "create", "updated": "update", "deleted": "delete", "unchanged": "same"}[changed.done]
         expect = operation.expect if based and verb != "create" else None  # a "put" may have found nothing
         acts.append(Act(places[changed.reference.object], verb, changed.sequence, frozen(operation.fields), expect))
     return tuple(acts)
+
+
+def asked_for(world: World, word: Word, places: Mapping[int, int]) -> tuple[Act, ...]:
+    """What a change does if it is carried out, to those of its objects that others speak of too."""
+    based = not world.ledger.is_hostile(word.server)
+    return tuple(
+        Act(places[each.object], each.op, 0, frozen(each.fields), each.expect if based else None)
+        for each in word.operations
+        if each.object in places
+    )
 
 
 def step(state: tuple[Value | None, ...], acts: tuple[Act, ...]) -> tuple[Value | None, ...] | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
+import trio
 
 from identity.errors import Conflict
 from identity.names import Incarnation, ObjectId, Reference, ServerId
@@ -232,6 +233,33 @@ def test_a_conflict_with_what_an_owner_lost_in_a_crash_or_a_hostile_one_was_told
         world.mark("hostile", "1.2")
 
     assert judged(tell) == judged(tell_otherwise) == ""
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_what_was_under_way_when_its_owner_turned_hostile_may_have_happened_before(under_way: bool) -> None:
+    """Its answer comes too late to be believed; but somebody saw before that it was carried out."""
+    said: list[str] = []
+
+    async def story(world: World) -> None:
+        create(world, "a", 9, sequence=3)
+        await trio.sleep(1)
+        operations = [Operation(op="update", object=9, fields={"text": "b"}, expect=3)]
+        with world.history.word("1.2", "1.1", "change", operations=operations) if under_way else nullcontext() as word:
+            await trio.sleep(1)
+            conflict(world, "1.2", seen=3, told=4)
+            await trio.sleep(1)
+            world.mark("hostile", "1.1")
+            await trio.sleep(1)
+            if word is not None:
+                word.result = Changed(reference(9), 4, None, "updated")
+        world.ledger.refresh()
+        try:
+            LinearizableOwners().look(world)
+        except PromiseBroken as broken:
+            said.append(broken.said)
+
+    simulate(story, servers=3, seed=1)
+    assert bool(said) is not under_way
 
 
 def test_what_a_hostile_server_asked_may_have_been_based_on_anything() -> None:
