@@ -14,9 +14,9 @@ is just being imported, and what runs inside `with outside():`. Other threads of
 A program that swallows the error fails all the same, at the end of its run.
 
 What stands still without a call that can be seen (a lock of threads, a loop that awaits nothing, or nothing that takes
-time) is left to watchdog.py. What cannot be seen: signals and process ids, a function that was kept in a default
-argument or an object before the run, the randomness of C libraries but libsodium's, the order of a set, and `hash` of a
-text (a run under another PYTHONHASHSEED shows those).
+time) is left to watchdog.py. What cannot be seen: a SimpleQueue's timeout, signals and process ids, a function that was
+kept in a default argument or an object before the run, the randomness of C libraries but libsodium's, the order of a
+set, and `hash` of a text (a run under another PYTHONHASHSEED shows those).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ CLOCK = "use trio.current_time(), which is virtual here, or the wall clock that 
 SLEEP = "use `await trio.sleep(seconds)`"
 DICE = "use a random.Random that is handed in and seeded, such as world.generator('my use')"
 THREAD = "use a task in a nursery: threads have an order of their own"
+WAIT = "use trio.Event or trio.open_memory_channel, and trio.move_on_after(seconds): threads wait by the real clock"
 NETWORK = "use the network that is handed in, such as world.network.host(name)"
 ASYNCIO = "use trio: asyncio cannot run in a simulation"
 PROCESS = "use a task, or do it before or after the run"
@@ -46,6 +47,13 @@ LET_THROUGH: set[str] = {
     "IPython", "_hypothesis_pytestplugin", "_pydevd_bundle", "_pytest", "bdb", "coverage", "debugpy", "execnet",
     "hypothesis", "logging", "pdb", "pluggy", "pydevd", "pytest", "pytest_timeout", "pytest_trio", "tempfile", "xdist",
 }  # fmt: skip
+
+# Of calls that come through these, what is really meant: who asks for a pool wants threads, and no clock.
+_MEANT = {
+    "asyncio": ASYNCIO, "concurrent.futures.thread.": THREAD, "concurrent.futures.process.": PROCESS,
+    "multiprocessing.": PROCESS,
+}  # fmt: skip
+_WAITING = ("queue.", "threading.", "concurrent.futures.")  # they look at a clock only to wait
 
 _FOLLOWED = sys.stdlib_module_names | {"trio", "outcome"}  # whoever called these is the one who is asked
 
@@ -64,6 +72,7 @@ _FUNCTIONS: dict[str, tuple[str, ...]] = {
         "nacl.bindings.crypto_kx_keypair", "numpy.random.default_rng", "numpy.random.rand", "numpy.random.random",
     ),
     THREAD: ("trio.to_thread.run_sync", "_thread.start_new_thread", "_thread.start_joinable_thread"),
+    WAIT: ("threading.Lock.acquire", "threading.RLock.acquire"),
     PROCESS: ("_posixsubprocess.fork_exec",),
 }  # fmt: skip
 # These look at the clock only when they are not told a time: the number of arguments they can be given before it.
@@ -177,9 +186,11 @@ def _judge(call: str, instead: str) -> None:
     caller, through = _who_calls(sys._getframe(1))
     if caller is None:
         return
-    if through.startswith("asyncio"):
-        instead = ASYNCIO
-    made = call if through in ("", call) else f"{through} and so {call}"
+    if instead == CLOCK and through.startswith(_WAITING):
+        instead = WAIT
+    instead = next((meant for begins, meant in _MEANT.items() if through.startswith(begins)), instead)
+    pool = through.startswith("concurrent.futures.") and instead in (THREAD, PROCESS)
+    made = call if through in ("", call) else through if pool else f"{through} and so {call}"
     file = caller.f_code.co_filename
     broken = LocalMistake(
         f"{os.path.relpath(file)}:{caller.f_lineno} calls {made} in a simulation, which makes runs of one seed differ",

@@ -3,6 +3,7 @@
     time.monotonic                      the module where it lives
     queue.time                          every module that took it by name: `from time import monotonic as time`
     random._inst, random.Random.seed    the hidden generator behind random.shuffle and others; a generator without seed
+    threading.Lock().acquire            in the type, where it is given a time to wait
     datetime.datetime.now               in the type itself: a class in its place would not be the same class
 
 Each says its name to `tell`, which raises or does not, and then does what the original does. Afterwards everything is
@@ -20,12 +21,14 @@ import functools
 import gc
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
 Tell = Callable[[str], None]
 
+_LOCKS = {"threading.Lock": type(threading.Lock()), "threading.RLock": type(threading.RLock())}
 _CLOCKS = ((datetime.datetime, "now"), (datetime.datetime, "utcnow"), (datetime.date, "today"))
 
 
@@ -57,6 +60,7 @@ class StandIns:
         self._ours: dict[int, Place] = {}  # the same by the id of the stand-in
         self._places: list[Place] = []
         self._types = [self._in_type(kind, name) for kind, name in _CLOCKS]
+        self._types += [self._of_lock(f"{name}.acquire", kind) for name, kind in _LOCKS.items()]
         hidden: Any = vars(random)["_inst"]
         self._hidden = hidden.__dict__
         self._hidden_ours = {
@@ -136,10 +140,22 @@ class StandIns:
 
         return Place(names, name, original, classmethod(stand_in))
 
+    def _of_lock(self, call: str, kind: type) -> Place:
+        """Who waits for a lock at most so long goes by the real clock; who waits for ever is left to watchdog.py."""
+        (names,) = gc.get_referents(kind.__dict__)
+        original = names["acquire"]
+
+        def stand_in(lock: Any, blocking: bool = True, timeout: float = -1) -> Any:
+            if blocking and timeout > 0:
+                self._tell(call)
+            return original(lock, blocking, timeout)
+
+        return Place(names, "acquire", original, stand_in)
+
     def _change_types(self, which: str) -> None:
         for place in self._types:
             place.names[place.name] = getattr(place, which)
-        for kind in {datetime.datetime: 0, datetime.date: 0}:
+        for kind in (datetime.datetime, datetime.date, *_LOCKS.values()):
             ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))  # so that nobody goes by what it remembers
 
 

@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from random import choice, shuffle
 from time import monotonic as what_time_it_is
@@ -40,6 +41,18 @@ def run(act: Callable[[], Any]) -> Any:
         return act()
 
     return engine.run(main, seed=1)
+
+
+def full() -> queue.Queue[int]:
+    found: queue.Queue[int] = queue.Queue(1)
+    found.put(0)
+    return found
+
+
+def held() -> Any:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 def test_the_message_names_the_call_the_line_and_what_to_use_instead() -> None:
@@ -82,7 +95,24 @@ BREAKING: dict[str, tuple[Callable[[], Any], str, str]] = {
     "lookup": (lambda: socket.getaddrinfo("localhost", 80), "socket.getaddrinfo", guard.NETWORK),
     "process": (lambda: subprocess.run(["true"], check=True), "subprocess", guard.PROCESS),
     "fork": (lambda: os.fork(), "os.fork", guard.PROCESS),
-    "wait": (lambda: queue.Queue().get(timeout=1), "queue.Queue.get and so time.monotonic", guard.CLOCK),
+    "wait": (lambda: queue.Queue().get(timeout=1), "queue.Queue.get and so time.monotonic", guard.WAIT),
+    "put": (lambda: full().put(1, timeout=1), "queue.Queue.put and so time.monotonic", guard.WAIT),
+    "pool": (
+        lambda: ThreadPoolExecutor().submit(print), "concurrent.futures.thread.ThreadPoolExecutor.submit in a",
+        guard.THREAD,
+    ),
+    "pool of processes": (
+        lambda: ProcessPoolExecutor().submit(print), "concurrent.futures.process.ProcessPoolExecutor", guard.PROCESS,
+    ),
+    "lock": (lambda: held().acquire(timeout=3), "threading.Lock.acquire in a", guard.WAIT),
+    "lock at once": (lambda: threading.Lock().acquire(True, 3), "threading.Lock.acquire in a", guard.WAIT),
+    "lock again": (lambda: threading.RLock().acquire(timeout=3), "threading.RLock.acquire in a", guard.WAIT),
+    "event": (
+        lambda: threading.Event().wait(3), "threading.Event.wait and so threading.Lock.acquire", guard.WAIT,
+    ),
+    "semaphore": (
+        lambda: threading.Semaphore(0).acquire(timeout=1), "threading.Semaphore.acquire and so time.mono", guard.WAIT,
+    ),
     "asyncio": (lambda: asyncio.new_event_loop(), "asyncio", guard.ASYNCIO),
 }  # fmt: skip
 
@@ -98,6 +128,23 @@ def test_a_call_that_makes_runs_differ_is_refused(which: str) -> None:
     assert caught.value.next_step == instead
     del caught
     gc.collect()  # a loop of asyncio that was half made says so when it goes: here, not in the midst of another test
+
+
+def test_a_lock_that_is_free_or_is_waited_for_without_a_clock_may_be_taken() -> None:
+    def take() -> None:
+        lock, again = threading.Lock(), threading.RLock()
+        assert lock.acquire()
+        assert not lock.acquire(blocking=False)
+        assert not lock.acquire(False)
+        lock.release()
+        with lock, again:
+            assert again.acquire(blocking=False)
+            again.release()
+
+    run(take)
+    assert not hasattr(type(threading.Lock()).acquire, "__code__")  # as it was
+    lock = held()
+    assert not lock.acquire(timeout=0.001)
 
 
 async def test_a_thread_of_trio_is_refused_where_it_is_asked_for() -> None:
