@@ -54,6 +54,7 @@ Reading order:
     check_order.py   each update once, in order
     check_traffic.py each update once over a link, and then it is known
     check_signed.py  nobody believes the unsigned
+    check_packets.py no packet is opened twice
     check_forks.py   who tells two stories is found out
     check_linearizable.py  an owner's own answers have one order
     check_answers.py an answer is what it says it is; row_model.py: which rows a question asks for, and their order

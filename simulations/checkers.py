@@ -25,6 +25,7 @@ from simulations.check_memory import BoundedMemory
 from simulations.check_mirrors import Converged, MirrorsArePrefixes
 from simulations.check_order import OnceInOrder
 from simulations.check_outbox import NoForgottenChanges, OutboxesInOrder
+from simulations.check_packets import PacketsOnce
 from simulations.check_paths import HonestPaths
 from simulations.check_reached import EverybodyReached
 from simulations.check_signed import OnlyTheSigned
@@ -42,6 +43,7 @@ in_time = InTime
 unique_values = UniqueValues
 only_the_signed = OnlyTheSigned
 forks_are_proven = ForksAreProven
+packets_opened_once = PacketsOnce
 once_and_in_order = OnceInOrder
 sent_once = SentOnce
 mirrors_are_prefixes = MirrorsArePrefixes
@@ -63,6 +65,7 @@ KINDS: tuple[type[Checker], ...] = (
     UniqueValues,
     OnlyTheSigned,
     ForksAreProven,
+    PacketsOnce,
     OnceInOrder,
     SentOnce,
     MirrorsArePrefixes,
