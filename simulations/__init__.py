@@ -87,7 +87,7 @@ Reading order:
     timeline_layout.py, timeline_updates.py, timeline_lanes.py, timeline_sheet.py, timeline_glyphs.py
     progress.py      what a person sees while it runs, and Ctrl-C
     output.py        where a run is told; none of it turns a verdict round
-    command.py       `bangpath simulate`; words.py: what a scenario can say
+    command.py       `bangpath simulate`; command_numbers.py: seeds and times; words.py: what a scenario can say
     estimate.py      how long a run will take, said before it does
     play.py          what it does with one run; play_many.py: with many
     real.py          a scenario on real processes, in real time: the same text and verbs

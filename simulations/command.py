@@ -25,51 +25,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from simulations.command_numbers import MOST_SEED, MOST_SEEDS, Seeds, Time
+
 if TYPE_CHECKING:
     from simulations.cases import Case
 
-MOST_SEED = 2**63 - 1
-MOST_SEEDS = 1_000_000
 SMALL = 3  # kinds of failures that are made small: more at once nobody mends
+MOST_BYTES = 16 * 2**20  # of a scenario
+LEAST_MINUTES = 0.001
 BAD_INPUT = 2
 NODES, MINUTES = 5, 1.0  # of a scenario that is drawn
 DRAWING = ("nodes", "topology", "faults", "minutes")  # options that only a drawn scenario has
-
-
-class Seeds(click.ParamType[tuple[int | None, int]]):
-    """How many seeds (100), or which (20-29): the first, None where it was not said, and how many."""
-
-    name = "SEEDS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | None, int]:
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no number of seeds and no range: write 100, or 20-29.", param, ctx)
-        first, last = int(match[1]), int(match[2] or 0)
-        found = (None, first) if match[2] is None else (first, last - first + 1)
-        if found[1] < 1:
-            self.fail(f"{value} has no seed in it: write 100, or 20-29.", param, ctx)
-        if found[1] > MOST_SEEDS or max(first, last) > MOST_SEED:
-            self.fail(f"{value} is more than {MOST_SEEDS:,} seeds at a time.".replace(",", " "), param, ctx)
-        return found
-
-
-class Time(click.ParamType[float]):
-    """A number above 0, at most a day."""
-
-    def __init__(self, name: str, what: str, most: float) -> None:
-        self.name, self._what, self._most = name, what, most
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.0
-        if not 0 < number <= self._most:
-            self.fail(f"{value} is no number of {self._what} above 0, at most {self._most:g} (a day).", param, ctx)
-        return number
 
 
 @click.command(
@@ -86,7 +52,7 @@ class Time(click.ParamType[float]):
 @click.option("--faults", metavar="KINDS", help="Kinds separated by commas, `all` or `none`. [all]")
 @click.option(
     "--minutes",
-    type=Time("MINUTES", "virtual minutes", 1440),
+    type=Time("MINUTES", "virtual minutes", 1440, least=LEAST_MINUTES),
     metavar="M",
     help=f"Virtual minutes of work and faults. [{MINUTES:g}]",
 )
@@ -327,7 +293,7 @@ def _faults(said: str) -> tuple[str, ...]:
 def _read(scenario: str) -> str:
     """The text of a scenario's file. Raises `Refused`."""
     from identity.errors import Refused
-    from simulations.topologies import without_files
+    from simulations.topologies import text_of, without_files
 
     path = Path(scenario)
     if scenario == "-":
@@ -335,7 +301,9 @@ def _read(scenario: str) -> str:
     if path.is_dir():
         raise Refused(f"{scenario} is a directory", next_step="name a scenario's file in it")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of its encoding
+        text = text_of(
+            path, "a scenario", most=MOST_BYTES, encoding="utf-8-sig"
+        )  # some editors begin a file with a mark of its encoding
     except FileNotFoundError:
         near = [str(each) for each in sorted(path.parent.glob("*.txt"))[:3]] if path.parent.is_dir() else []
         hint = f"there are {', '.join(near)}" if near else "without a file one is drawn: bangpath simulate --seed 7"
@@ -357,7 +325,11 @@ def _timeline(said: str | None) -> Path | None:
         return None
     path = Path(said)
     if path.suffix not in (".html", ".svg"):
-        either = f"{path.with_suffix('.html')} or {path.with_suffix('.svg')}" if path.name else "run.html or run.svg"
+        either = (
+            f"{path.with_suffix('.html')} or {path.with_suffix('.svg')}"
+            if path.name.strip(".") not in ("", "html", "svg")
+            else "run.html or run.svg"
+        )
         raise Refused(f"{said} is neither a page nor a picture", next_step=f"write --timeline {either}")
     if path.is_dir() or not path.parent.is_dir():
         missing = f"{said} is a directory" if path.is_dir() else f"there is no directory {path.parent}"

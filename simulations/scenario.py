@@ -305,10 +305,19 @@ def _no_time(line: str, where: str) -> Refused:
 
 
 def _nothing_like(line: str, where: str) -> Refused:
-    near = _in_other_words(line) or nearest(
-        line, [*(verb.says for verb in VERBS), *(f"expect {name}" for name in BY_NAME)]
+    near = (
+        _in_minutes(line)
+        or _in_other_words(line)
+        or nearest(line, [*(verb.says for verb in VERBS), *(f"expect {name}" for name in BY_NAME)])
     )
     return Refused(f"{where}: {line!r} is nothing a scenario can do", next_step=f"write for example: {'; '.join(near)}")
+
+
+def _in_minutes(line: str) -> list[str]:
+    """Of a line that says hours, which there are not: the same in minutes."""
+    said = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?) ?h(?!\w)", lambda hours: f"{float(hours[1]) * 60:g}m", line)
+    bare = limited[1] if (limited := _FOR.fullmatch(said)) else said
+    return [said] if said != line and (_makes_sense(said) or _makes_sense(bare)) else []
 
 
 def _in_other_words(line: str) -> list[str]:

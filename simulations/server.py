@@ -124,6 +124,10 @@ class SimulatedServer(Machine):
         from store.definitions import ClassDefinition, definition_from_dict
 
         if not isinstance(what, ClassDefinition):
+            if not hasattr(what, "definition"):
+                raise Refused(
+                    f"{what!r} is no class of stored objects", next_step="name one, or write @bangpath.stored before it"
+                )
             what = definition_from_dict(what.definition)
         await (await self._door()).define(what)
 

@@ -310,11 +310,18 @@ def _read_linked(text: str) -> Topology:
     return _checked(graph, "servers linked", ids=True)
 
 
+def text_of(path: Path, what: str, *, most: int, encoding: str = "utf-8") -> str:
+    """The text of a file that may be anybody's: a device, say, that never ends. Raises `Refused` for more bytes."""
+    with path.open("rb") as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise Refused(f"{path} is too long for {what}", next_step=f"at most {most} bytes are read")
+    return found.decode(encoding)
+
+
 def _read_file(path: Path) -> Topology:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise Refused(f"{path} is too long for a mesh", next_step=f"at most {MAX_FILE_BYTES} bytes are read")
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path, "a mesh", most=MAX_FILE_BYTES)
     except OSError as error:
         raise Refused(
             f"{path} cannot be read: {error.strerror}", next_step="write a file with a link a line"

@@ -15,6 +15,7 @@ import pytest
 from node.cli.main import COMMANDS
 from simulations import failure
 from simulations.cases import Case, Verdict
+from simulations.command import LEAST_MINUTES
 from simulations.faults import kinds
 from simulations.verbs import VERBS
 from simulations.worker import Worker
@@ -235,6 +236,11 @@ REFUSED = [
     ("--faults none,crash", "--faults none names no kind beside others", "leave out none"),
     ("--faults crash,all", "--faults all names no kind beside others", "leave out all"),
     ("good.txt --timeline run.png", "run.png is neither a page nor a picture", "run.html or run.svg"),
+    ("good.txt --timeline .html", ".html is neither a page nor a picture", "run.html or run.svg"),
+    ("/dev/zero", "/dev/zero is too long for a scenario", "at most 16777216 bytes"),
+    ("hours.txt", "hours.txt:2: 'run 1h' is nothing a scenario can do", "write for example: run 60m"),
+    ("lasting.txt", "lasting.txt:2: 'isolate 1.1 for 0.5h' is nothing", "write for example: isolate 1.1 for 30m"),
+    ("zeros.txt", "zeros.txt:1: /dev/zero is too long for a mesh", "bytes are read"),
     ("good.txt --plant gone.py", "there is no file gone.py to plant", "plant()"),
     ("good.txt --plant plat.py", "plat.py has no plant()", "context manager of that name"),
     ("good.txt --plant raises.py", "raises.py:3 cannot be planted: ValueError: not today", "puts a bug in"),
@@ -257,6 +263,9 @@ NO_BUGS = {
 def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words: str, cause: str, right: str) -> None:
     (at / "typo.txt").write_text("servers 3\n1.1 comits 5 Note\n")
     (at / "dead.txt").write_text("servers 2\ncrash 1.1\ncrash 1.1\n")
+    (at / "hours.txt").write_text("servers 3\nrun 1h\n")
+    (at / "lasting.txt").write_text("servers 3\nat 1s isolate 1.1 for 0.5h\n")
+    (at / "zeros.txt").write_text("servers from /dev/zero\n")
     if words.startswith("binary"):
         (at / "binary.txt").write_bytes(b"\xff\xfe\x00servers")
     if words.startswith("empty"):
@@ -278,6 +287,7 @@ def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words
         ("--nodes 0", "0 is not in the range"),
         ("--nodes many", "'many' is not a valid integer"),
         ("--minutes 0", "0 is no number of virtual minutes above 0"),
+        ("--minutes 1e-9", "1e-9 is too few virtual minutes: write at least 0.001"),
         ("--minutes nan", "nan is no number of virtual minutes"),
         ("--minutes long", "long is no number of virtual minutes"),
         ("--limit 0", "0 is no number of real seconds above 0, at most 86400 (a day)"),
@@ -349,3 +359,8 @@ def test_kinds_of_faults_that_so_few_servers_cannot_have_are_refused() -> None:
     assert code_of(result) == 2
     assert "3 servers are too few for the fault" in result.stderr
     assert "--nodes 4" in result.stderr
+
+
+def test_as_few_minutes_as_may_be_asked_for_can_be_drawn() -> None:
+    for seed in ("1", "2", "3"):
+        assert code_of(said("--minutes", str(LEAST_MINUTES), "--seed", seed, "--print")) == 0

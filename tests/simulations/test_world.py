@@ -334,3 +334,12 @@ async def test_what_is_waited_for_may_be_async_and_must_come_true(mesh: World) -
         await mesh.eventually(lambda: older(3600), within=1)
     with pytest.raises(Refused, match="within=-1 s"):
         await mesh.eventually(lambda: True, within=-1)
+
+
+def test_what_is_no_class_of_stored_objects_is_told_how_it_becomes_one() -> None:
+    async def story(world: World) -> None:
+        with pytest.raises(Refused, match="<class 'int'> is no class of stored objects") as refused:
+            await world.servers[0].create(int, text="x")
+        assert "@bangpath.stored" in refused.value.next_step
+
+    run_world(story, servers=1, seed=1)
