@@ -47,6 +47,7 @@ _UNDOES: tuple[tuple[str, str, str, str], ...] = (
     (rf"resume {ID}", "pause {}", "pauses {}", "pause {}"),
     (rf"restore {ID}", "back up {}( and .*)?", "backs up {}", "back up {}"),
     (rf"{ID} turns honest", "{} turns hostile: .*", "turns {} hostile", "{} turns hostile: forges"),
+    (rf"expect {ID} has attacked", "{} turns hostile: .*", "turns {} hostile", "{} turns hostile: forges"),
 )
 _JOINS = re.compile(rf"{ID} joins")
 _LINK = re.compile(rf"(cut|mend|link) {ID} (>|<>) {ID}(?: .*)?")
@@ -149,6 +150,11 @@ def _may_come_before(step: Step, others: Iterable[Step]) -> bool:
     return any(step.at_s is not None or each.at_s is not None or each.line < step.line for each in others)
 
 
+def _not_later(step: Step, others: Iterable[Step]) -> list[Step]:
+    """Those of these that have no later time than this one, as far as both say theirs."""
+    return [each for each in others if step.at_s is None or each.at_s is None or each.at_s <= step.at_s]
+
+
 def _undone(steps: Sequence[Step]) -> Findings:
     """Who undoes what no line does."""
     for step in steps:
@@ -156,8 +162,8 @@ def _undone(steps: Sequence[Step]) -> Findings:
             if match := re.fullmatch(undoes, step.does):
                 name = match[1]
                 doers = [each for each in steps if re.fullmatch(does.format(re.escape(name)), each.does)]
-                if not _may_come_before(step, doers):
-                    when = "no line above" if doers else "no line"
+                if not _may_come_before(step, _not_later(step, doers)):
+                    when = "no line" if not doers else "no line above" if step.at_s is None else "no line before it"
                     yield step, f"{when} {said.format(name)}", f"write before it: {right.format(name)}"
         if step.does.startswith("mend "):
             cuts = [each for each in steps if _CUTS.fullmatch(each.does)]

@@ -79,6 +79,12 @@ WRONG = [
     ),
     ("servers 3\ncrash 1.1\n1.1 joins", "1.1 is not there yet", "write it after that line"),
     ("servers 2\nmend 1 > 1.1", "no line cuts anything", "cut 1 > 1.1"),
+    (
+        "servers 2\nat 5s back up 1.1\nat 2s restore 1.1\nrun 9s",
+        "no line before it backs up 1.1",
+        "write before it: back up",
+    ),
+    ("servers 2\nexpect 1.1 has attacked", "no line turns 1.1 hostile", "1.1 turns hostile: forges"),
     ("servers 2\nmend 1 > 1.1\ncut 1 > 1.1", "story:2: 'mend 1 > 1.1': no line above cuts anything", "cut 1 > 1.1"),
     ("servers 2\nresume 1.1\npause 1.1", "story:2: 'resume 1.1': no line above pauses 1.1", "pause 1.1"),
     ("servers 2\nback up 1\nrestore 1.1", "story:3: 'restore 1.1': no line backs up 1.1", "back up 1.1"),
