@@ -46,6 +46,7 @@ Reading order:
     stage.py         what verbs may use: the same of a simulated world and of real processes
     truth.py         what leaves and records say, for the checkers
     check_commits.py what was answered is there, wholly or not at all
+    check_adopting.py    who comes back from a backup goes on from what others have of it
     check_unique.py  no unique value is had twice, or denied without a cause
     check_outbox.py  what was said to wait waits, until its owner has said what became of it; or it is taken back
     check_expiry.py  what is of use for a while only is not asked for later

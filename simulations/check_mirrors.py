@@ -7,7 +7,8 @@
 
 Looked at whenever updates became durable at a mirror: the objects they changed; every ten seconds, after each start and
 in the end: all.
-Nothing is said of owners that are excused: of two branches of one history nobody can say which is the prefix.
+Nothing is said of owners that are excused: of two branches of one history nobody can say which is the prefix. But of
+one that was restored from a backup, `Converged` asks what its mirrors lack where they are on its branch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from identity.errors import Damaged
+from replication.messages import FeedId
 from simulations.promises import Watching
 from simulations.truth import fields_of, held_record, held_records
 from store.records import CACHED, DATA, FEED_NAMES, REGISTRY, Record
@@ -118,28 +121,67 @@ class MirrorsArePrefixes(Watching):
 
 
 class Converged(Watching):
-    """Every mirror has everything of its owner; every server has every registry feed."""
+    """Every mirror has everything of its owner; every server has every registry feed.
+
+    The same of an owner that was restored from a backup, once its adoption is over; but for a mirror that holds another
+    branch of its history, or more of it: those two do not meet again, and the verdict names them.
+    """
 
     name = "converged"
     promise = "P3"
 
+    def __init__(self) -> None:
+        self._apart: dict[str, None] = {}
+
+    @property
+    def unjudged(self) -> str:
+        """The mirrors that hold another history than their owner, which came back from a backup."""
+        return f"not judged: {', '.join(self._apart)}" if self._apart else ""
+
     def finish(self, world: World) -> str:
         world.ledger.refresh()
+        self._apart = {}
         missing = []
         for holder in world.servers:
             if holder.node is None or is_beyond(world, holder.name):
                 continue
             for owner in world.servers:
-                if owner is holder or owner.node is None or owner.name in world.ledger.excused:
+                restored = owner.name in world.ledger.excused
+                if owner is holder or owner.node is None or (restored and not _has_adopted(world, owner)):
                     continue
                 keeps = holder.node.parts.mirroring.keeps(owner.server)
                 for kind in (REGISTRY, DATA) if keeps else (REGISTRY,):
-                    wanted = world.ledger.last(owner.name, kind)
+                    wanted = _position(owner, kind) if restored else world.ledger.last(owner.name, kind)
                     held = world.ledger.held.get((holder.name, owner.name, kind), 0)
-                    if held < wanted:
-                        feed = FEED_NAMES[kind]
-                        missing.append(f"{holder.name} has {held} of {wanted} updates of {owner.name}'s {feed} feed")
+                    feed = f"{owner.name}'s {FEED_NAMES[kind]} feed"
+                    if restored and not _is_alike(holder, owner, kind, held):
+                        self._apart[f"{holder.name} has another history of {feed}"] = None
+                    elif held < wanted:
+                        missing.append(f"{holder.name} has {held} of {wanted} updates of {feed}")
         return "; ".join(missing)
+
+
+def _has_adopted(world: World, owner: SimulatedServer) -> bool:
+    """Whether it was restored from a backup, and told so, nothing worse befell it, and its adoption is over."""
+    return world.ledger.remembers_requests(owner.name) and not owner.node.parts.database.adopting
+
+
+def _position(owner: SimulatedServer, kind: int) -> int:
+    database = owner.node.parts.database
+    number: int = owner.node.parts.flood.position(FeedId(owner.server, database.incarnation, kind))
+    return number
+
+
+def _is_alike(holder: SimulatedServer, owner: SimulatedServer, kind: int, number: int) -> bool:
+    """Whether the holder's last update of a feed, of this number, is one of its owner's; True where it has none."""
+    incarnation = owner.node.parts.database.incarnation
+    try:
+        held, made = (
+            each.node.parts.database.read_update(owner.server, incarnation, kind, number) for each in (holder, owner)
+        )
+    except Damaged:
+        return True  # another checker's affair
+    return not number or held is None or held == made
 
 
 def is_beyond(world: World, server: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from identity.errors import Refused
+from simulations.check_adopting import RestoredLearn
 from simulations.check_answers import TrueAnswers
 from simulations.check_asked import MirrorsAsAsked
 from simulations.check_commits import NoLostCommits
@@ -41,6 +42,7 @@ no_forgotten_changes = NoForgottenChanges
 outboxes_in_order = OutboxesInOrder
 in_time = InTime
 unique_values = UniqueValues
+restored_servers_learn = RestoredLearn
 only_the_signed = OnlyTheSigned
 forks_are_proven = ForksAreProven
 packets_opened_once = PacketsOnce
@@ -63,6 +65,7 @@ KINDS: tuple[type[Checker], ...] = (
     OutboxesInOrder,
     InTime,
     UniqueValues,
+    RestoredLearn,
     OnlyTheSigned,
     ForksAreProven,
     PacketsOnce,
