@@ -6,7 +6,9 @@ A row of the table is a bug and a short scenario in which it shows. Without the 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -37,6 +39,7 @@ from store.records import DATA, Update
 from store.transaction import Transaction
 from store.writing import Writer
 
+PLANTED = Path(__file__).parent / "planted"
 NOTE = ClassDefinition(name="Note", fields=(Field(name="text"),))
 
 MIRROR = """
@@ -206,6 +209,37 @@ expect every promise within 60s
 """
 
 
+LAPSED = """
+servers 2
+class Note text:string
+isolate 1 for 4s
+1.1 commits 1 Note at 1 within 1s or not at all
+run 4s
+heal
+expect every promise within 60s
+"""
+DOUBLED = """
+servers 3
+link duplicate 20%
+class Note text:string
+1.1 commits 3 Note
+run 2s
+expect every promise within 60s
+"""
+RESTORED = """
+servers 3
+class Note text:string
+1.2 mirrors 1.1
+run 1s
+back up 1.1
+1.1 commits 3 Note
+run 2s
+restore 1.1
+run 5s
+expect every promise within 60s
+"""
+
+
 class Bug(NamedTuple):
     """`plant` gives context managers that put it in; `says`: what the accusation must contain."""
 
@@ -218,6 +252,17 @@ class Bug(NamedTuple):
 def patched(where: Any, name: str, make: Callable[[Any], Any]) -> Any:
     """`where.name` becomes `make(what it was)`."""
     return mock.patch.object(where, name, make(getattr(where, name)))
+
+
+def planted(name: str) -> Callable[[], Any]:
+    """One of those that a sweep finds."""
+    spec = importlib.util.spec_from_file_location(name, PLANTED / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    plant: Callable[[], Any] = module.plant
+    return plant
 
 
 # -- bugs
@@ -493,6 +538,11 @@ BUGS = {
     "carried out twice": Bug(checkers.no_lost_commits, REMOTE, carry_out_again, "twice"),
     "forgotten in the outbox": Bug(checkers.no_forgotten_changes, WAITING, forget_the_outbox, "forgot request"),
     "the newest first": Bug(checkers.outboxes_in_order, QUEUE, send_the_newest_first, "did not do in turn"),
+    "of use for a second, and for ever": Bug(checkers.in_time, LAPSED, planted("never_expires"), "time was over at"),
+    "nothing learned after a restore": Bug(
+        checkers.restored_servers_learn, RESTORED, planted("nothing_adopted"), "signs again after update"
+    ),
+    "opened twice": Bug(checkers.packets_opened_once, DOUBLED, planted("no_replay_window"), "of a connection with"),
     "given to two": Bug(checkers.unique_values, UNIQUE, give_to_two, "has it"),
     "believed without a signature": Bug(checkers.only_the_signed, HOSTILE, believe_anybody, "never signed"),
     "two stories, and nobody minds": Bug(checkers.forks_are_proven, STORIES, convict_nobody, "1.1"),
