@@ -175,7 +175,7 @@ class Answers:
         if asker is None:
             return
         if message.upcoming and message.upcoming >> COUNT_BITS < (asker.seen.highest or 0) >> COUNT_BITS:
-            asker = self._begin_anew(peer, asker)
+            self._begin_anew(asker)
         if len(asker.seen) + len(ranges) > 2 * MAX_SEEN_RANGES:
             raise PeerMisbehaved(f"{peer} declares its requests done in {len(asker.seen)} shreds")
         if message.floor:
@@ -226,16 +226,21 @@ class Answers:
             asker = self._askers[peer] = _Asker(incarnation)
         return asker if asker.incarnation == incarnation else None
 
-    def _begin_anew(self, peer: ServerId, asker: _Asker) -> _Asker:
+    def _begin_anew(self, asker: _Asker) -> None:
         """An asker that came back in time knows nothing of what it asked since, and gives lower numbers now.
 
-        Else all of them would count as done long ago. A delayed DONE cannot look so: it is of this run, or of a session
-        that is over.
+        Else all of them would count as done long ago. What stays known is what is still held, so that no request is
+        told twice while one of its name is worked on, and the latest epoch that was seen: whoever says an old DONE
+        again, and then old requests, has them refused.
         """
-        self._forget(peer, asker, 0, asker.seen.highest or 0)
-        self._owed.pop(peer, None)
-        self._askers[peer] = anew = _Asker(asker.incarnation)
-        return anew
+        highest = asker.seen.highest or 0
+        seen = Ranges()
+        for first, last in (
+            *asker.held.as_list(),
+            *asker.seen.present(highest >> COUNT_BITS << COUNT_BITS, highest),
+        ):
+            seen.add(first, last)
+        asker.seen = seen
 
     def _find(self, peer: ServerId, request: bytes) -> tuple[_Asker | None, _Work | None]:
         asker = self._askers.get(peer)

@@ -282,23 +282,54 @@ class TestStrangers:
         ]
 
     def test_an_asker_that_came_back_in_time_is_heard(self, pair: Pair) -> None:
-        """Restored from a backup it begins with a lower epoch than the one it had given numbers of, and answers to
-        some of those are still kept. Its new ones were never asked."""
-        late = Outstanding(ONE, 1000, 40)
-        pair.one, early = late, pair.one
+        """Restored from a backup it begins with a lower epoch than the one it had given numbers of, and some of those
+        are still worked on. Its new ones were never asked."""
+        pair.one, early = Outstanding(ONE, 1000, 40), pair.one
         pair.connect()
-        kept = pair.one.ask(TWO, b"kept", pair.now, deadline_s=None)
+        pair.one.ask(TWO, b"kept", pair.now, deadline_s=None)
         pair.settle()
-        name = pair.asked().request_id
+        kept = pair.asked()
         pair.cut()
         pair.one = early
         pair.connect()
-        number = pair.one.ask(TWO, b"again here", pair.now, deadline_s=None)
+        number = pair.one.ask(TWO, b"here again", pair.now, deadline_s=None)
         pair.settle()
-        cancelled, asked = pair.take(TWO)
-        assert cancelled == Cancelled(ONE, name)
+        asked = pair.asked()
         assert asked.request_id == request_id(ONE, 1000, number)
-        assert number < kept
+        assert pair.two.answer(ONE, asked.request_id, b"heard")
+        assert pair.two.answer(ONE, kept.request_id, b"too late, and harmless")
+        pair.settle()
+        assert [each.body for each in pair.take(ONE, Answered)] == [b"heard"]
+
+    def test_who_says_an_old_done_again_has_nothing_carried_out_twice(self, pair: Pair) -> None:
+        """A hostile asker seems to come back in time, and repeats what it asked."""
+        pair.connect()
+        pair.settle()
+        numbers = [pair.one.ask(TWO, b"again", pair.now, deadline_s=None) for _ in range(3)]
+        pair.settle()
+        first, second, third = pair.take(TWO, Asked)
+        pair.two.answer(ONE, first.request_id, b"answer")
+        pair.two.handle_message(ONE, Cancel(1000, numbers[1]), pair.now)
+        pair.two.handle_message(ONE, Done(1000, 0, (), 4 << 40), pair.now)
+        for number in numbers:
+            pair.two.handle_message(ONE, Request(1000, number, 1, 0, 1, 0, 0, b"again"), pair.now)
+        assert not pair.take(TWO, Asked)
+        assert pair.two.answer(ONE, third.request_id, b"answer")
+        assert not pair.two.answer(ONE, second.request_id, b"answer")
+
+    def test_what_is_held_stays_known_although_nothing_is_kept_of_it(self, pair: Pair) -> None:
+        number = pair.one.ask(TWO, b"rows", pair.now, deadline_s=None)
+        pair.connect()
+        pair.settle()
+        name = pair.asked().request_id
+        pair.two.answer(ONE, name, bytes(answers.MAX_KEPT_BYTES))
+        pair.cut()
+        pair.one = Outstanding(ONE, 1000, 40)
+        pair.two.handle_message(ONE, Request(1000, 40 << 40, 1, 0, 1, 0, 0, b"of a later epoch"), pair.now)
+        pair.take(TWO)
+        pair.two.handle_message(ONE, Done(1000, 0, (), 4 << 40), pair.now)
+        pair.two.handle_message(ONE, Request(1000, number, 1, 0, 1, 0, 0, b"rows"), pair.now)
+        assert not pair.take(TWO, Asked)
 
     def test_a_late_done_of_the_same_run_forgets_nothing(self, pair: Pair) -> None:
         pair.connect()
