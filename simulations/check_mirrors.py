@@ -83,8 +83,8 @@ class MirrorsArePrefixes(Watching):
         number = ledger.held[holder.name, owner.name, DATA]
         if number > ledger.last(owner.name):
             return  # the owner is down, and what it made last is not known yet
-        incarnation = holder.node.parts.standpoint.incarnation_of(owner.server)
         with holder.node.view() as view:
+            incarnation = view.incarnation_of(owner.server) or 0  # its registry feed may come later than its data
             for object in objects:
                 version = ledger.version(owner.name, object, number)
                 self._compare(world, holder, owner, object, version, held_record(view, owner, incarnation, object))
