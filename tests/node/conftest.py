@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import trio
@@ -11,6 +12,8 @@ import trio
 from identity.errors import BangpathError, Conflict, NotFound, Refused, Unreachable
 from identity.names import Incarnation, ObjectId, Position, Reference, ServerId
 from node.asking import Changed, Found, Operation
+from node.cli.main import run
+from node.http.serve import serve_http
 from node.language import parse
 from node.wanted import wanted
 from store.definitions import ClassDefinition, Field
@@ -208,3 +211,29 @@ class FakeNode:
 @pytest.fixture
 def fake() -> FakeNode:
     return FakeNode()
+
+
+class Said(NamedTuple):
+    """What a command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+async def say(
+    fake: Any, tmp_path: Path, nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]
+) -> AsyncIterator[Callable[..., Awaitable[Said]]]:
+    """A command line about the server 1.2, which is served meanwhile."""
+    home = tmp_path / "1.2"
+    home.mkdir()
+    (home / "bangpath.toml").write_text("")
+
+    async def said(*words: str) -> Said:
+        code = await trio.to_thread.run_sync(run, ["-C", str(home), *words])
+        told = capsys.readouterr()
+        return Said(code, told.out, told.err)
+
+    async with serve_http(fake, home):
+        yield said

@@ -5,12 +5,11 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import trio
 
 from identity.errors import Exhausted, Refused, Stale, Unreachable
 from identity.names import ServerId
@@ -18,39 +17,13 @@ from node.cli import where
 from node.cli.main import COMMANDS, name_the_server, run
 from node.cli.output import cell, seconds, size, table
 from node.cli.shaping import definition_of
-from node.http.serve import serve_http
 
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Say = Callable[..., Awaitable[Said]]
-
-
-@pytest.fixture
-async def say(
-    fake: Any, tmp_path: Path, nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]
-) -> AsyncIterator[Say]:
-    """A command line about the server 1.2, which is served meanwhile."""
-    home = tmp_path / "1.2"
-    home.mkdir()
-    (home / "bangpath.toml").write_text("")
-
-    async def said(*words: str) -> Said:
-        code = await trio.to_thread.run_sync(run, ["-C", str(home), *words])
-        told = capsys.readouterr()
-        return Said(code, told.out, told.err)
-
-    async with serve_http(fake, home):
-        yield said
+Say = Callable[..., Awaitable[Any]]  # of the fixture `say`: words to (code, out, err)
 
 
 async def test_an_object_from_put_to_delete(say: Say) -> None:
     said = await say("put", "Note", "text=Hello there", "stars=5")
-    assert said == Said(0, "created 1.2/1, sequence 1, position 1.2@1:1\n", "")
+    assert said == (0, "created 1.2/1, sequence 1, position 1.2@1:1\n", "")
     said = await say("get", "1.2/1")
     assert said.out.splitlines() == [
         "Note 1.2/1, sequence 1",

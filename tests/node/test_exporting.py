@@ -6,24 +6,21 @@ import io
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from identity.errors import Refused
 from node.cbor_sequence import read_cbor
-from node.cli.main import run
 from node.exporting import columns_of, open_rows
-from node.http.serve import serve_http
 from node.rows import BadRow, Reader, Row, read_csv, read_ndjson
 from store.definitions import definition_from_dict
 from store.values import to_json
@@ -185,31 +182,7 @@ def test_a_bad_item_is_named_and_the_next_is_read(item: bytes, words: str) -> No
 # The command
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Say = Callable[..., Awaitable[Said]]
-
-
-@pytest.fixture
-async def say(
-    fake: Any, tmp_path: Path, nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]
-) -> AsyncIterator[Say]:
-    """A command line about the server 1.2, which is served meanwhile."""
-    home = tmp_path / "1.2"
-    home.mkdir()
-    (home / "bangpath.toml").write_text("")
-
-    async def said(*words: str) -> Said:
-        code = await trio.to_thread.run_sync(run, ["-C", str(home), *words])
-        told = capsys.readouterr()
-        return Said(code, told.out, told.err)
-
-    async with serve_http(fake, home):
-        yield said
+Say = Callable[..., Awaitable[Any]]  # of the fixture `say`
 
 
 async def test_a_file_of_each_kind(say: Say, fake: Any, tmp_path: Path) -> None:
