@@ -38,7 +38,7 @@ from store.blob_files import Blob
 from store.blobs import BlobReader, BlobWriter
 from store.database import Database, Settings, Transaction, View, open_database
 from store.definitions import ClassDefinition, definition_from_dict, definition_from_toml
-from store.disk import RealDisk
+from store.disk import RealDisk, sync_names
 from store.records import Stored
 from store.tables import LmdbTables
 
@@ -283,11 +283,7 @@ def _name(name: Path) -> int:
             file.flush()
             os.fsync(file.fileno())
         new.replace(name)
-        parent = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+        sync_names(name.parent)
     except OSError as error:
         raise Refused(f"{name} cannot be written: {error.strerror}", next_step="choose another directory") from error
     return incarnation

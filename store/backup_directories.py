@@ -23,7 +23,7 @@ from identity.errors import Damaged, Refused
 from identity.names import ServerId
 from store.backup import BESIDE, BLOBS_PLACE, LOG_PLACE, BackedUp, Beside, Manifest, back_up
 from store.checking_log import LogWalk, Walked
-from store.disk import LOCK_NAME, Disk, RealDisk
+from store.disk import LOCK_NAME, Disk, RealDisk, sync_names
 from store.findings import Report
 from store.log import Log
 from store.read_only import read_only
@@ -119,11 +119,11 @@ def _name(making: Path, directory: Path, manifest: Manifest) -> None:
             file.write(f"a backup of {manifest.time_ms} ms, up to position {manifest.position}\n")
             file.flush()
             os.fsync(file.fileno())
-    _sync(making)
+    sync_names(making)
     if directory.exists():
         directory.rmdir()
     making.rename(directory)
-    _sync(directory.parent)
+    sync_names(directory.parent)
 
 
 async def _make_tables(making: Path, owner: Whose, manifest: Manifest, tell: Tell) -> int:
@@ -197,11 +197,3 @@ def _beside(place: str, path: Path, files: ExitStack) -> Beside | None:
     files.callback(os.close, descriptor)
     size = os.fstat(descriptor).st_size
     return Beside(place, path.name, size, lambda offset, length: os.pread(descriptor, length, offset))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

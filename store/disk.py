@@ -258,9 +258,7 @@ class RealFile:
             for offset in range(before, size, len(ZEROS)):
                 _write_all(self._descriptor, offset, memoryview(ZEROS)[: min(len(ZEROS), size - offset)])
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._disk.full(self.name, error) from error
-            self._disk.stop("allocate", self.name, error)
+            self._refuse_or_stop("allocate", error)
         self.sync()
 
     def reserve(self, size: int) -> None:
@@ -271,9 +269,7 @@ class RealFile:
         try:
             _reserve(self._descriptor, before, size)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._disk.full(self.name, error) from error
-            self._disk.stop("reserve", self.name, error)
+            self._refuse_or_stop("reserve", error)
 
     def sync(self) -> None:
         self._disk.check()
@@ -303,6 +299,21 @@ class RealFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _refuse_or_stop(self, act: str, error: OSError) -> NoReturn:
+        """A disk that is full loses nothing and refuses; one that fails stops."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise self._disk.full(self.name, error) from error
+        self._disk.stop(act, self.name, error)
+
+
+def sync_names(directory: str | os.PathLike[str]) -> None:
+    """Names made, changed and removed in this directory before outlive a power cut. Raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def plain_name(name: str) -> str:

@@ -25,6 +25,7 @@ from identity.errors import BangpathError
 from store.applying import Applier
 from store.checking_blobs import BLOB, chunks_of
 from store.checking_log import LogWalk, Step
+from store.disk import sync_names
 from store.findings import Finding, InLog, Progress, Report
 from store.fold import Fold
 from store.generations import Generations
@@ -129,7 +130,7 @@ def _mend_blob(directory: Path, finding: Finding, backups: Sequence[Path]) -> Me
             os.fsync(file.fileno())
         new.chmod(0o600)
         new.rename(path)
-        _sync_directory(directory)
+        sync_names(directory)
         return Mended(finding, f"backup {backup}", evidence)
     return Mended(finding, "", "")
 
@@ -159,16 +160,8 @@ def _move_aside(directory: Path) -> str:
         number += 1
     if (directory / TABLES).exists():
         (directory / TABLES).rename(aside)
-        _sync_directory(directory)
+        sync_names(directory)
     return str(aside)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 async def rebuild_tables(log: Log, directory: Path, owner: Whose, tell: Tell) -> None:

@@ -32,6 +32,7 @@ from sortedcontainers import SortedDict
 
 from identity.errors import BangpathError, Damaged, Exhausted, LocalMistake, Refused
 from store.checked import open_entry, seal_entry
+from store.disk import sync_names
 from store.worker import Worker
 
 if TYPE_CHECKING:
@@ -385,8 +386,4 @@ def _free_bytes(path: str) -> int:
 def _sync_names(path: str) -> None:
     """The names of the files that LMDB made, and of the directory itself, outlive a power cut."""
     for directory in (path, os.path.dirname(os.path.abspath(path))):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_names(directory)
