@@ -192,7 +192,8 @@ class BlobIndex(Index):
         named: list[Blob] = []
         for value in (values[position] for position in self._positions):
             named += value if isinstance(value, list) else [] if value is None else [value]
-        return [BLOBS + root + object_key for root in dict.fromkeys(each.root for each in named)]
+        roots = dict.fromkeys(each.root for each in named[:MAX_ELEMENTS])  # own objects name no more (`check_blobs`)
+        return [BLOBS + root + object_key for root in roots]
 
 
 def compile_indexes(definition: ClassDefinition, class_number: int) -> tuple[Index, ...]:
@@ -232,8 +233,9 @@ def blob_range(root: bytes) -> tuple[bytes, bytes]:
 
 def blobs_let_go(before_keys: Iterable[bytes], after_keys: Iterable[bytes]) -> list[bytes]:
     """The roots of blobs that an object has named, and names no more."""
-    gone = dict.fromkeys(key for key in before_keys if key.startswith(BLOBS))
-    return [key[len(BLOBS) : len(BLOBS) + HASH_BYTES] for key in gone if key not in set(after_keys)]
+    kept = set(after_keys)
+    gone = dict.fromkeys(key for key in before_keys if key.startswith(BLOBS) and key not in kept)
+    return [key[len(BLOBS) : len(BLOBS) + HASH_BYTES] for key in gone]
 
 
 def let_go(index: dict[bytes, bytes | None], entry_keys: Iterable[bytes], object_key: bytes) -> None:

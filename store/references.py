@@ -19,7 +19,7 @@ from identity.encoding import encode_integer
 from identity.errors import Refused
 from identity.names import END, Reference
 from store.fieldtypes import wrong_field
-from store.indexes import blob_range
+from store.indexes import MAX_ELEMENTS, blob_range
 from store.registry import ClassEntry
 
 if TYPE_CHECKING:
@@ -48,11 +48,16 @@ def check_targets(transaction: Transaction, entry: ClassEntry, values: list[Any]
 
 
 def check_blobs(transaction: Transaction, entry: ClassEntry, values: list[Any]) -> None:
-    """That the blobs that these values name are here. Raises `Refused`, naming the field."""
+    """That the blobs that these values name are here, and not too many. Raises `Refused`, naming the field."""
     codec = entry.own_codec
+    count = 0
     for position in codec.blobs:
         value = values[position]
         for blob in value if isinstance(value, list) else () if value is None else (value,):
+            count += 1
+            if count > MAX_ELEMENTS:
+                why = f"an object names {MAX_ELEMENTS} blobs at most"
+                raise wrong_field(codec.definition.name, codec.names[position], why)
             if transaction.blobs is None or not transaction.blobs.has(blob):
                 why = "no blobs are kept here" if transaction.blobs is None else f"{blob} is not here"
                 raise wrong_field(codec.definition.name, codec.names[position], why)

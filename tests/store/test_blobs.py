@@ -25,6 +25,7 @@ from store.blobs import Blobs
 from store.database import Database, open_database
 from store.definitions import definition_from_toml
 from store.disk import RealDisk
+from store.indexes import compile_indexes
 from store.query import Question
 
 
@@ -525,6 +526,20 @@ async def test_what_is_not_here_cannot_be_named(machine: Machine, autojump_clock
             await database.transact(lambda t: t.create("Photo", {"data": stranger}))
         with pytest.raises(Refused, match="no blobs are kept here"):
             database.write_blob()
+
+
+async def test_an_object_names_no_more_than_have_entries(machine: Machine) -> None:
+    """Else one whose file goes could still be named; and a stranger's list would become as many entries."""
+    async with machine.open() as database:
+        await database.define(PHOTO)
+        async with database.write_blob() as new:
+            blob = await new.finish()
+            with pytest.raises(Refused, match="names 1024 blobs at most"):
+                await database.transact(lambda t: t.create("Photo", {"more": [blob] * 1025}))
+            await database.transact(lambda t: t.create("Photo", {"more": [blob] * 1024}))
+    index = compile_indexes(PHOTO, 70)[-1]
+    strangers = [Blob(1, number.to_bytes(32, "big")) for number in range(1, 3000)]
+    assert len(index.keys([None, None, strangers], b"\0\0\0\5\0\0\0\6")) == 1024
 
 
 async def test_one_that_went_while_a_transaction_waited(machine: Machine, autojump_clock: Any) -> None:
