@@ -2,6 +2,7 @@
 
     Group          leaves and frames by feed, who waits for the sync, updates of others
       seal         each feed's leaves  ->  one own update: its number, chained and signed by the `Sealer` (DESIGN L3)
+    Salts          random bytes, one to a leaf
     RecentUpdates  bytes of updates just made durable: they are sent at once, to several peers, without reading back
 
 A group that is not synced is forgotten whole; its numbers are given again to the next group, for nothing of it ever
@@ -25,6 +26,8 @@ from store.transaction import Transaction
 if TYPE_CHECKING:
     import trio
 
+SALT_BYTES = 16
+SALTS = 256  # drawn from the generator at a time
 RECENT_BYTES = 8 << 20  # about one full group (L5); a slower peer is served from the log
 
 
@@ -33,6 +36,24 @@ class Committed(NamedTuple):
 
     seals: tuple[Seal, ...]
     applied: tuple[Update, ...]
+
+
+class Salts:
+    """One salt after another, from a generator that is asked for many at a time."""
+
+    def __init__(self, random: Any) -> None:
+        self._random = random
+        self._drawn = b""
+        self._at = 0
+
+    def draw(self) -> bytes:
+        """The next `SALT_BYTES`."""
+        at = self._at
+        if at == len(self._drawn):
+            self._drawn = self._random.randbytes(SALT_BYTES * SALTS)
+            at = 0
+        self._at = at + SALT_BYTES
+        return self._drawn[at : at + SALT_BYTES]
 
 
 class RecentUpdates:

@@ -1,7 +1,7 @@
 """The one task that owns the log: takes work from a queue, appends it, syncs once, answers in order (DESIGN L5, L6).
 
     callers --work--> queue --> carry out each: checks, append to the log, take into the generations
-                                     |  queue empty (and it stopped growing), or 2 ms, 1 024, 8 MiB
+                                     |  queue empty (and it stopped growing), or 4 syncs long, 1 024, 8 MiB
                                 somebody waits for the disk?  no: go on; plain writes ride with the next sync
                                      |  yes
                                 seal each feed's leaves, end the group, sync
@@ -34,8 +34,8 @@ from store.blobs import Blobs
 from store.fold import Fold
 from store.frame_parts import OWN, pack_local, pack_seals
 from store.generations import Generations
-from store.group_commit import Drain
-from store.grouping import Committed, Group, GroupFull, RecentUpdates
+from store.group_commit import Drain, Pace
+from store.grouping import Committed, Group, GroupFull, RecentUpdates, Salts
 from store.held_feeds import FEEDS
 from store.log import Log
 from store.records import Seal, Sealer
@@ -45,7 +45,6 @@ from store.transaction import Transaction
 
 MAX_QUEUE = 4096  # work that waits; a task waits with one, so more than this many tasks wait in line for room
 LINGER_S = 0.5  # how long a plain write may wait for somebody else's sync
-SALTS = 256  # drawn from the generator at a time
 FOLD_RETRY_S = 1.0  # while there is no room for the tables
 
 
@@ -80,9 +79,8 @@ class Writer:
         self._fold = fold
         self.sealer = sealer
         self.blobs: Blobs | None = None
-        self._random = random
-        self._salts = b""
-        self._salt_at = 0
+        self._salts = Salts(random)
+        self._pace = Pace()
         self._queue: deque[Work] = deque()
         self._room = trio.lowlevel.ParkingLot()
         self._idle: trio.Event | None = None
@@ -180,7 +178,7 @@ class Writer:
     async def _drain(self) -> Drain:
         """Carry out work until the queue is empty and no longer growing, or the drain has been long enough."""
         queue, now = self._queue, trio.current_time
-        drain = Drain(now())
+        drain = Drain(now(), self._pace.drain_s)
         while True:
             while queue:
                 work = queue.popleft()
@@ -194,8 +192,11 @@ class Writer:
                     self._full = True
                     return drain
                 drain.note(self.log.group_bytes - before, held=held)
-                if queue and drain.ends(len(queue), now()):
+                if queue and drain.ends(len(queue), moment := now()):
                     break
+                if queue and drain.must_rest(moment):
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    drain.rested(now())
             if self._room:
                 self._room.unpark(count=MAX_QUEUE - len(queue))
             if queue:
@@ -225,7 +226,9 @@ class Writer:
         try:
             seals = self._seal(group)
             mark = self.log.end_group(pack_seals(seals))
+            begun = trio.current_time()
             await self.log.sync_async()
+            self._pace.note_sync(trio.current_time() - begun)
         except Exception as error:
             self.group = group
             self._stop(error)
@@ -268,7 +271,7 @@ class Writer:
         before = (applier.registry, applier.number, dict(applier.gained))
         number = applier.number + 1
         try:
-            leaves, local, tables = applier.own(transaction, number, self._salt)
+            leaves, local, tables = applier.own(transaction, number, self._salts.draw)
             self.group.check_room(leaves)
             location = self._append(OWN, [*map(b"".join, leaves), pack_local(number, local)])
         except Exception:
@@ -380,14 +383,6 @@ class Writer:
             raise _again(self.failure)
         if self._closing:
             raise LocalMistake("the store is closed")
-
-    def _salt(self) -> bytes:
-        at = self._salt_at
-        if at == len(self._salts):
-            self._salts = self._random.randbytes(16 * SALTS)
-            at = 0
-        self._salt_at = at + 16
-        return self._salts[at : at + 16]
 
 
 def _never_abort(_: Any) -> trio.lowlevel.Abort:

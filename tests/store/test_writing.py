@@ -205,3 +205,51 @@ async def test_whoever_waits_is_told_when_the_sealer_fails_before_the_sync(
         with trio.fail_after(5), pytest.raises(OutcomeUnknown, match="no key to sign with"):
             await database.transact(lambda t: t.create("Shoe", {"name": "a"}))
         assert database.failure is not None
+
+
+async def test_on_a_slow_disk_a_drain_takes_longer_and_lets_others_run(
+    server: Any, shoe: ClassDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr(trio, "current_time", lambda: clock)
+    others = 0
+
+    async def runs() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await trio.lowlevel.checkpoint()
+
+    async with server.open() as database:
+        await database.define(shoe)
+        turns: list[int] = []
+
+        def body(t: Any) -> None:
+            nonlocal clock
+            clock += 0.001
+            turns.append(others)
+            t.create("Shoe", {"name": f"{clock:.3f}"})
+
+        async def commit_all() -> int:
+            before = database.syncs
+            async with trio.open_nursery() as nursery:
+                for _ in range(64):
+                    nursery.start_soon(database.transact, body)
+            return database.syncs - before
+
+        assert await commit_all() > 16  # no sync has taken any time: 2 ms, and that is two of them
+        sync = server.disk.before_sync
+
+        def slow_sync(*arguments: Any) -> None:
+            nonlocal clock
+            clock += 0.02
+            sync(*arguments)
+
+        server.disk.before_sync = slow_sync
+        await commit_all()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runs)
+            turns.clear()
+            assert await commit_all() <= 2
+            assert len(set(turns)) > 16
+            nursery.cancel_scope.cancel()
