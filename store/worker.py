@@ -5,7 +5,9 @@
 
 Threads starve beside a busy loop: a fold did 1 400 to 2 700 rows/s instead of 180 000. So while a job runs, whoever
 waits for it puts the whole loop to sleep for 0.2 ms after each 2 ms, which gave 89 000 to 135 000 rows/s for 4 to 12 %
-of bulk (FACTS). A hop costs 115-154 us, so short work stays in the loop. The simulator uses no thread at all.
+of bulk (FACTS). A loop that was idle most of those 2 ms has given the thread its turn, and does not nap: everybody
+would wait for the nap, where all of them wait for a sync. A hop costs 115-154 us, so short work stays in the loop.
+The simulator uses no thread at all.
 
 LMDB wants a write transaction ended by the thread that began it; a `Worker` is always the same one.
 """
@@ -59,11 +61,15 @@ class Worker:
                 return
 
         self._submit(job, deliver)
+        busy = True  # with what made it hand this over: the thread gets its turn now
         with trio.CancelScope(shield=True):
             while not results:
-                time.sleep(NAP_S)  # noqa: ASYNC251 - gives the interpreter to the thread; the reason is in the head
+                if busy:
+                    time.sleep(NAP_S)  # noqa: ASYNC251 - gives the interpreter to the thread; see the head
+                worked_s = time.thread_time()
                 with trio.move_on_after(NAP_EVERY_S):
                     await finished.wait()
+                busy = time.thread_time() - worked_s > NAP_EVERY_S / 2
         return results[0].unwrap()
 
     def stop(self) -> None:
