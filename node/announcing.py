@@ -76,7 +76,7 @@ async def define(parts: Parts, definition: ClassDefinition) -> dict[str, Any]:
     reference = await parts.database.define(definition)
     _learn(parts, reference)
     defined = parts.database.registry.definition(definition.name)
-    owners = parts.directory.owners(defined.name, defined.fingerprint, None)
+    owners = parts.directory.adopters().get(defined.fingerprint, ())
     return {**defined.as_json(), "owners": [str(each) for each in owners], "adopted": True}
 
 

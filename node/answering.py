@@ -21,6 +21,7 @@ from node.fan_out import QueryAnswer
 from node.lookup import look_up
 from node.running import AfterText, AnyReference, Running
 from node.wanted import Wanted, wanted
+from store.completing import indexes_of
 from store.fieldtypes import FieldType, WrongValue
 from store.values import value_from_json, value_to_json
 
@@ -102,7 +103,7 @@ class Answering(Running):
         """
         async with self._word(None) as (parts, _):
             with parts.database.view() as view:
-                of = view.definition(class_name).field(field).key_type
+                of = indexes_of(view.registry.named(class_name), field)[0][1].parts[0].of
                 begin = _beginning(of, field, prefix)
                 values = view.complete(class_name, field, begin, limit=limit, shows=parts.standpoint.shows)
             return {"class": class_name, "field": field, "values": [value_to_json(of, each) for each in values]}

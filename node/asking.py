@@ -40,7 +40,7 @@ class Found(NamedTuple):
     current; `path` is who handed it on, the owner first and this server last; of a cached copy, of which nobody knows
     how it came, who kept it first. `owner_unreachable_since`: for how many seconds the owner has not been reached,
     where that is why another one answered; None: it is reached, or not asked. `by`: who answered, where that is not the
-    owner.
+    owner. `fingerprint`: which of the classes of that name it is.
     """
 
     reference: Reference
@@ -53,6 +53,7 @@ class Found(NamedTuple):
     path: tuple[ServerId, ...]
     owner_unreachable_since: float | None = None
     by: ServerId | None = None
+    fingerprint: bytes = b""
 
 
 class Changed(NamedTuple):
@@ -147,7 +148,10 @@ class Asking(Protocol):
         """Whether a copy of another owner's object may be answered with; not with the mirrors switched off."""
 
     def owners(self, class_name: str, servers: Pattern | None) -> list[ServerId]:
-        """Who has adopted the class, by the directory known here; this server included. Sorted."""
+        """Who has adopted a class of that name, by the directory known here; this server included. Sorted."""
+
+    def major(self, server: ServerId, class_name: str) -> int | None:
+        """The newest major of such a class that a server has adopted, as far as is known here."""
 
     def knows(self, server: ServerId) -> bool:
         """Whether the directory known here has this server."""

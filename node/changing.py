@@ -74,7 +74,7 @@ def _one(transaction: Transaction, operation: Operation, resolve: Resolve, reque
     if stored is None:
         server = transaction.servers.server
         raise NotFound.by_owner(server, f"{server}/{operation.object}")
-    definition = transaction.registry.definition(stored.class_name)
+    definition = transaction.class_of(stored)
     _check_class(stored.class_name, private=definition.privacy == "private", by_another=by_another)
     if operation.op == "delete":
         transaction.delete(operation.object, expect=operation.expect, request=request)

@@ -18,7 +18,7 @@ Nothing here is durable: at opening it is filled from the store's registry objec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -37,6 +37,14 @@ MAX_MIRRORS_TEXT = 4096  # characters of all of them: every server of the mesh c
 MAX_SERVERS = 1 << 16  # entries; a mesh beyond that wants zones (DESIGN F3), not a longer list
 
 
+class Adopted(NamedTuple):
+    """A class that a server says it has."""
+
+    name: str
+    fingerprint: bytes
+    major: int
+
+
 class Entry(msgspec.Struct):
     """What is known of one server."""
 
@@ -45,17 +53,16 @@ class Entry(msgspec.Struct):
     chain: tuple[bytes, ...]
     name: str = ""
     addresses: tuple[Address, ...] = ()
-    classes: dict[int, tuple[str, bytes]] = msgspec.field(default_factory=dict)  # object -> name, fingerprint
+    classes: dict[int, Adopted] = msgspec.field(default_factory=dict)  # by the object that says so
     mirrors: tuple[Pattern, ...] = ()  # whose data feeds it keeps, as it says
 
     @property
     def incarnation(self) -> int:
         return self.certificate.incarnation
 
-    def has_adopted(self, name: str, fingerprint: bytes | None) -> bool:
-        return any(
-            each[0] == name and (fingerprint is None or each[1] == fingerprint) for each in self.classes.values()
-        )
+    def majors(self, name: str) -> list[int]:
+        """Of the classes of that name that it has adopted."""
+        return [each.major for each in self.classes.values() if each.name == name]
 
 
 class Directory:
@@ -117,7 +124,7 @@ class Directory:
                 definition = definition_of_class_untrusted(stored.fields)
             except PeerMisbehaved:
                 return
-            entry.classes[number] = (definition.name, definition.fingerprint)
+            entry.classes[number] = Adopted(definition.name, definition.fingerprint, definition.major)
         elif stored is None and entry is not None:
             entry.classes.pop(number, None)
 
@@ -155,13 +162,18 @@ class Directory:
         """All, in the order of their names."""
         return [self._entries[server] for server in sorted(self._entries)]
 
-    def owners(self, class_name: str, fingerprint: bytes | None, servers: Pattern | None) -> list[ServerId]:
-        """Who has adopted this class, in the order of their names."""
+    def owners(self, class_name: str, servers: Pattern | None) -> list[ServerId]:
+        """Who has adopted a class of that name, whatever its major, in the order of their names."""
         return [
             entry.server
             for entry in self.entries()
-            if (servers is None or servers.matches(entry.server)) and entry.has_adopted(class_name, fingerprint)
+            if (servers is None or servers.matches(entry.server)) and entry.majors(class_name)
         ]
+
+    def major(self, server: ServerId, class_name: str) -> int | None:
+        """The newest major of a class that a server has adopted; None: it has none."""
+        entry = self._entries.get(server)
+        return None if entry is None else max(entry.majors(class_name), default=None)
 
     def mirrors_of(self, owner: ServerId) -> list[ServerId]:
         """Who announces to mirror this owner, the nearest to this server in the name tree first.
@@ -174,12 +186,12 @@ class Directory:
             key=lambda each: (distance(self._own, each), each),
         )
 
-    def adopters(self) -> Mapping[tuple[str, bytes], list[ServerId]]:
-        """Every class that anybody adopted, with those who did."""
-        found: dict[tuple[str, bytes], list[ServerId]] = {}
+    def adopters(self) -> Mapping[bytes, list[ServerId]]:
+        """Every class that anybody adopted, by fingerprint, with those who did."""
+        found: dict[bytes, list[ServerId]] = {}
         for entry in self.entries():
             for each in entry.classes.values():
-                found.setdefault(each, []).append(entry.server)
+                found.setdefault(each.fingerprint, []).append(entry.server)
         return found
 
     def __len__(self) -> int:

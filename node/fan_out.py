@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from identity.errors import BangpathError, Refused, Unreachable
-from identity.names import Pattern, ServerId
+from identity.names import Pattern, Position, ServerId
 from node import language
 from node.asking import Found, Holding, RowPart
 from node.federate import Merge, Owner, completeness, plan, pushed_down, trimmer
@@ -27,7 +27,8 @@ from node.lookup import unreachable_for
 from node.racing import race
 from node.tellers import OWNER, Tellers, Telling
 from node.wanted import NEAREST, Wanted
-from store.query import Question, check_question, compile_filter, reference_key, sort_key
+from store.majors import check_named, common_sort_key
+from store.query import Question, reference_key
 
 if TYPE_CHECKING:
     from node.asking import Asking
@@ -119,7 +120,7 @@ class _FanOut:
         self._deadline = deadline
         self._holdings = {owner: asking.holding(owner) for owner in owners}
         self._plan = plan(owners, own=asking.server, holdings=self._holdings, wanted=wanted)
-        self._owners = {owner: Owner(owner) for owner in owners}
+        self._owners = {owner: Owner(owner, major=asking.major(owner, question.class_name)) for owner in owners}
         self._merge = Merge(_checked_key(asking, question), limit=question.limit)
         self._news = trio.Event()  # a source has rows or has ended
         self._room = trio.Event()  # rows were taken
@@ -175,14 +176,20 @@ class _FanOut:
                     found = []
                     for stored in rows:
                         worth = told[stored.reference.server]
-                        found.append(Found(stored.reference, stored.class_name, stored.sequence, stored.fields, *worth))
+                        row = Found(
+                            stored.reference, stored.class_name, stored.sequence, stored.fields, *worth,
+                            stored.fingerprint,
+                        )  # fmt: skip
+                        found.append(row)
                     await self._add(source, found)
         except BangpathError as error:
             self._refuse(error)
             return
         self._end(source)
 
-    def _worth(self, owner: ServerId, holding: Holding) -> tuple[Any, ...]:
+    def _worth(
+        self, owner: ServerId, holding: Holding
+    ) -> tuple[str, Position | None, float | None, tuple[ServerId, ...], float | None, ServerId | None]:
         """What a row of this owner says of itself, equal for all of them: the rest of a `Found`."""
         asking, about = self._asking, self._owners[owner]
         own = owner == asking.server
@@ -279,7 +286,7 @@ class _FanOut:
                     found = [
                         Found(
                             each.reference, each.class_name, each.sequence, each.fields,
-                            "cached", None, self._asking.age_of(each), (own,), None, own,
+                            "cached", None, self._asking.age_of(each), (own,), None, own, each.fingerprint,
                         )
                         for each in rows if self._asking.shows(each)
                     ]  # fmt: skip
@@ -318,13 +325,11 @@ class _FanOut:
 def _checked_key(asking: Asking, question: Question) -> Callable[[Found], bytes]:
     """What the merge compares: the store's own order, ties by reference. Raises `Refused` for a wrong question."""
     with asking.view() as view:
-        definition = view.definition(question.class_name)
-    check_question(question, definition)
-    if question.where is not None:
-        compile_filter(question.where, definition, lambda server: (server or asking.server, asking.incarnation))
+        definitions = view.definitions(question.class_name)
+    check_named(question, definitions, lambda server: (server or asking.server, asking.incarnation))
     if not question.order:
         return lambda row: reference_key(row.reference)
-    key = sort_key(definition, question.order)
+    key = common_sort_key(definitions, question.order)
     return lambda row: key(row.reference, row.fields)
 
 

@@ -7,7 +7,7 @@
                 source B   2 9 .            waiting       7 | 9          7 < 9, but A's next may be 8
                 A row is certain when no source that still sends can send a smaller one.
 
-    report      {whole, summary, owners: [{server, how, position, age, path, rows, since}], directory}   (DESIGN A3)
+    report      {whole, summary, owners: [{server, how, major, position, age, path, rows, since}], directory}  (A3)
 
     how         owned        here
                 owner        by the owner, just now
@@ -186,11 +186,12 @@ def _merged(parts: Sequence[tuple[list[Key], list[Found]]]) -> list[Found]:
 class Owner:
     """What is known of one owner's part of an answer."""
 
-    __slots__ = ("age", "broken", "by", "error", "how", "path", "position", "rows", "server", "since")
+    __slots__ = ("age", "broken", "by", "error", "how", "major", "path", "position", "rows", "server", "since")
 
-    def __init__(self, server: ServerId, how: str = "unreachable") -> None:
+    def __init__(self, server: ServerId, how: str = "unreachable", *, major: int | None = None) -> None:
         self.server = server
         self.how = how
+        self.major = major  # the newest of its class that it has adopted
         self.position: Position | None = None
         self.age: float | None = None
         self.path: tuple[ServerId, ...] = ()
@@ -227,6 +228,7 @@ class Owner:
         told: dict[str, Any] = {
             "server": str(self.server),
             "how": self.how,
+            "major": self.major,
             "position": None if self.position is None else str(self.position),
             "age": None if self.age is None else round(self.age, 3),
             "path": [str(each) for each in self.path],

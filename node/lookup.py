@@ -304,5 +304,6 @@ def held_here(asking: Asking, server: ServerId, object: ObjectId) -> Found | Non
     path = asking.path_to(server) if kind == "mirrored" else (asking.server,)
     by = None if kind == "owned" else asking.server
     return Found(
-        stored.reference, stored.class_name, stored.sequence, stored.fields, kind, position, age, path, None, by
-    )
+        stored.reference, stored.class_name, stored.sequence, stored.fields, kind, position, age, path, None, by,
+        stored.fingerprint,
+    )  # fmt: skip

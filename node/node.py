@@ -231,9 +231,11 @@ class Node(Answering, Altering, Saying, Links, Tracing, Tending):
 
     # -- classes, mirrors, newcomers
 
-    def definition(self, class_name: str) -> ClassDefinition:
-        """Raises `Refused`, naming the classes there are."""
-        return self.parts.database.registry.definition(class_name)
+    def definition(self, class_name: str, fingerprint: bytes = b"") -> ClassDefinition:
+        """Of several of that name the one with that fingerprint, else the one that leads. Raises `Refused`."""
+        registry = self.parts.database.registry
+        entry = registry.by_fingerprint(fingerprint)
+        return registry.definition(class_name) if entry is None else entry.definition
 
     def resolve(self, server: ServerId | None) -> tuple[ServerId, int]:
         """The server and the incarnation that a reference in text means."""

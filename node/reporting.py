@@ -136,7 +136,7 @@ def servers(parts: Parts, now: float) -> list[dict[str, Any]]:
                 "issuer": str(entry.certificate.issuer),
                 "valid_until_ms": entry.certificate.not_after_ms,
                 "addresses": [address_text(each) for each in entry.addresses],
-                "classes": sorted({name for name, _ in entry.classes.values()}),
+                "classes": sorted({each.name for each in entry.classes.values()}),
                 "mirrors": [each.text for each in entry.mirrors],
                 "registry_position": None if position is None else str(position),
                 "age": 0.0 if own else _round(parts.flood.age(feed, now)),
@@ -206,19 +206,19 @@ def mirrors(parts: Parts, now: float) -> list[dict[str, Any]]:
 
 def classes(parts: Parts) -> list[dict[str, Any]]:
     """Every class known here, who has adopted it, whether this server has, and how far its indexes are."""
-    adopters = parts.directory.adopters()
+    adopters, registry = parts.directory.adopters(), parts.database.registry
     return [
         {
             **definition.as_json(),
             "owners": [
                 str(each)
-                for each in adopters.get((definition.name, definition.fingerprint), ())
-                if each != parts.server or parts.database.registry.adopted(definition.name)
+                for each in adopters.get(definition.fingerprint, ())
+                if each != parts.server or registry.adopted_exactly(definition.fingerprint)
             ],
-            "adopted": parts.database.registry.adopted(definition.name),
-            "building": parts.database.registry.progress(definition.fingerprint),
+            "adopted": registry.adopted_exactly(definition.fingerprint),
+            "building": registry.progress(definition.fingerprint),
         }
-        for definition in parts.database.registry.definitions()
+        for definition in registry.definitions()
     ]
 
 

@@ -18,7 +18,7 @@ Left to others: whether the asker is who it says (`node.sessions`), the transact
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
@@ -53,7 +53,6 @@ from node.standpoint import Standpoint
 from routing.probes import Probe, Trace
 from store.definitions import ClassDefinition
 from store.query import Question
-from store.reading import View
 from store.records import Stored
 from transport.outstanding import Outstanding
 from transport.requests import Asked, Cancelled, MaySend
@@ -202,12 +201,11 @@ class Serving:
                 next_step=f"{self._server}'s operator decides: [rights] {'modify' if changes else 'query'}",
             )
 
-    def _check_class(self, view: View, class_name: str) -> ClassDefinition:
-        """The class, which may leave this server. Raises `Forbidden` when it may not, `Refused` when there is none."""
-        definition = view.definition(class_name)
-        if definition.privacy == "private":
-            raise Forbidden(f"class {class_name} of {self._server} is private", **{"class": class_name})
-        return definition
+    def _check_classes(self, definitions: Iterable[ClassDefinition]) -> None:
+        """Raises `Forbidden` when one of these classes may not leave this server."""
+        for each in definitions:
+            if each.privacy == "private":
+                raise Forbidden(f"class {each.name} of {self._server} is private", **{"class": each.name})
 
     # -- GET
 
@@ -221,7 +219,9 @@ class Serving:
                 if own:
                     raise NotFound.by_owner(self._server, text)
                 raise Refused(f"{self._server} holds no copy of {text}", reference=text)
-            leaf = _leaf(self._check_class(view, stored.class_name), stored)
+            definition = view.class_of(stored)
+            self._check_classes([definition])
+            leaf = _leaf(definition, stored)
         if own or (holding.whole and stored.kind == "mirrored"):
             at = self._at(question.server, holding)
         elif question.cached:
@@ -298,14 +298,14 @@ class Serving:
             question = _question_untrusted(query.question)
             holding = self._holding(query.owner)
             with self._standpoint.view() as view:
-                definition = self._check_class(view, question.class_name)
+                self._check_classes(view.definitions(question.class_name))
                 incarnation = view.incarnation_of(query.owner) or 0
                 at = self._at(query.owner, holding)
                 writer = PartWriter(incarnation, at)
                 own = Pattern(str(query.owner))
                 for batch in view.select_batches(question, servers=own, size=BATCH_ROWS):
                     for stored in batch:
-                        part = writer.add(_leaf(definition, stored))
+                        part = writer.add(_leaf(view.class_of(stored), stored))
                         if part is not None:
                             if not await self._part(asked, work, part, index):
                                 return

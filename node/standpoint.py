@@ -195,8 +195,10 @@ class Standpoint:
         return self._heard_at(server)
 
     def owners(self, class_name: str, servers: Pattern | None) -> list[ServerId]:
-        definition = self._database.registry.find(class_name)
-        return self.directory.owners(class_name, definition.fingerprint if definition else None, servers)
+        return self.directory.owners(class_name, servers)
+
+    def major(self, server: ServerId, class_name: str) -> int | None:
+        return self.directory.major(server, class_name)
 
     def knows(self, server: ServerId) -> bool:
         return server == self.server or self.directory.entry(server) is not None
@@ -303,7 +305,7 @@ class Standpoint:
         definition = entry.definition
         fields = self._read(peer, lambda: definition.from_body_untrusted(leaf.body))
         reference = reference_of(server, incarnation, leaf.object)
-        return Found(reference, definition.name, leaf.sequence, fields, *worth[1:])
+        return Found(reference, definition.name, leaf.sequence, fields, *worth[1:], leaf.fingerprint)
 
     def _read(self, peer: ServerId, read: Callable[[], Any]) -> Any:
         try:

@@ -2,7 +2,7 @@
 
     people       values      fields as Python values and JSON
     classes      definitions, registry, bodies, fieldtypes, keys
-    questions    query, selecting
+    questions    query, selecting, majors
                      |
     one server   database  (heart)   one task owns the log; readers see what is durable
                      |     transaction, reading, applying, recovery, references, indexes
@@ -30,6 +30,7 @@ Reading order:
     blobs           those of a store: written, read, kept as long as anybody needs them
     query           vocabulary of questions; filters and the order of rows
     selecting       choose an index, scan, filter, order, limit         statistics  how many entries a range has
+    majors          one question is compiled for each class of that name, and the answers are merged
     explaining      how a question was answered, and what it took       completing  the values that begin so
     reading         views of what is durable, and of what is appended
     references      targets must exist; what happens when they are deleted

@@ -13,7 +13,7 @@ read as well. Of types other than text the prefix is empty: their values in orde
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ Shows = Callable[[Stored], bool]
 
 def complete(
     reader: Reader,
-    entry: ClassEntry,
+    entries: Sequence[ClassEntry],
     field: str,
     prefix: Any,
     limit: int,
@@ -48,14 +48,9 @@ def complete(
     `shows` says whether an object counts. Raises `Refused`, naming the field, when there is no index that begins with
     it, when the prefix is none for its type, or the limit is none.
     """
+    indexes = indexes_of(entries, field)
+    entry, index = indexes[0]
     found = entry.definition.field(field)
-    index = _index_of(entry, field)
-    if index is None:
-        raise Refused(
-            f"field {field} of {entry.definition.name} has no index, and values are completed from one",
-            next_step=f"define the class again with an index on {field}",
-            field=field,
-        )
     if type(limit) is not int or not 1 <= limit <= MAX_VALUES:
         raise Refused(
             f"a limit of {limit!r}: between 1 and {MAX_VALUES} values can be asked for",
@@ -72,8 +67,33 @@ def complete(
             next_step="of text and bytes say how they begin, of others nothing",
             field=field,
         )
-    values = _Values(reader, entry, index, prefix, wanted_owners(reader, servers), shows)
-    return list(islice(values.walk(), limit))
+    owners = wanted_owners(reader, servers)
+    walks = [_Values(reader, entry, index, prefix, owners, shows).walk() for entry, index in indexes]
+    return list(islice(_different(heapq.merge(*walks, key=_key_of)), limit))
+
+
+def indexes_of(entries: Sequence[ClassEntry], field: str) -> list[tuple[ClassEntry, Index]]:
+    """The index of each class of that name that has one of such values, the one that leads first. Raises `Refused`."""
+    having = [each for each in entries if field in each.definition.by_name]
+    if not having:
+        entries[0].definition.field(field)
+    indexes = [(each, index) for each in having if (index := _index_of(each, field)) is not None]
+    if not indexes:
+        raise Refused(
+            f"field {field} of {having[0].definition.name} has no index, and values are completed from one",
+            next_step=f"define the class again with an index on {field}",
+            field=field,
+        )
+    base = indexes[0][1].parts[0].of.base
+    return [each for each in indexes if each[1].parts[0].of.base == base]
+
+
+def _different(values: Iterator[tuple[bytes, Any]]) -> Iterator[Any]:
+    last = b""
+    for key, value in values:
+        if key != last:
+            yield value
+        last = key
 
 
 def _index_of(entry: ClassEntry, field: str) -> Index | None:
@@ -96,13 +116,13 @@ class _Values:
         self._owners = owners
         self._shows = shows
 
-    def walk(self) -> Iterator[Any]:
-        """Every value that begins so, once, in order."""
+    def walk(self) -> Iterator[tuple[bytes, Any]]:
+        """Every value that begins so, once, in order, behind its key."""
         crowded = sorted(self._of_crowded_lists().items(), key=_key_of) if isinstance(self._index, ElementIndex) else []
         last = b""
         for key, value in heapq.merge(self._standing(), crowded, key=_key_of):
             if key != last and (not self._prefix or value.startswith(self._prefix)):
-                yield value
+                yield key, value
             last = key
 
     def _standing(self) -> Iterator[tuple[bytes, Any]]:

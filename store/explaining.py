@@ -8,6 +8,8 @@
      "order": "index", "estimated": 40, "entries": 11, "objects": 11, "rows": 10,
      "considered": [{"index": "land, size", "access": "equal", "estimated": 40}, ...]}
 
+    majors       where several classes of that name have objects here: as above up to `estimated`, of each of the others
+
     access       nothing  no value of the field's type can meet it     unique, equal, in, range    bounds of an index
                  order    the whole index, for it has the order        all                         the whole class
     order        index    rows come so, and a limit ends the scan      sorted      all are collected first
@@ -19,10 +21,13 @@ Left to others: the choice itself (`store.selecting`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from identity.names import Pattern
+from store.majors import NEVER, Part, merged, parts_of
 from store.query import Compare, Question
 from store.records import Stored
 from store.registry import ClassEntry
@@ -34,14 +39,16 @@ from store.selecting import (
     ORDER,
     RANGE,
     Path,
+    batches_of,
     choose_path,
     possible_paths,
-    select_rows,
+    select_ordered,
 )
 from store.statistics import count_entries
 
 if TYPE_CHECKING:
     from store.reading import Reader, Source
+    from store.values import Resolve
 
 ACCESS = {EQUAL_UNIQUE: "unique", EQUAL: "equal", AMONG: "in", RANGE: "range", ORDER: "order", ANY: "all"}
 ESTIMATED = 10_000  # entries that are counted for an estimate, some milliseconds
@@ -68,25 +75,57 @@ class CountingSource:
             yield entry
 
 
+class _Way:
+    """The way of one class's part of a question."""
+
+    def __init__(self, part: Part, resolve: Resolve, below: Source) -> None:
+        self.entry, self.question = part
+        self.path: Path = choose_path(self.entry, self.question, resolve, below)
+        ways = [each for each in possible_paths(self.entry, self.question, resolve) if each.rank < ORDER]
+        self.considered = [(each, count_entries(below, each.ranges, ESTIMATED)) for each in ways]
+        self.estimated = count_entries(below, self.path.ranges, ESTIMATED)
+
+    def as_json(self) -> dict[str, Any]:
+        path = self.path
+        order = "none"
+        if self.question.order:
+            order = "index" if path.depth else "sorted"
+        return {
+            "index": path.over.name or None,
+            "access": _access(path),
+            "bounds": [_shown(each) for each in path.used],
+            "order": order,
+            "estimated": self.estimated,
+        }
+
+
 class Explained:
     """A question's way through the store: chosen when it is made, measured while `batches` is read to its end."""
 
     def __init__(
-        self, reader: Reader, counting: CountingSource, entry: ClassEntry, question: Question, servers: Pattern | None
+        self,
+        reader: Reader,
+        counting: CountingSource,
+        entries: Sequence[ClassEntry],
+        question: Question,
+        servers: Pattern | None,
     ) -> None:
-        """`reader` reads through `counting`. Raises `Refused` for what the class has not."""
+        """`reader` reads through `counting`. Raises `Refused` for what no class of that name has."""
         below = counting.below
         resolve = reader.servers.resolve
         self._reader = reader
         self._counting = counting
-        self._entry = entry
         self._question = question
         self._servers = servers
-        self.path: Path = choose_path(entry, question, resolve, below)
+        parts = [Part(entries[0], question)]
+        if len(entries) > 1:
+            parts = parts_of(reader, entries, question)
+        if not parts:  # nothing can meet it, which is told of the class that leads
+            parts = [Part(entries[0], replace(question, where=NEVER, order=()))]
+        self._ways = [_Way(each, resolve, below) for each in parts]
         self._begin(1)  # what makes no sense is refused here
-        ways = [each for each in possible_paths(entry, question, resolve) if each.rank < ORDER]
-        self.considered = [(each, count_entries(below, each.ranges, ESTIMATED)) for each in ways]
-        self.estimated = count_entries(below, self.path.ranges, ESTIMATED)
+        self.path = self._ways[0].path
+        self.considered, self.estimated = self._ways[0].considered, self._ways[0].estimated
         self.rows = 0
 
     def batches(self, size: int = 512) -> Iterator[list[Stored]]:
@@ -96,20 +135,14 @@ class Explained:
             yield batch
 
     def _begin(self, size: int) -> Iterator[list[Stored]]:
-        return select_rows(self._reader, self._entry, self._question, self._servers, size, self.path)
+        reader, servers = self._reader, self._servers
+        streams = [select_ordered(reader, each.entry, each.question, servers, each.path) for each in self._ways]
+        return batches_of(merged(streams, [each.entry.definition for each in self._ways], self._question), size)
 
     def as_json(self) -> dict[str, Any]:
-        path = self.path
-        order = "none"
-        if self._question.order:
-            order = "index" if path.depth else "sorted"
-        return {
+        told = {
             "class": self._question.class_name,
-            "index": path.over.name or None,
-            "access": _access(path),
-            "bounds": [_shown(each) for each in path.used],
-            "order": order,
-            "estimated": self.estimated,
+            **self._ways[0].as_json(),
             "entries": self._counting.entries,
             "objects": self._counting.objects,
             "rows": self.rows,
@@ -118,6 +151,9 @@ class Explained:
                 for each, estimated in self.considered
             ],
         }
+        if len(self._ways) > 1:
+            told["majors"] = [{"major": each.entry.definition.major, **each.as_json()} for each in self._ways[1:]]
+        return told
 
 
 def _access(path: Path) -> str:

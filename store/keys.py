@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from datetime import date, datetime
+from decimal import Context, Decimal
 from typing import Any
+from uuid import UUID
 
 from identity.errors import Refused
+from identity.names import Reference
 from store.fieldtypes import FieldType, day_to_body, time_to_body
 
 MAX_KEY_VALUE_BYTES = 400  # LMDB's keys have 511; class, fields, hash, server and object need up to 58 of them
@@ -85,6 +88,17 @@ def after_prefix(prefix: bytes) -> bytes:
     return shortened[:-1] + bytes([shortened[-1] + 1]) if shortened else b"\xff" * (len(prefix) + 1)
 
 
+def any_key(value: Any) -> bytes:
+    """The key of a value of whatever type, for an order in which several types meet; of none with an order: of null.
+
+    Of values of one type it is their order. Numbers come by their value, whatever their type.
+    """
+    for kind, place, write in _ANY:
+        if isinstance(value, kind):
+            return b"\1" + place + write(value)
+    return b"\0"
+
+
 _FLOAT = struct.Struct(">d")
 _INT = struct.Struct(">Q")
 
@@ -137,6 +151,26 @@ _KEYS: dict[str, Callable[[Any], bytes]] = {
     "enum": _text_key,
     "reference": lambda value: value.to_bytes(),
 }
+_EXACT = Context(prec=400)  # a decimal of 64 places and the float beside it
+
+
+def _number_key(value: int | float | Decimal) -> bytes:
+    """The float beside it, and what it lacks."""
+    beside = float(value)
+    lacks = _EXACT.subtract(Decimal(value), Decimal(beside)) if value != beside else Decimal(0)
+    return _float_key(beside) + _decimal_key(lacks)
+
+
+_ANY: tuple[tuple[Any, bytes, Callable[[Any], bytes]], ...] = (
+    (str, b"\5", _text_key),
+    (bool, b"\1", _KEYS["bool"]),
+    ((int, float, Decimal), b"\2", _number_key),
+    (datetime, b"\3", _KEYS["timestamp"]),
+    (date, b"\4", _KEYS["date"]),
+    (bytes, b"\6", _bytes_key),
+    (UUID, b"\7", _KEYS["uuid"]),
+    (Reference, b"\x08", _KEYS["reference"]),
+)
 _LONGEST = {
     "bool": 1, "int": 8, "float": 8, "decimal": 22, "timestamp": 8, "date": 8, "uuid": 16,
     "reference": 16 * 8 + 4 + 8 + 8,  # sixteen long components, the end, incarnation, object

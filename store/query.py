@@ -127,6 +127,11 @@ def check_question(question: Question, definition: ClassDefinition) -> None:
         _ordered_field(definition, name)
     for name in question.fields or ():
         definition.field(name)
+    check_limit(question)
+
+
+def check_limit(question: Question) -> None:
+    """Raises `Refused` for one that is none."""
     if question.limit is not None and question.limit < 0:
         raise Refused(f"a limit of {question.limit}", next_step="write how many rows at most, or none")
 

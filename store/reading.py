@@ -23,11 +23,11 @@ from store.completing import complete
 from store.definitions import ClassDefinition
 from store.explaining import CountingSource, Explained
 from store.generations import View as GenerationsView
+from store.majors import select_named
 from store.query import Question
 from store.records import CACHED, KIND_NAMES, OWNED, Record, Stored, unpack_record
 from store.registry import CLASS, SERVER, SETTING, ClassEntry, Registry
 from store.roots import root_of
-from store.selecting import select_rows
 
 SHORT = 1 << 31  # extensible integers below it have four bytes (DESIGN N1)
 OBJECTS, INDEX, FEEDS = "objects", "index", "feeds"
@@ -152,18 +152,23 @@ class Reader:
     def stored(self, object_key: bytes, record: Record, entry: ClassEntry, fields: dict[str, Any]) -> Stored:
         server_key, number = split_object_key(object_key)
         server, incarnation = self.servers.at(server_key)
+        of = entry.definition
         if record.kind == OWNED:
             reference = Reference(server, Incarnation(incarnation), ObjectId(number))
-            return Stored(reference, entry.definition.name, record.sequence, fields, "owned", record.number)
+            return Stored(
+                reference, of.name, record.sequence, fields, "owned", record.number, 0, of.major, of.fingerprint
+            )
         cached = record.kind == CACHED
         return Stored(
             Reference(server, Incarnation(incarnation), ObjectId(number)),
-            entry.definition.name,
+            of.name,
             record.sequence,
             fields,
             KIND_NAMES[record.kind],
             0 if cached else record.number,
             record.number if cached else 0,
+            of.major,
+            of.fingerprint,
         )
 
     def read(self, object_key: bytes) -> Stored | None:
@@ -186,6 +191,11 @@ class Reader:
             return None
         return self.stored(object_key, record, entry, entry.codec.load_fields(record.body))
 
+    def class_of(self, stored: Stored) -> ClassDefinition:
+        """The definition of an object's class, of the several that may have its name."""
+        entry = self.registry.by_fingerprint(stored.fingerprint)
+        return self.registry.definition(stored.class_name) if entry is None else entry.definition
+
     def select(self, question: Question, *, servers: Pattern | None = None) -> Iterator[Stored]:
         """The objects held here that answer it, in its order. Raises `Refused`, naming class or field."""
         for batch in self.select_batches(question, servers=servers):
@@ -195,14 +205,13 @@ class Reader:
         self, question: Question, *, servers: Pattern | None = None, size: int = 512
     ) -> Iterator[list[Stored]]:
         """The same, `size` rows at a time, so that a loop may let others run between."""
-        entry = self.registry.visible(question.class_name)
-        return select_rows(self, entry, question, servers, size)
+        return select_named(self, self.registry.named(question.class_name), question, servers, size)
 
     def explain(self, question: Question, *, servers: Pattern | None = None) -> Explained:
         """How that question is answered here: chosen now, measured while its `batches` are read. Raises `Refused`."""
         counting = CountingSource(self.unnoted)
         reader = Reader(counting, self.registry, self.servers)
-        return Explained(reader, counting, self.registry.visible(question.class_name), question, servers)
+        return Explained(reader, counting, self.registry.named(question.class_name), question, servers)
 
     def complete(
         self,
@@ -218,7 +227,7 @@ class Reader:
 
         Of a list its elements. Raises `Refused`, naming the field, when no index begins with it.
         """
-        return complete(self, self.registry.visible(class_name), field, prefix, limit, servers, shows)
+        return complete(self, self.registry.named(class_name), field, prefix, limit, servers, shows)
 
     @property
     def root(self) -> Stored | None:
@@ -259,8 +268,12 @@ class View(Reader):
         return self._view.number
 
     def definition(self, class_name: str) -> ClassDefinition:
-        """Raises `Refused` for a class that is not known here."""
+        """That of the class that leads of its name. Raises `Refused` for one that is not known here."""
         return self.registry.definition(class_name)
+
+    def definitions(self, class_name: str) -> list[ClassDefinition]:
+        """Those of all classes of that name, the one that leads first. Raises `Refused` as `definition`."""
+        return [each.definition for each in self.registry.named(class_name)]
 
     def incarnation_of(self, server: ServerId) -> int | None:
         """The newest incarnation of a server of which something is held here."""

@@ -77,7 +77,8 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
     `fields` are Python values by name (`store.values`). `kind` is "owned", "mirrored" or "cached".
     `position_number` is the number of its owner's update that brought this version (0: owned, where the group may
-    not be sealed yet, or not known). `received_ms` is the wall clock at which a cached copy came, else 0.
+    not be sealed yet, or not known). `received_ms` is the wall clock at which a cached copy came, else 0. `major` and
+    `fingerprint` say which of the classes of that name it is.
     """
 
     reference: Reference
@@ -87,6 +88,8 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     kind: str = "owned"
     position_number: int = 0
     received_ms: int = 0
+    major: int = 1
+    fingerprint: bytes = b""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,10 @@ object of `Class` says so, and only then are there own objects of it. What is kn
 heard of; own objects are written as adopted. Indexes are this server's own affair: a class heard of brings those of
 its first definition, `define` changes them.
 
+Several classes may have one name: its majors, and what servers have defined apart from each other. Questions ask all
+of them (`store.majors`); new objects are of the one that *leads*: that is adopted here, else is known, with the highest
+major; of those equal in that the one known first.
+
 A registry is a value: a view keeps the one it began with, a change makes another. `Class` and `Server` are the only
 built-in classes that leave a server; the others are hidden from questions.
 """
@@ -115,9 +119,14 @@ class ClassEntry(msgspec.Struct, frozen=True):
         return self.number < FIRST_USER_NUMBER and self.feed is None
 
     @property
+    def adopted(self) -> bool:
+        """Whether this server says that it has such objects."""
+        return self.own_object != 0 and not self.dropped
+
+    @property
     def writable(self) -> bool:
         """Whether own objects of it may be made."""
-        return (self.own_object != 0 and not self.dropped) or self.number < FIRST_USER_NUMBER
+        return self.adopted or self.number < FIRST_USER_NUMBER
 
     @property
     def extent(self) -> Index:
@@ -139,7 +148,7 @@ class Registry:
         self._own = own
         self._by_number: dict[int, ClassEntry] = {}
         self._by_fingerprint: dict[bytes, ClassEntry] = {}
-        self._by_name: dict[str, ClassEntry] = {}
+        self._by_name: dict[str, tuple[ClassEntry, ...]] = {}  # the one that leads first
         self._pointing: dict[str, tuple[tuple[ClassEntry, Field], ...]] | None = None
         self._building: dict[int, Building] = {}
         for number, definition in BUILT_IN.items():
@@ -154,25 +163,32 @@ class Registry:
     def by_fingerprint(self, fingerprint: bytes) -> ClassEntry | None:
         return self._by_fingerprint.get(fingerprint)
 
+    def named(self, name: str) -> tuple[ClassEntry, ...]:
+        """All classes of that name that questions may see, the one that leads first. Raises `Refused`."""
+        self.visible(name)
+        return self._by_name[name]
+
     def by_name(self, name: str) -> ClassEntry | None:
-        """The adopted class of that name, else the one known first; built-in ones included."""
-        return self._by_name.get(name)
+        """The class that leads of that name; built-in ones included."""
+        found = self._by_name.get(name)
+        return None if found is None else found[0]
 
     def entry(self, name: str) -> ClassEntry:
         """The same. Raises `Refused`, naming the classes there are."""
-        entry = self._by_name.get(name)
+        entry = self.by_name(name)
         if entry is None:
-            known = ", ".join(sorted(each.definition.name for each in self._by_number.values() if not each.hidden))
+            names = dict.fromkeys(each.definition.name for each in self._by_number.values() if not each.hidden)
             raise Refused(
                 f"there is no class {name!r} here",
-                next_step=f"known are {known}; `bangpath class` makes one, or adopts one from another server",
+                next_step=f"known are {', '.join(sorted(names))}; `bangpath class` makes one, or adopts one from "
+                "another server",
                 **{"class": name},
             )
         return entry
 
     def find(self, name: str) -> ClassDefinition | None:
         """The definition of a class that questions may see, or None."""
-        entry = self._by_name.get(name)
+        entry = self.by_name(name)
         return None if entry is None or entry.hidden else entry.definition
 
     def definition(self, name: str) -> ClassDefinition:
@@ -191,9 +207,14 @@ class Registry:
         return [each.definition for number, each in self._by_number.items() if number >= FIRST_USER_NUMBER]
 
     def adopted(self, name: str) -> bool:
-        """Whether own objects of this class may be made."""
-        entry = self._by_name.get(name)
-        return entry is not None and entry.own_object != 0 and not entry.dropped
+        """Whether own objects of a class of that name may be made."""
+        entry = self.by_name(name)
+        return entry is not None and entry.adopted
+
+    def adopted_exactly(self, fingerprint: bytes) -> bool:
+        """The same of one of the classes of a name."""
+        entry = self._by_fingerprint.get(fingerprint)
+        return entry is not None and entry.adopted
 
     def fields_pointing_to(self, class_name: str) -> tuple[tuple[ClassEntry, Field], ...]:
         """Reference fields of adopted classes that say what happens when an object of this class is deleted."""
@@ -276,13 +297,8 @@ class Registry:
         self._by_number[entry.number] = entry
         self._by_fingerprint[entry.definition.fingerprint] = entry
         name = entry.definition.name
-        standing = self._by_name.get(name)
-        if (
-            standing is None
-            or standing.number == entry.number
-            or (standing.own_object == 0 and entry.own_object and standing.number >= FIRST_USER_NUMBER)
-        ):
-            self._by_name[name] = entry
+        others = (each for each in self._by_name.get(name, ()) if each.number != entry.number)
+        self._by_name[name] = tuple(sorted((entry, *others), key=_place))
 
     def _make(self, number: int, definition: ClassDefinition, own: ClassDefinition, *, own_object: int) -> ClassEntry:
         codec = Codec(definition, self._own)
@@ -307,6 +323,10 @@ class Registry:
             dropped=building is not None and building.state == DROPPED,
             first_fields=sum(field.since == 0 for field in definition.fields),
         )
+
+
+def _place(entry: ClassEntry) -> tuple[bool, int, int]:
+    return not entry.writable, -entry.definition.major, entry.number
 
 
 def is_built_in(name: str) -> bool:

@@ -76,6 +76,14 @@ def select_rows(
 
     Raises `Refused` at once for what the class has not, before the first row.
     """
+    rows = select_ordered(reader, entry, question, pattern, path)
+    return batches_of(rows if question.fields is None else _projected(rows, question.fields), size)
+
+
+def select_ordered(
+    reader: Reader, entry: ClassEntry, question: Question, pattern: Pattern | None, path: Path | None = None
+) -> Iterator[Stored | None]:
+    """The same rows one by one with all their fields, and None where others may be let run."""
     definition = entry.definition
     check_question(question, definition)
     where = None
@@ -91,10 +99,8 @@ def select_rows(
     else:
         ordered = _sorted(rows, key, question.limit)
     if question.limit is not None:
-        ordered = _limited(ordered, question.limit)
-    if question.fields is not None:
-        ordered = _projected(ordered, question.fields)
-    return _batches(ordered, size)
+        ordered = limited(ordered, question.limit)
+    return ordered
 
 
 def choose_path(
@@ -352,7 +358,7 @@ def _first(pair: tuple[bytes, Stored]) -> bytes:
     return pair[0]
 
 
-def _limited(rows: Iterator[Stored | None], limit: int) -> Iterator[Stored | None]:
+def limited(rows: Iterator[Stored | None], limit: int) -> Iterator[Stored | None]:
     left = limit
     for row in rows if left else ():
         yield row
@@ -367,7 +373,7 @@ def _projected(rows: Iterator[Stored | None], fields: tuple[str, ...]) -> Iterat
         yield row and replace(row, fields={name: row.fields[name] for name in fields})
 
 
-def _batches(rows: Iterator[Stored | None], size: int) -> Iterator[list[Stored]]:
+def batches_of(rows: Iterator[Stored | None], size: int) -> Iterator[list[Stored]]:
     """Full ones, and the rest; where many entries were looked at for none an empty one."""
     batch: list[Stored] = []
     quiet = True

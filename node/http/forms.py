@@ -35,7 +35,7 @@ class Forms:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._plain: dict[str, bool] = {}
+        self._plain: dict[tuple[str, bytes], bool] = {}
         self._servers: dict[bytes, bytes] = {}
         self._ends: dict[tuple[Any, ...], bytes] = {}
         self._middles: dict[str, bytes] = {}
@@ -67,13 +67,13 @@ class Forms:
         middle = self._middles.get(found.class_name)
         if middle is None:
             middle = self._middles[found.class_name] = b'","class":' + _encode(found.class_name) + b',"sequence":'
-        source = found[4:]  # what an answer says of itself
+        source = found[4:-1]  # what an answer says of itself
         end = self._ends.get(source)
         if end is None:
             end = self._ends[source] = self._end(found)
             if len(self._ends) > 4096:  # cached rows have each their own age
                 self._ends.clear()
-        fields = found.fields if self._is_plain(found.class_name) else self._as_json(found)
+        fields = found.fields if self._is_plain(found) else self._as_json(found)
         return b'{"reference":"%b/%d%b%d,"fields":%b%b' % (
             text, found.reference.object, middle, found.sequence, _encode(fields), end,
         )  # fmt: skip
@@ -95,12 +95,14 @@ class Forms:
             told["by"] = str(found.by)
         return b"," + _encode(told)[1:]
 
-    def _is_plain(self, class_name: str) -> bool:
-        plain = self._plain.get(class_name)
+    def _is_plain(self, found: Found) -> bool:
+        named = (found.class_name, found.fingerprint)
+        plain = self._plain.get(named)
         if plain is None:
-            definition = self._node.definition(class_name)
-            plain = self._plain[class_name] = all(each.type in _PLAIN_TYPES for each in definition.fields)
+            definition = self._node.definition(*named)
+            plain = self._plain[named] = all(each.type in _PLAIN_TYPES for each in definition.fields)
         return plain
 
     def _as_json(self, found: Found) -> dict[str, Any]:
-        return to_json(self._node.definition(found.class_name), found.fields)
+        fields = to_json(self._node.definition(found.class_name, found.fingerprint), found.fields)
+        return {name: fields.get(name) for name in found.fields}  # another major's, that was asked for, is null

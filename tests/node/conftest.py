@@ -47,7 +47,7 @@ class FakeNode:
         self.told: tuple[Any, ...] = ()  # more of what an object says of itself
         self.owners: list[dict[str, Any]] = []  # of a query's completeness
 
-    def definition(self, name: str) -> ClassDefinition:
+    def definition(self, name: str, _fingerprint: bytes = b"") -> ClassDefinition:
         if name not in self.classes_:
             raise Refused(f"there is no class {name!r} here", **{"class": name})
         return self.classes_[name]

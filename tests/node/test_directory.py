@@ -70,11 +70,12 @@ def test_a_registry_object_tells_name_addresses_and_classes() -> None:
     entry = known.entry(THREE)
     assert entry is not None
     assert (entry.name, entry.addresses) == ("Asia", (("10.0.0.3", 7),))
-    assert known.owners("Note", None, None) == [THREE]
-    assert known.owners("Note", None, Pattern("1.2")) == []
-    assert known.owners("Note", bytes(8), None) == []
+    assert known.owners("Note", None) == [THREE]
+    assert known.major(THREE, "Note") == 1
+    assert known.major(THREE, "Shoe") is known.major(ServerId.parse("1.9"), "Note") is None
+    assert known.owners("Note", Pattern("1.2")) == []
     known.learn_object(THREE, 5, None)
-    assert known.owners("Note", None, None) == []
+    assert known.owners("Note", None) == []
 
 
 def test_nobody_speaks_for_another_server() -> None:
@@ -109,7 +110,7 @@ def test_a_higher_incarnation_replaces_and_the_old_one_is_refused() -> None:
     known.prove_untrusted(chain(certificate(THREE)))
     known.learn_object(THREE, 5, class_object(THREE, "Note"))
     known.prove_untrusted(chain(certificate(THREE, keys=newer, incarnation=NOW + 5)))
-    assert known.owners("Note", None, None) == []
+    assert known.owners("Note", None) == []
     assert known.signing_key_of(THREE, NOW) == KEYS[THREE].signing_public  # what it signed stays readable
     with pytest.raises(PeerMisbehaved, match="was replaced"):
         known.prove_untrusted(chain(certificate(THREE)))

@@ -60,8 +60,11 @@ class World:
     def view(self) -> Iterator[Any]:
         yield self
 
-    def definition(self, _name: str) -> ClassDefinition:
-        return NOTE
+    def definitions(self, _name: str) -> list[ClassDefinition]:
+        return [NOTE]
+
+    def major(self, _server: ServerId, _class_name: str) -> int | None:
+        return 1
 
     def select_batches(self, question: Question, *, servers: Pattern, size: int) -> Iterator[list[Stored]]:
         held = {each: self.rows[each] for each in (OWN, *self.mirrored)} | self.cached
