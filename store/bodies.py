@@ -15,7 +15,7 @@ Promised: what `check` let through encodes, and loads equal; a stranger's body e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,9 @@ class Codec:
         }
         self.check: Callable[[Mapping[str, Any]], Values] = _compile_check(definition)
         self._is_usual: Callable[[Values], bool] = _compile_is_usual(self._types)
+        self.load_fields: Callable[[bytes], dict[str, Any]] = self._load_fields  # `load`, by name
+        if self._plain:
+            self.load_fields = _compile_load_fields(self.names, self._load_fields)
 
     def with_defaults(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """The fields of a new object, with defaults for those not named."""
@@ -104,12 +107,7 @@ class Codec:
                 values[at] = read(values[at])
         return values
 
-    def load_fields(self, stored: bytes) -> dict[str, Any]:
-        """The same, by name."""
-        if self._plain:
-            values: Values = _loads(stored)
-            if len(values) == self._count:
-                return dict(zip(self.names, values, strict=True))
+    def _load_fields(self, stored: bytes) -> dict[str, Any]:
         return dict(zip(self.names, self.load(self._globalize(stored)), strict=False))
 
     def load_values(self, stored: bytes) -> Values:
@@ -240,6 +238,25 @@ def _compile_is_usual(types: tuple[FieldType, ...]) -> Callable[[Values], bool]:
     exec(_compiled("\n".join(lines)), scope)  # noqa: S102 - all of it is ours
     is_usual: Callable[[Values], bool] = scope["is_usual"]
     return is_usual
+
+
+def _compile_load_fields(
+    names: Sequence[str], load_fields: Callable[[bytes], dict[str, Any]]
+) -> Callable[[bytes], dict[str, Any]]:
+    """The fields of a whole stored body of which CBOR gives the values; other bodies are for `load_fields`."""
+    scope: dict[str, Any] = {"loads": _loads, "load_fields": load_fields}
+    variables = ", ".join(f"v{at}" for at in range(len(names)))
+    fields = ", ".join(f"{name!r}: v{at}" for at, name in enumerate(names))
+    lines = [
+        "def load(stored):",
+        "    values = loads(stored)",
+        f"    if len(values) != {len(names)}: return load_fields(stored)",
+        f"    [{variables}] = values",
+        f"    return {{{fields}}}",
+    ]
+    exec(_compiled("\n".join(lines)), scope)  # noqa: S102 - all of it is ours
+    load: Callable[[bytes], dict[str, Any]] = scope["load"]
+    return load
 
 
 def _compile_check(definition: ClassDefinition) -> Callable[[Mapping[str, Any]], Values]:

@@ -26,11 +26,12 @@ from store.generations import View as GenerationsView
 from store.majors import select_named
 from store.query import Question
 from store.records import CACHED, KIND_NAMES, OWNED, Record, Stored, unpack_record
-from store.registry import CLASS, SERVER, SETTING, ClassEntry, Registry
+from store.registry import CLASS, FIRST_USER_NUMBER, SERVER, SETTING, ClassEntry, Registry
 from store.roots import root_of
 
 SHORT = 1 << 31  # extensible integers below it have four bytes (DESIGN N1)
 OBJECTS, INDEX, FEEDS = "objects", "index", "feeds"
+_new_tuple = tuple.__new__  # a named tuple without the call of its own
 Target = Reference | tuple[ServerId | None, ObjectId]
 
 
@@ -261,6 +262,32 @@ class View(Reader):
     def __init__(self, view: GenerationsView, registry: Registry, servers: Servers) -> None:
         super().__init__(view, registry, servers)
         self._view = view
+
+    def get(self, target: Target) -> Stored | None:
+        """As `Reader.get`. In one function, for nearly all reads are these, and calls took a third of their time."""
+        number, servers = target[-1], self.servers
+        server_key = servers._newest_keys.get(target[0]) if len(target) == 2 else servers._keys.get(target[:2])
+        if server_key is None or not 1 <= number < SHORT:
+            return super().get(target)
+        object_key = server_key + number.to_bytes(4, "big")
+        data = self._view.get(OBJECTS, object_key)
+        if data is None:
+            return None
+        record = unpack_record(object_key, data)
+        if not record.body:
+            return None
+        entry = self.registry.by_number(record.class_number)
+        if entry is None or record.kind != OWNED or entry.number < FIRST_USER_NUMBER:
+            return super().get(target)
+        server, incarnation = servers._by_key[server_key]
+        return Stored(
+            _new_tuple(Reference, (server, incarnation, number)),
+            entry.definition.name,
+            record.sequence,
+            entry.codec.load_fields(record.body),
+            "owned",
+            record.number,
+        )
 
     @property
     def number(self) -> int:
