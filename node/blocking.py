@@ -143,6 +143,9 @@ class Blocking:
     def wait_readable(self) -> Coroutine[Any, Any, None]:
         return self._port.wait_readable()
 
+    def each_readable(self, act: Callable[[], None]) -> Coroutine[Any, Any, None]:
+        return self._port.each_readable(act)
+
     def wait_writable(self) -> Coroutine[Any, Any, None]:
         return self._port.wait_writable()
 

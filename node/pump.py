@@ -208,9 +208,7 @@ class Pump:
         return min(trio.current_time() + IDLE_S, self._transmitter.deadline(), self._due_above)
 
     async def _read(self) -> None:
-        while True:
-            await self._port.wait_readable()
-            self.turn()
+        await self._port.each_readable(self.turn)
 
     async def _write(self) -> None:
         while True:
@@ -224,7 +222,9 @@ class Pump:
 
     async def _wait_for_deadlines(self) -> None:
         self._due = self._earliest()
-        while True:
-            self._armed = self._timer.deadline = self._due
-            await self._timer.wait()
-            self.turn()
+        self._armed = self._timer.deadline = self._due
+        await self._timer.each_due(self._come_due)
+
+    def _come_due(self) -> None:
+        self.turn()
+        self._armed = self._timer.deadline = self._due

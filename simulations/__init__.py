@@ -11,6 +11,7 @@ that any behaviour of a mesh, faults included, replays to the bit in any process
 Reading order:
 
     engine.py        trio on virtual time; the one file that touches trio's private names
+    standby.py       a task that is called again and again, and not woken for it
     guard.py         calls that would make runs differ are refused, with file and line
     stand_ins.py     what stands in the places of those calls while a run lasts
     watchdog.py      a program that never gives the word back is told where it stands

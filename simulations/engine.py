@@ -3,6 +3,7 @@
     trio's run loop            here
     epoll_wait(timeout)        pop the next thing from the agenda, move the clock there, let it happen
     time                       the agenda's; it moves only when every task waits
+    the loop of a node's pump  called by what happens, where every task waits (standby.py): no step of trio
     which task runs first      a generator seeded for this run
     deadlines that tie         the order in which they were set, shuffled by that generator
     which task may run at all  all but those of a paused actor: they are kept back, in order, until it is resumed
@@ -14,8 +15,9 @@ randomness is refused with file and line (guard.py). An hour takes as long as it
 This is the one file that touches private names of trio, which is why trio is pinned to a minor version; the contract
 test tests/simulations/test_engine.py says plainly when a new trio has moved them. The private names are
 `trio._core._run`: `_ALLOW_DETERMINISTIC_SCHEDULING`, `_r` (its `shuffle` gets each batch), `TheIOManager`,
-`Deadlines.add`, `GLOBAL_RUN_CONTEXT.runner`, `Runner.runq` (its `append` gets each task that may run),
-`Runner.entry_queue` (its `queue` and `idempotent_queue` say whether a signal or a finalizer waits).
+`Deadlines.add`, `GLOBAL_RUN_CONTEXT.runner`, `Runner.deadlines` (its `next_deadline` is the earliest), `Runner.runq`
+(its `append` gets each task that may run), `Runner.entry_queue` (its `queue` and `idempotent_queue` say whether a
+signal or a finalizer waits).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from trio._core import _run  # private: see this file's promise
@@ -36,6 +38,9 @@ from identity.errors import LocalMistake
 from simulations import guard
 from simulations.garbage import collected_by_steps
 from simulations.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from simulations.standby import Standby
 
 Result = TypeVar("Result")
 
@@ -59,6 +64,7 @@ class Agenda(trio.abc.Clock):
         self._tie_break = tie_break
         self._scheduler = _Scheduler(0)
         self._held: dict[str, list[trio.lowlevel.Task]] = {}
+        self._called: list[Standby] = []  # in this instant
         self.events = 0
 
     def at(self, when: float, act: Callable[[], None], *, counts: bool = True) -> None:
@@ -69,6 +75,10 @@ class Agenda(trio.abc.Clock):
         self._order += 1
         when = when if when > self.now else self.now
         heapq.heappush(self._heap, (when, self._tie_break.random(), self._order, act, counts))
+
+    def call(self, standby: Standby) -> None:
+        """Let it act at the end of this instant."""
+        self._called.append(standby)
 
     def step(self) -> bool:
         """Move to the next instant and let everything due there happen; False when nothing is due ever."""
@@ -83,6 +93,11 @@ class Agenda(trio.abc.Clock):
             _, _, _, act, counts = heapq.heappop(self._heap)
             self.events += counts
             act()
+        if self._called:
+            called, self._called = self._called, []
+            for standby in called:
+                standby.act()
+            self.next_deadline = _run.GLOBAL_RUN_CONTEXT.runner.deadlines.next_deadline()  # they may have changed it
         return True
 
     def run_until(self, end: float) -> None:
@@ -97,6 +112,10 @@ class Agenda(trio.abc.Clock):
     def paused(self) -> tuple[str, ...]:
         """The actors whose tasks do not run, in the order in which they were paused."""
         return tuple(self._held)
+
+    def keeps_back(self, task: trio.lowlevel.Task) -> bool:
+        """Whether its actor is paused."""
+        return bool(self._held) and _owner(task) in self._held
 
     def pause(self, name: str) -> None:
         """From now on no task of actor `name` runs, as if its process had been stopped; what wakes one is kept.
@@ -224,9 +243,10 @@ def run(main: Callable[[Agenda], Awaitable[Result]], *, seed: int) -> Result:
             watchdog.moved()
             if agenda.step():
                 idle = 0
-                for _ in range(_QUIET_STEPS):  # a loss, a timer that was put off: trio need not hear of it
+                for _ in range(_QUIET_STEPS):  # a loss, a turn of a pump: trio need not hear of it
                     if runner.runq or agenda.now >= agenda.next_deadline or not agenda.step():
                         break
+                    garbage.step()
                 return nothing
             idle += 1
             if idle > _IDLE_LIMIT and not deadlock:

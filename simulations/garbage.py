@@ -16,7 +16,7 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-YOUNG_EVERY = 1 << 15  # steps of trio's loop, about half a second of real time
+YOUNG_EVERY = 1 << 15  # steps of trio's loop and of the agenda, about a second of real time
 ALL_FROM = 1 << 17
 
 _old_garbage = False  # a run was so long that what it left behind has grown old

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from identity.machine import Batch
+from simulations.standby import Standby
 from simulations.streams import SimulatedListener, SimulatedStream, open_stream
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class SimulatedTimer:
         self._agenda = agenda
         self._deadline = math.inf
         self._next = math.inf  # when the agenda comes by; what it has put down for later than that is void
-        self._waiting: trio.lowlevel.Task | None = None
+        self._standby: Standby | None = None
 
     @property
     def deadline(self) -> float:
@@ -72,12 +74,12 @@ class SimulatedTimer:
         if when < self._next:
             self._put_down(when)
 
-    async def wait(self) -> None:
-        if self._deadline <= self._agenda.now:
-            await trio.lowlevel.checkpoint()
-            return
-        self._waiting = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+    async def each_due(self, act: Callable[[], None]) -> None:
+        self._standby = Standby(self._agenda, act, lambda: self._deadline <= self._agenda.now)
+        try:
+            await self._standby.serve()
+        finally:
+            self._standby = None
 
     def _put_down(self, when: float) -> None:
         self._next = max(when, self._agenda.now)
@@ -90,13 +92,8 @@ class SimulatedTimer:
         if self._deadline > when:
             if self._deadline < math.inf:
                 self._put_down(self._deadline)
-        elif self._waiting is not None:
-            task, self._waiting = self._waiting, None
-            trio.lowlevel.reschedule(task)
-
-    def _abort(self, _: object) -> trio.lowlevel.Abort:
-        self._waiting = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        elif self._standby is not None:
+            self._standby.call()
 
 
 class SimulatedPort:
@@ -107,6 +104,7 @@ class SimulatedPort:
         self.address = address
         self._waiting: deque[tuple[Address, bytes]] = deque()
         self._readers: dict[trio.lowlevel.Task, None] = {}
+        self._standby: Standby | None = None
         self._closed = False
 
     def accept(self, source: Address, datagram: bytes) -> bool:
@@ -114,7 +112,9 @@ class SimulatedPort:
         if self._closed or len(self._waiting) >= MAX_WAITING:
             return False
         self._waiting.append((source, datagram))
-        if self._readers:
+        if self._standby is not None:
+            self._standby.call()
+        elif self._readers:
             self._wake()
         return True
 
@@ -164,6 +164,16 @@ class SimulatedPort:
         if self._closed:
             raise trio.ClosedResourceError("this port is closed")
 
+    async def each_readable(self, act: Callable[[], None]) -> None:
+        """`act` whenever a datagram waits, and once when the port is closed, which it will find."""
+        if self._closed:
+            raise trio.ClosedResourceError("this port is closed")
+        self._standby = Standby(self._network.agenda, act, lambda: self._closed or bool(self._waiting))
+        try:
+            await self._standby.serve()
+        finally:
+            self._standby = None
+
     async def wait_writable(self) -> None:
         await trio.lowlevel.checkpoint()
         if self._closed:
@@ -177,6 +187,8 @@ class SimulatedPort:
             self._closed = True
             self._network.close(self)
             self._wake()
+            if self._standby is not None:
+                self._standby.wake()
 
     def _wake(self) -> None:
         for task in self._readers:

@@ -13,6 +13,7 @@ to standard error. A case that cannot be read is told as "refused": whoever make
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -110,6 +111,7 @@ class Worker:
 def main() -> None:
     """Read cases from standard input, a line each, until it ends; answer each with a line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us, who ends us
+    gc.disable()  # each run begins by collecting (garbage.py); at its end, all of it is still in use
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:

@@ -7,8 +7,9 @@
 Rules, which tests/contracts/test_ports.py checks on every implementation:
 
 - A datagram arrives whole or not at all, perhaps twice, perhaps later than one sent after it. Nobody is told of loss.
-- Nothing blocks but the two `wait_` verbs. What a network answers about an earlier datagram (nobody listens there, no
-  way to that host) is no error of a port: the datagram is lost, and lost datagrams are the transport's business.
+- Nothing blocks but the verbs `wait_` and `each_`. What a network answers about an earlier datagram (nobody listens
+  there, no way to that host) is no error of a port: the datagram is lost, and lost datagrams are the transport's
+  business.
 - `send_batch` that gives False kept a note of how far it came: call it again with the same batch after
   `wait_writable`, and nothing is sent twice.
 - Addresses are `(host, port)` with the host as digits (a name would have to be looked up, which blocks). The
@@ -19,6 +20,7 @@ Rules, which tests/contracts/test_ports.py checks on every implementation:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from identity.machine import Batch
@@ -33,8 +35,12 @@ class Timer(Protocol):
 
     deadline: float  # in trio's seconds; infinity: never
 
-    async def wait(self) -> None:
-        """Until the deadline, wherever it is moved meanwhile; at once where it has passed. One task at a time."""
+    async def each_due(self, act: Callable[[], None]) -> None:
+        """Call `act` at the deadline, wherever it is moved meanwhile, and at once where it has passed; again and again.
+
+        `act` moves it: else it is called for ever, with others in between. Ends by being cancelled, or by what `act`
+        raises. One task at a time.
+        """
 
 
 class DatagramPort(Protocol):
@@ -55,6 +61,12 @@ class DatagramPort(Protocol):
 
     async def wait_readable(self) -> None:
         """Until `receive_into` may give something. It may still give None."""
+
+    async def each_readable(self, act: Callable[[], None]) -> None:
+        """Call `act` whenever `receive_into` may give something, with others in between; again and again.
+
+        Ends by being cancelled, or by what `act` raises. One task at a time, and nobody in `wait_readable` meanwhile.
+        """
 
     async def wait_writable(self) -> None:
         """Until `send_batch` may go on."""

@@ -19,6 +19,7 @@ import math
 import socket
 import struct
 import sys
+from collections.abc import Callable
 
 import trio
 
@@ -83,10 +84,12 @@ class ScopeTimer:
         if self._scope is not None:
             self._scope.deadline = when
 
-    async def wait(self) -> None:
-        with trio.CancelScope(deadline=self._deadline) as self._scope:
-            await trio.sleep_forever()
-        self._scope = None
+    async def each_due(self, act: Callable[[], None]) -> None:
+        while True:
+            with trio.CancelScope(deadline=self._deadline) as self._scope:
+                await trio.sleep_forever()
+            self._scope = None
+            act()
 
 
 class UdpPort:
@@ -160,6 +163,11 @@ class UdpPort:
     async def wait_readable(self) -> None:
         self._check_open()
         await trio.lowlevel.wait_readable(self._socket)
+
+    async def each_readable(self, act: Callable[[], None]) -> None:
+        while True:
+            await self.wait_readable()
+            act()
 
     async def wait_writable(self) -> None:
         self._check_open()

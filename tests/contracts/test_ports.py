@@ -15,7 +15,7 @@ from identity.errors import Refused
 from identity.machine import Batch
 from identity.names import ServerId
 from node.blocking import Blocking
-from transport.ports import MAX_READ_BYTES, DatagramPort, Network
+from transport.ports import MAX_READ_BYTES, DatagramPort, Network, Timer
 from transport.sockets import UdpNetwork
 
 Story = Callable[["Ground"], Awaitable[None]]
@@ -191,20 +191,36 @@ def test_waiting_to_write_ends(run: Callable[[Story], None]) -> None:
 # -- timers: in real time, so what is waited for is short, and nothing is said of how late it is
 
 
-def test_a_timer_wakes_at_its_deadline_and_at_once_when_that_has_passed(run: Callable[[Story], None]) -> None:
+async def come_due(timer: Timer, *deadlines: float) -> list[float]:
+    """When the timer called, which was set to one after the other."""
+    came: list[float] = []
+    waiting = list(deadlines)
+    timer.deadline = waiting.pop(0)
+    with trio.CancelScope() as scope:
+
+        def act() -> None:
+            came.append(trio.current_time())
+            if waiting:
+                timer.deadline = waiting.pop(0)
+            else:
+                timer.deadline = math.inf
+                scope.cancel()
+
+        await timer.each_due(act)
+    return came
+
+
+def test_a_timer_calls_at_each_deadline_and_at_once_when_that_has_passed(run: Callable[[Story], None]) -> None:
     async def story(ground: Ground) -> None:
         left, right = await ground.pair()
         timer, other = left.timer(), right.timer()
-        timer.deadline = at = trio.current_time() + 0.02
-        other.deadline = at + 0.02
-        await timer.wait()
-        assert trio.current_time() >= at
-        await timer.wait()
-        await other.wait()
-        assert trio.current_time() >= at + 0.02
-        timer.deadline = again = trio.current_time() + 0.01
-        await timer.wait()
-        assert trio.current_time() >= again
+        at = trio.current_time() + 0.02
+        first, passed, later = await come_due(timer, at, at - 1.0, at + 0.02)
+        assert at <= first <= passed
+        assert later >= at + 0.02
+        again = trio.current_time() + 0.01
+        (one,) = await come_due(other, again)
+        assert one >= again
 
     run(story)
 
@@ -215,19 +231,17 @@ def test_a_timer_may_be_moved_while_it_is_waited_for(run: Callable[[Story], None
         left, _ = await ground.pair()
         timer = left.timer()
         begun = trio.current_time()
-        woken: list[float] = []
+        came: list[float] = []
 
         async def wait() -> None:
-            await timer.wait()
-            woken.append(trio.current_time() - begun)
+            came.extend(await come_due(timer, begun + moves[0]))
 
-        timer.deadline = begun + moves[0]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             for move in moves[1:]:
                 await trio.testing.wait_all_tasks_blocked()
                 timer.deadline = begun + move
-        assert moves[-1] <= woken[0] < 5.0
+        assert moves[-1] <= came[0] - begun < 5.0
 
     run(story)
 
@@ -240,11 +254,81 @@ def test_a_timer_without_a_deadline_waits_until_it_is_cancelled_and_can_be_waite
         timer = left.timer()
         assert timer.deadline == math.inf
         with trio.move_on_after(0.02) as scope:
-            await timer.wait()
+            await timer.each_due(lambda: pytest.fail("nothing was due"))
         assert scope.cancelled_caught
-        timer.deadline = math.inf
-        timer.deadline = at = trio.current_time() + 0.02
-        await timer.wait()
-        assert trio.current_time() >= at
+        at = trio.current_time() + 0.02
+        assert (await come_due(timer, at))[0] >= at
+
+    run(story)
+
+
+def test_what_a_timer_or_a_port_calls_may_raise_and_whoever_waits_gets_it(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, right = await ground.pair()
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        timer = left.timer()
+        timer.deadline = trio.current_time() + 0.01
+        with pytest.raises(ZeroDivisionError):
+            await timer.each_due(fail)
+        assert left.send_batch(batch(b"hello", to=right))
+        with pytest.raises(ZeroDivisionError):
+            await right.each_readable(fail)
+        assert await receive(right, 1) == [(b"hello", left.address)]
+
+    run(story)
+
+
+def test_a_port_calls_whenever_something_came_also_when_not_all_was_taken(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, right = await ground.pair()
+        buffer = memoryview(bytearray(MAX_READ_BYTES))
+        came: list[bytes] = []
+        others = 0
+
+        def take_one() -> None:
+            got = right.receive_into(buffer)
+            if got is not None:
+                came.append(bytes(buffer[: got[0]]))
+            if len(came) == 3:
+                scope.cancel()
+
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(right.each_readable, take_one)
+                await trio.testing.wait_all_tasks_blocked()
+                for data in (b"a", b"longer than the one before"):  # two sizes: one buffer never takes both
+                    assert left.send_batch(batch(data, to=right))
+                while len(came) < 2:
+                    others += 1
+                    await trio.sleep(0.001)
+                assert left.send_batch(batch(b"and later", to=right))
+        assert sorted(came) == [b"a", b"and later", b"longer than the one before"]
+        assert others
+
+    run(story)
+
+
+def test_who_waits_at_a_port_that_is_closed_is_told(run: Callable[[Story], None]) -> None:
+    async def story(ground: Ground) -> None:
+        left, _ = await ground.pair()
+        buffer = memoryview(bytearray(MAX_READ_BYTES))
+
+        def take() -> None:
+            left.receive_into(buffer)
+
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await left.each_readable(take)
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            left.close()
+        with pytest.raises(trio.ClosedResourceError):
+            await left.each_readable(lambda: None)
 
     run(story)

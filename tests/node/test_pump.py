@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -50,9 +51,11 @@ class FakePort:
     def timer(self) -> ScopeTimer:
         return ScopeTimer()
 
-    async def wait_readable(self) -> None:
-        await self._readable.wait()
-        await trio.lowlevel.checkpoint()
+    async def each_readable(self, act: Callable[[], None]) -> None:
+        while True:
+            await self._readable.wait()
+            await trio.lowlevel.checkpoint()
+            act()
 
     async def wait_writable(self) -> None:
         await self._writable.wait()

@@ -251,7 +251,7 @@ def test_trio_still_has_every_private_name() -> None:
         assert hasattr(_run, name), moved(f"trio._core._run.{name}")
     assert isinstance(_run._ALLOW_DETERMINISTIC_SCHEDULING, bool), moved("_ALLOW_DETERMINISTIC_SCHEDULING")
     runner = {field.name for field in _run.Runner.__attrs_attrs__}
-    assert {"runq", "entry_queue"} <= runner, moved("Runner.runq, Runner.entry_queue")
+    assert {"runq", "entry_queue", "deadlines"} <= runner, moved("Runner.runq, Runner.entry_queue, Runner.deadlines")
     queues = {field.name for field in _run.EntryQueue.__attrs_attrs__}
     assert {"queue", "idempotent_queue"} <= queues, moved("EntryQueue.queue, EntryQueue.idempotent_queue")
     fields = {field.name for field in _run.Deadlines.__attrs_attrs__}
