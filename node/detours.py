@@ -85,6 +85,8 @@ class Detours:
         self._note = note
         self._misbehaved = misbehaved
         self._tokens = 0
+        self._said: Message | None = None  # the newest, and its bytes
+        self._said_bytes = b""
         self._asked: dict[int, Asked] = {}
         self.outputs: dict[type, Callable[[Any, float], None]] = {
             Doubted: lambda event, now: self._doubted(event, now),
@@ -145,7 +147,9 @@ class Detours:
 
     def say(self, peer: ServerId, message: Message, now: float) -> None:
         """A word to a server that may be found at some address."""
-        word = self._words.seal(peer, encode(message))
+        if message is not self._said:  # a SEEK goes to several in a row
+            self._said, self._said_bytes = message, encode(message)
+        word = self._words.seal(peer, self._said_bytes)
         if word is None:
             return
         for address in self._addresses(peer):
@@ -163,9 +167,9 @@ class Detours:
 
     def _addresses(self, peer: ServerId) -> Sequence[Address]:
         connection = self._connection(peer)
-        statistics = None if connection is None else self._endpoint.statistics(connection)
-        if statistics is not None and not is_routed(statistics.address):
-            return (statistics.address,)
+        address = None if connection is None else self._endpoint.place(connection)
+        if address is not None and not is_routed(address):
+            return (address,)
         return self._router.dialling.dialable(peer)[:WORD_TO]
 
     def _open_untrusted(self, packet: bytes, now: float) -> None:

@@ -15,10 +15,33 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import lru_cache
 
 from identity.names import Pattern, ServerId
 
 Address = tuple[str, int]
+
+
+class Reach(Enum):
+    """What kind of host an address names."""
+
+    GLOBAL = "one of the internet's"
+    NEAR = "of this machine, this network, or a name"
+    NOBODY = "no single host"
+
+
+@lru_cache(maxsize=4096)  # routing asks it of the same few addresses in every round; a name is dear to refuse
+def _reach_of(host: str) -> Reach:
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return Reach.NEAR
+    if parsed.version == 6 and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped  # ::ffff:127.0.0.1 is loopback by another name
+    if parsed.is_multicast or parsed.is_unspecified or str(parsed) == "255.255.255.255":
+        return Reach.NOBODY
+    return Reach.GLOBAL if parsed.is_global else Reach.NEAR
 
 
 def may_dial(
@@ -34,15 +57,8 @@ def may_dial(
     inside = said_by_config or (local is not None and local.matches(server))
     if not 0 < port < 65536:
         return False
-    try:
-        parsed = ipaddress.ip_address(host)
-    except ValueError:
-        return inside
-    if parsed.version == 6 and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped  # ::ffff:127.0.0.1 is loopback by another name
-    if parsed.is_multicast or parsed.is_unspecified or str(parsed) == "255.255.255.255":
-        return False
-    return inside or parsed.is_global
+    reach = _reach_of(host)
+    return reach is Reach.GLOBAL or (inside and reach is not Reach.NOBODY)
 
 
 def dial_rule(

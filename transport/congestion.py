@@ -218,6 +218,8 @@ class Congestion:
         self.pace = pace
 
     def _earn(self, now: float) -> None:
-        most = max(self.pace * BURST_S, 10 * self._packet)
-        self._credit = min(self._credit + (now - self._credit_at) * self.pace, most)
+        burst, least = self.pace * BURST_S, 10 * self._packet
+        most = burst if burst > least else least
+        credit = self._credit + (now - self._credit_at) * self.pace
+        self._credit = credit if credit < most else most
         self._credit_at = now

@@ -376,12 +376,14 @@ class Connection:
 
     # -- what others want to know
 
+    @property
+    def place(self) -> Address:
+        return self.ways.direct or self._paths.address
+
     def statistics(self) -> Statistics:
-        figures: dict[str, Any] = figures_of(
-            self._flights, self._congestion, self.outgoing, self._receipts, self.ways.directness
-        )
+        more: Any = figures_of(self._flights, self._congestion, self.outgoing, self._receipts, self.ways.directness)
         return Statistics(
-            address=self.ways.direct or self._paths.address,
+            address=self.place,
             peer_key=self.keys.peer_key,
             established=self.established,
             since=self.since,
@@ -390,7 +392,7 @@ class Connection:
             sent_packets=self._sealer.next_number,
             received_packets=self.received_packets,
             heard_at=self.heard_at,
-            **figures,
+            **more,
         )
 
     def _step(self, happening: Happening) -> None:

@@ -15,9 +15,8 @@ Rules:
 - Whatever comes in, nothing is raised: what is not ours, or not yet, or forged, meets silence (ATTACKS 1-7).
 - **One session with each peer** (by key, and by the secret it was shaken under). A newer one replaces the older:
   `Closed` for that, then `Connected`. When both call at once, the session begun by the smaller key stays, on both
-  sides; the larger key's call has not been told as `Connected` yet, so the other session takes its number and what
-  waited to be sent. A session on which the peer was heard before it called again was lost by the peer (it restarted):
-  the new one replaces it whoever is smaller.
+  sides; the larger key's call was not told as `Connected` yet: the other session takes its number and what waited to be
+  sent. One on which the peer was heard before it called again was lost by it (it restarted): the new one replaces it.
 - A connection that ended answers what still comes for it with its CLOSE, a few times.
 """
 
@@ -125,10 +124,10 @@ class Endpoint:
         return call.number
 
     def send(self, connection: int, message: bytes, priority: int, now: float) -> None:
-        """Queue a message on a connection, or on a call that has not been answered yet.
+        """Queue a message on a connection, or on a call that was not answered yet.
 
-        Raises `Exhausted` when the queue is full (`Drained` follows), `Refused` when there is no such connection,
-        `LocalMistake` for a message too long.
+        Raises `Exhausted` for a full queue (`Drained` follows), `Refused` without such a connection, `LocalMistake` for
+        a message too long.
         """
         found = self._connections.get(connection)
         if found is not None and found.alive:
@@ -142,7 +141,7 @@ class Endpoint:
 
     def queued_bytes(self, connection: int) -> int:
         """Bytes accepted by `send` that the peer is not known to have."""
-        found: Connection | Call | None = self._connections.get(connection) or self._calls.get(connection)
+        found = self._connections.get(connection) or self._calls.get(connection)
         return found.outgoing.queued_bytes if found else 0
 
     def close(self, connection: int, reason: str, now: float) -> None:
@@ -175,8 +174,7 @@ class Endpoint:
 
     def try_directly(self, connection: int, address: Address) -> None:
         """Of a connection that was begun by gateways: its peer may be heard at this address."""
-        found = self._connections.get(connection)
-        if found is not None:
+        if (found := self._connections.get(connection)) is not None:
             found.ways.try_directly(address)
 
     def say(self, word: bytes, address: Address) -> None:
@@ -193,9 +191,12 @@ class Endpoint:
         """The numbers of the connections that stand, oldest first."""
         return [number for number, each in self._connections.items() if each.established]
 
+    def place(self, connection: int) -> Address | None:
+        """Where its peer was heard last; a routed address where it never was heard directly."""
+        return found.place if (found := self._connections.get(connection)) else None
+
     def statistics(self, connection: int) -> Statistics | None:
-        found = self._connections.get(connection)
-        return found.statistics() if found else None
+        return found.statistics() if (found := self._connections.get(connection)) else None
 
     # -- datagrams in
 
@@ -380,8 +381,7 @@ class Endpoint:
             self._forget_peer(connection)
 
     def _forget_peer(self, connection: Connection) -> None:
-        peer = connection.keys.peer_key, connection.keys.psk_id
-        if self._peers.get(peer) is connection:
+        if self._peers.get(peer := (connection.keys.peer_key, connection.keys.psk_id)) is connection:
             del self._peers[peer]
 
     def _drop(self, connection: Connection) -> None:

@@ -313,7 +313,8 @@ class Flights:
 
     def _hear_late(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Packets given up that arrived after all."""
-        for low, high in self._lost.intersection(Ranges(ranges)):
+        late = [each for first, last in ranges for each in self._lost.present(first, last)]
+        for low, high in late:
             for number in range(low, high + 1):
                 flight = self._given_up.pop(number)
                 self.largest_arrived = max(self.largest_arrived, flight.size)

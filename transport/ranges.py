@@ -127,10 +127,11 @@ class Ranges:
         """The intervals of first..last that are in the set, ascending: the opposite of `missing`."""
         low = bisect_left(self._lasts, first)
         high = bisect_right(self._firsts, last, low)
+        if low == high:
+            return []
         found = list(zip(self._firsts[low:high], self._lasts[low:high], strict=True))
-        if found:
-            found[0] = max(first, found[0][0]), found[0][1]
-            found[-1] = found[-1][0], min(last, found[-1][1])
+        found[0] = max(first, found[0][0]), found[0][1]
+        found[-1] = found[-1][0], min(last, found[-1][1])
         return found
 
     def gap_around(self, number: int, *, lowest: int = 0, highest: int = MAX_NUMBER) -> Interval:

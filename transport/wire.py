@@ -105,12 +105,12 @@ def _plain_all(values: Iterable[Any]) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return _plain_all(value)
     if isinstance(value, ServerId):
         return bytes(value)
     if isinstance(value, Pattern):
         return value.text
-    if isinstance(value, (list, tuple)):
-        return _plain_all(value)
     if isinstance(value, msgspec.Struct):
         return _plain_all(msgspec.structs.astuple(value))
     return value

@@ -102,4 +102,4 @@ class Words:
 def _mask(name: bytes, nonce: bytes, receiver_key: bytes) -> bytes:
     """Masked, or unmasked again."""
     stream = shake_128(nonce + receiver_key).digest(len(name))
-    return bytes(a ^ b for a, b in zip(name, stream, strict=True))
+    return (int.from_bytes(name, "big") ^ int.from_bytes(stream, "big")).to_bytes(len(name), "big")
