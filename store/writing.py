@@ -46,6 +46,7 @@ from store.transaction import Transaction
 MAX_QUEUE = 4096  # work that waits; a task waits with one, so more than this many tasks wait in line for room
 LINGER_S = 0.5  # how long a plain write may wait for somebody else's sync
 FOLD_RETRY_S = 1.0  # while there is no room for the tables
+OWN_MISTAKES = (AssertionError, TypeError, AttributeError, NameError)  # they end the process too, not the store alone
 
 
 class Work(Protocol):
@@ -161,7 +162,7 @@ class Writer:
                 await self._end_group()
         except Exception as error:  # a disk that is gone, or our own mistake: the store stops, the process need not
             self._stop(error)
-            if isinstance(error, (AssertionError, TypeError, AttributeError, NameError)):
+            if isinstance(error, OWN_MISTAKES):
                 self.finished.set()
                 raise
 
@@ -320,7 +321,7 @@ class Writer:
     # Folding
 
     async def run_fold(self) -> None:
-        """The task that moves frozen generations into the tables; ends when cancelled."""
+        """The task that moves frozen generations into the tables; ends when cancelled, or when they fail."""
         while True:
             await self._fold_wanted.wait()
             self._fold_wanted = trio.Event()
@@ -330,8 +331,11 @@ class Writer:
                     self._fold_trouble = None
                 except Exhausted as error:
                     self._fold_trouble = error
-                except BangpathError as error:
+                except Exception as error:  # as above; who waits for this fold waits no longer
                     self._stop(error)
+                    self._fold_ended.set()
+                    if isinstance(error, OWN_MISTAKES):
+                        raise
                     return
                 self._fold_ended.set()
                 self._fold_ended = trio.Event()

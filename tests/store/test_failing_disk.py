@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from identity.errors import BangpathError, Damaged, Exhausted
 from store.checking_stopped import check_stopped
@@ -118,3 +120,27 @@ async def test_a_start_without_any_room(make_server: Callable[..., Any], shoe: A
     async with server.open() as database:
         await commit(database, 900, 5, answered)
     assert is_whole(server)
+
+
+async def test_commits_that_wait_for_a_fold_that_fails_are_answered(server: Any, shoe: Any) -> None:
+    """Whoever waits for room in the generations hears of it, and the store can be closed."""
+    server.settings = SMALL
+
+    async def failing(changes: Any, meta: bytes) -> None:
+        while not generations.must_wait:
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        raise Damaged("the tables' disk failed", next_step="start again")
+
+    answered: list[str] = []
+    server.tables.fold = failing
+    with trio.fail_after(5):
+        async with server.open() as database:
+            generations = database.inside.generations
+            await database.define(shoe)
+            with pytest.raises(Damaged, match="the tables' disk failed"):
+                await commit(database, 0, 100, answered)
+    del server.tables.fold
+    server.disk.crash()
+    async with server.open() as database:
+        assert await names(database) == answered
