@@ -16,6 +16,7 @@ Promised: what `check` let through encodes, and loads equal; a stranger's body e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,14 @@ class Codec:
         self.load_fields: Callable[[bytes], dict[str, Any]] = self._load_fields  # `load`, by name
         if self._plain:
             self.load_fields = _compile_load_fields(self.names, self._load_fields)
+
+    def of(self, own: bytes) -> Codec:
+        """The same functions, for the server with this prefix of references; nothing is compiled again."""
+        other = copy(self)
+        other._own = own
+        if not self._plain:  # those of a plain one know no references
+            other.load_fields = other._load_fields
+        return other
 
     def with_defaults(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """The fields of a new object, with defaults for those not named."""

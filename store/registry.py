@@ -26,6 +26,7 @@ built-in classes that leave a server; the others are hidden from questions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -151,8 +152,8 @@ class Registry:
         self._by_name: dict[str, tuple[ClassEntry, ...]] = {}  # the one that leads first
         self._pointing: dict[str, tuple[tuple[ClassEntry, Field], ...]] | None = None
         self._building: dict[int, Building] = {}
-        for number, definition in BUILT_IN.items():
-            self._take(self._make(number, definition, definition, own_object=0))
+        for entry in _built_in_entries(own):
+            self._take(entry)
 
     def __iter__(self) -> Iterator[ClassEntry]:
         return iter(self._by_number.values())
@@ -301,7 +302,7 @@ class Registry:
         self._by_name[name] = tuple(sorted((entry, *others), key=_place))
 
     def _make(self, number: int, definition: ClassDefinition, own: ClassDefinition, *, own_object: int) -> ClassEntry:
-        codec = Codec(definition, self._own)
+        codec = definition.codec.of(self._own)
         if definition.privacy == "private":
             feed = None
         else:
@@ -315,7 +316,7 @@ class Registry:
             number=number,
             definition=definition,
             codec=codec,
-            own_codec=codec if own == definition else Codec(own, self._own),
+            own_codec=codec if own == definition else own.codec.of(self._own),
             indexes=usable + coming,
             usable=usable,
             feed=feed,
@@ -327,6 +328,24 @@ class Registry:
 
 def _place(entry: ClassEntry) -> tuple[bool, int, int]:
     return not entry.writable, -entry.definition.major, entry.number
+
+
+@lru_cache(maxsize=64)
+def _built_in_entries(own: bytes) -> tuple[ClassEntry, ...]:
+    """Those of the server with this prefix, which opens its store again and again (a simulation, tests)."""
+    return tuple(
+        ClassEntry(
+            number=number,
+            definition=definition,
+            codec=(codec := definition.codec.of(own)),
+            own_codec=codec,
+            indexes=(indexes := compile_indexes(definition, number)),
+            usable=indexes,
+            feed=None if definition.privacy == "private" else REGISTRY,
+            first_fields=sum(field.since == 0 for field in definition.fields),
+        )
+        for number, definition in BUILT_IN.items()
+    )
 
 
 def is_built_in(name: str) -> bool:
