@@ -15,7 +15,8 @@
     flooding       Flood machines alone, on a small world of up to 1000 servers; schedules: whatever can break, by seed
     small_world    50 real nodes on such a graph, a third of them crashing and coming back
     kill_loop      kill -9 of a committing process, again and again: nothing answered may be missing
-    crash_states   the same on a simulated disk that forgets what was not synced
+    crash_states   the same on a simulated disk that forgets what was not synced, at every write and sync of a store in
+                   use; crash_lives: one state, recovered twice by the shipped code
 
 Only ratios of one run count: the machine is shared and noisy. Each area has `measure(rounds=...) -> rows`.
 """

@@ -23,6 +23,7 @@ from __future__ import annotations
 import random as random_module
 from collections.abc import Callable
 from typing import NamedTuple
+from zlib import crc32
 
 SECTOR_BYTES = 512
 ALIGNED = 8  # all that logs write begins and ends at multiples of it (DESIGN L1)
@@ -171,6 +172,16 @@ class Contents:
     def used(self) -> int:
         """Where the bytes that anybody wrote end."""
         return len(self._data)
+
+    def digest(self) -> int:
+        """A checksum of what programs see; zeros that nobody wrote are left out."""
+        return crc32(self._data, self.size)
+
+    def begins_otherwise(self, other: Contents, length: int) -> bool:
+        """Whether the first bytes are not those of `other`; zeros behind what was written count."""
+        used = max(self.used, other.used)
+        mine, its = self._data[:length], other._data[:length]
+        return mine != its and mine.ljust(min(length, used), b"\0") != its.ljust(min(length, used), b"\0")
 
     def durable_at(self, offset: int) -> bool:
         """Whether the byte there is on the medium as it is shown."""
