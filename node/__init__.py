@@ -16,6 +16,7 @@ In reading order:
     running.py      what every group of words stands on
     switches.py     what only tests switch off
     observing.py    a seam for those who look on
+    secrets.py      where a passphrase comes from: a file, the environment, a person
     opening.py      a server's directory: made, checked, opened in order, closed in the other
     node.py         (heart) one nursery, one pump, and the words people say to a server
     parts.py        the machines of a running node, wired

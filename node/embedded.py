@@ -36,11 +36,13 @@ from identity.names import Incarnation, Reference, ServerId, parse_reference
 from node.language import Asked, Find, parse
 from store.blob_files import Blob
 from store.blobs import BlobReader, BlobWriter
+from store.data_key import Secret, open_key
 from store.database import Database, Settings, Transaction, View, open_database
 from store.definitions import ClassDefinition, definition_from_dict, definition_from_toml
 from store.disk import RealDisk, sync_names
 from store.records import Stored
 from store.tables import LmdbTables
+from store.upkeep import check_key
 
 Result = TypeVar("Result")
 
@@ -166,10 +168,15 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(directory: str | os.PathLike[str], *, settings: Settings | None = None) -> AsyncIterator[Store]:
+async def open_store(
+    directory: str | os.PathLike[str], *, settings: Settings | None = None, key: Secret | None = None
+) -> AsyncIterator[Store]:
     """The store in this directory, which is made when it is not there.
 
-    Raises `Refused` when another process has it open, or it is a server's; `Damaged` when it cannot be read.
+    `key` encrypts a new one, and opens it from then on: a passphrase (str), 32 bytes, or the path of a key file.
+
+    Raises `Refused` when another process has it open, it is a server's, or `key` is not what opens it; `Damaged` when
+    it cannot be read.
     """
     path = Path(directory)
     if (path / "bangpath.toml").exists():
@@ -178,8 +185,11 @@ async def open_store(directory: str | os.PathLike[str], *, settings: Settings | 
     disk = RealDisk(path / "log")  # the lock first: two that make one directory at once must not both name it
     blobs = None
     try:
-        incarnation = _incarnation(path, fresh=not disk.list())
-        blobs = RealDisk(path / "blobs")
+        fresh = not disk.list()
+        disk.cipher = open_key(path, key, create=fresh)
+        check_key(disk)
+        incarnation = _incarnation(path, fresh=fresh)
+        blobs = RealDisk(path / "blobs", cipher=disk.cipher)
         tables = LmdbTables(path / "tables")
     except BaseException:
         disk.close()

@@ -33,6 +33,7 @@ from node.embedded import Store, batches, class_name, open_store
 from node.language import Find
 from store.blob_files import CHUNK_BYTES, Blob
 from store.blobs import BlobReader, BlobWriter
+from store.data_key import Secret
 from store.database import Settings, Transaction
 from store.definitions import ClassDefinition
 from store.records import Stored
@@ -245,14 +246,14 @@ class ReaderBlocking:
 
 @contextmanager
 def open_store_blocking(
-    directory: str | os.PathLike[str], *, settings: Settings | None = None
+    directory: str | os.PathLike[str], *, settings: Settings | None = None, key: Secret | None = None
 ) -> Iterator[StoreBlocking]:
     """The store in this directory, which is made when it is not there; for `with`. Raises as `open_store`."""
     opened: queue.SimpleQueue[_Loop | None] = queue.SimpleQueue()
     ended: Outcomes = queue.SimpleQueue()
 
     async def main() -> None:
-        async with open_store(directory, settings=settings) as store, trio.open_nursery() as nursery:
+        async with open_store(directory, settings=settings, key=key) as store, trio.open_nursery() as nursery:
             closing = trio.Event()
             opened.put(_Loop(store, trio.lowlevel.current_trio_token(), nursery, closing))
             await closing.wait()

@@ -50,8 +50,10 @@ from node.newcomer import ask_to_join
 from node.node import Node
 from node.switches import switched_off
 from store.backup_directories import RESTORED
+from store.data_key import Secret, open_key
 from store.disk import RealDisk
 from store.tables import LmdbTables
+from store.upkeep import check_key
 from transport.ports import Network
 from transport.sockets import UdpNetwork
 
@@ -83,12 +85,16 @@ def create_root(
     http: Address | None = None,
     local: str = "",
     name: str = "",
+    key: Secret | None = None,
     random: Random | None = None,
     wall_ms: Callable[[], int] | None = None,
 ) -> Config:
-    """Found a mesh whose root is `server`. Raises `Refused` when the directory holds a server already."""
+    """Found a mesh whose root is `server`; with a `key` its store will be encrypted.
+
+    Raises `Refused` when the directory holds a server already.
+    """
     random = random or random_module.SystemRandom()
-    _prepare(directory)
+    _prepare(directory, key)
     keys = _keys(directory, random)
     now_ms = (wall_ms or wall_clock_ms)()
     certificate = issue_root(keys, server, wall_ms=now_ms)
@@ -115,17 +121,18 @@ async def join(
     http: Address | None = None,
     local: str = "",
     name: str = "",
+    key: Secret | None = None,
     network: Network | None = None,
     random: Random | None = None,
     wall_ms: Callable[[], int] | None = None,
 ) -> Config:
-    """Become the server that the ticket is for. May be repeated after a crash.
+    """Become the server that the ticket is for; with a `key` its store will be encrypted. May be repeated.
 
     Raises `Refused` with the inviter's cause, `Unreachable` when it did not answer.
     """
     random = random or random_module.SystemRandom()
     read = Ticket.parse(ticket)
-    _prepare(directory)
+    _prepare(directory, key)
     keys = _keys(directory, random)
     address = _chosen(listen)
     joined = await ask_to_join(
@@ -182,7 +189,7 @@ def found_already(directory: Path, config: Config, keys: Keys, chain: tuple[byte
     _finish(directory, config, chain)
 
 
-def _prepare(directory: Path) -> None:
+def _prepare(directory: Path, key: Secret | None = None) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -191,6 +198,7 @@ def _prepare(directory: Path) -> None:
         raise Refused(
             f"{directory} holds a server already", next_step=f"bangpath -C {directory} run, or choose another directory"
         )
+    open_key(directory, key, create=not (directory / LOG).exists())
 
 
 def _keys(directory: Path, random: Random) -> Keys:
@@ -302,14 +310,15 @@ async def open_node(
     *,
     log: Callable[[dict[str, Any]], None] | None = None,
     blocked: Mapping[ServerId, str] | None = None,
+    key: Secret | None = None,
 ) -> AsyncIterator[Node]:
     """The server of this directory, running and ready inside the block, closed within 5 s after it.
 
-    `blocked`: links that are cut from its first packet on (`node.blocking`).
+    `blocked`: links that are cut from its first packet on (`node.blocking`). `key` opens an encrypted one.
 
     Raises what made it impossible, as one kind of `identity.errors`.
     """
-    node = _node_of(load(directory), log or log_to_stderr, blocked or {})
+    node = _node_of(load(directory), log or log_to_stderr, blocked or {}, key)
     failed: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -331,11 +340,15 @@ async def open_node(
         raise failed
 
 
-def _node_of(loaded: Loaded, log: Callable[[dict[str, Any]], None], blocked: Mapping[ServerId, str]) -> Node:
+def _node_of(
+    loaded: Loaded, log: Callable[[dict[str, Any]], None], blocked: Mapping[ServerId, str], key: Secret | None
+) -> Node:
     """The node of a checked directory, on the real ground. The lock is taken here; `Node.run` gives it back."""
     own_certificate(loaded.keys, loaded.chain, loaded.config)  # before anything is opened
-    disk = RealDisk(loaded.directory / LOG)
+    cipher = open_key(loaded.directory, key)
+    disk = RealDisk(loaded.directory / LOG, cipher=cipher)
     try:
+        check_key(disk)
         return Node(
             keys=loaded.keys,
             chain=loaded.chain,

@@ -26,6 +26,7 @@ from zlib import crc32
 
 from identity.errors import BangpathError, Damaged, Exhausted, LocalMistake
 from simulations.medium import SECTOR_BYTES, Contents, Medium, Place
+from store.cipher import Cipher
 from store.disk import Buffer, plain_name
 
 __all__ = ["SECTOR_BYTES", "FaultyDisk", "FaultyFile", "Place", "PowerCut"]
@@ -52,6 +53,7 @@ class FaultyDisk:
         self._trace = trace
         self._pause = pause
         self._when_cut = when_cut
+        self.cipher: Cipher | None = None
         self.failure: BangpathError | None = None
         self.fail_sync = False
         self.room: int | None = None  # bytes by which files may still grow; None: as many as they like

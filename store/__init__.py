@@ -60,6 +60,8 @@ Reading order:
                 mending_tables while the store is in use
     backup      the log and what stands beside it, kept elsewhere; restoring puts it back; backup_directories: of which;
                 read_only: the files of others
+    cipher      seals what is written in an encrypted store, with keys made of one data key; data_key keeps that wrapped
+    sealed_frames, sealed_files, sealed_tables (sealed_pages)   the log, blobs and tables, so that they say nothing
     disk log frames segments group_commit tables checked generations versions fold worker     the durable layer
 
 Left to others: who may change what (`identity.rights`, `node`), signatures and feeds (`replication`), asking other

@@ -30,6 +30,7 @@ import msgspec
 from identity.errors import Damaged, Refused
 from identity.names import ServerId
 from store.checking_log import LogWalk, Step, Walked
+from store.cipher import Cipher, DoesNotOpen
 from store.disk import Disk, File
 from store.findings import Progress, Report
 from store.log import Log
@@ -98,6 +99,21 @@ class BackedUp(NamedTuple):
 
     manifest: Manifest
     added: int
+
+
+def sealed_beside(beside: Beside, cipher: Cipher) -> Beside:
+    """The same, sealed for its name; always in the same bytes, so that nothing is added while it stays as it is."""
+    plain = beside.read(0, beside.size)
+    data = cipher.beside.seal(plain, beside.name.encode())
+    return Beside(beside.place, beside.name, len(data), lambda offset, length: data[offset : offset + length])
+
+
+def opened_beside(name: str, data: bytes, cipher: Cipher) -> bytes:
+    """What was sealed so. Raises `Damaged`."""
+    try:
+        return cipher.beside.open(data, name.encode())
+    except DoesNotOpen:
+        raise Damaged(f"the file {name} of the backup does not open", next_step="use an older backup") from None
 
 
 def read_manifest(target: Disk) -> Manifest | None:

@@ -21,8 +21,21 @@ from typing import Any, NamedTuple, cast
 
 from identity.errors import Damaged, Refused
 from identity.names import ServerId
-from store.backup import BESIDE, BLOBS_PLACE, LOG_PLACE, BackedUp, Beside, Manifest, back_up
+from store.backup import (
+    BESIDE,
+    BLOBS_PLACE,
+    LOG_PLACE,
+    BackedUp,
+    Beside,
+    Manifest,
+    back_up,
+    opened_beside,
+    read_manifest,
+    sealed_beside,
+)
 from store.checking_log import LogWalk, Walked
+from store.cipher import Cipher
+from store.data_key import COPY, NAME, Secret, open_key
 from store.disk import LOCK_NAME, Disk, RealDisk, sync_names
 from store.findings import Report
 from store.log import Log
@@ -34,6 +47,7 @@ from store.upkeep import BLOBS, LOG, Tell, Whose, held, wall_clock_ms, whose
 RESTORED = "restored"
 SERVER_FILE = "bangpath.toml"
 FILES = (SERVER_FILE, "keys", "chain", "token", "store.toml")
+KEY_FILES = (NAME, COPY)
 MAX_FILE_BYTES = 16 << 20
 _QUIET: Tell = lambda progress: None  # noqa: E731
 
@@ -45,22 +59,24 @@ def back_up_directory(
     wall_ms: Callable[[], int] = wall_clock_ms,
     durable: int | None = None,
     tell: Tell = _QUIET,
+    secret: Secret | None = None,
 ) -> BackedUp:
-    """Bring the backup in `target` up to date. `durable`: the position that a server which has it open says.
+    """Bring the backup in `target` up to date. `durable`: the position that a server which has it open says; `secret`
+    opens an encrypted one, whose backup is encrypted with the same key.
 
     Raises `Refused`, `Damaged`, `Exhausted`; then the backup that was there stands.
     """
     with ExitStack() as open_:
         if durable is None:
-            disk: Disk = open_.enter_context(held(directory))
+            disk: Disk = open_.enter_context(held(directory, secret))
         else:
-            disk = read_only(directory / LOG)
+            disk = read_only(directory / LOG, open_key(directory, secret))
         kept = RealDisk(target)
         open_.callback(kept.close)
         owner = whose(disk)
         log = Log(disk, server=owner.server, incarnation=owner.incarnation)
         open_.callback(log.close, clean=False)
-        beside = [*open_.enter_context(_blobs(directory)), *open_.enter_context(_files(directory))]
+        beside = [*open_.enter_context(_blobs(directory)), *open_.enter_context(_files(directory, disk.cipher))]
         work = back_up(
             log, kept, server=owner.server, incarnation=owner.incarnation, until=durable, beside=beside, wall_ms=wall_ms
         )
@@ -80,15 +96,32 @@ class Restored(NamedTuple):
     groups: int
 
 
-async def restore_directory(target: Path, directory: Path, tell: Tell = _QUIET) -> Restored:
+async def restore_directory(
+    target: Path, directory: Path, tell: Tell = _QUIET, *, secret: Secret | None = None
+) -> Restored:
     """Put a backup back as `directory`, which is empty or not there. Raises `Refused`, `Damaged`, naming the place."""
-    making, manifest = _copy(target, directory, tell)
-    groups = await _make_tables(making, Whose(ServerId.parse(manifest.server), manifest.incarnation), manifest, tell)
+    cipher = open_key(target, secret, names=_key_files(target))
+    making, manifest = _copy(target, directory, tell, cipher)
+    owner = Whose(ServerId.parse(manifest.server), manifest.incarnation)
+    groups = await _make_tables(making, owner, manifest, tell, cipher)
     _name(making, directory, manifest)
     return Restored(manifest, groups)
 
 
-def _copy(target: Path, directory: Path, tell: Tell) -> tuple[Path, Manifest]:
+def needs_key(target: Path) -> bool:
+    """Whether the backup in this directory is of an encrypted store. Raises `Refused` when there is none, `Damaged`."""
+    return bool(_key_files(target))
+
+
+def _key_files(target: Path) -> list[Path]:
+    """`encryption` and its copy, by the names that they have in the backup."""
+    with _backup(target) as disk:
+        manifest = read_manifest(disk)
+    kept = {each.name: target / each.file for each in (manifest.files if manifest else ()) if each.place == BESIDE}
+    return [kept[name] for name in KEY_FILES if name in kept]
+
+
+def _copy(target: Path, directory: Path, tell: Tell, cipher: Cipher | None) -> tuple[Path, Manifest]:
     """Everything verified, and under a name of its own."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise Refused(f"{directory} is there already", next_step="name a new directory, or move that one away")
@@ -109,6 +142,7 @@ def _copy(target: Path, directory: Path, tell: Tell) -> tuple[Path, Manifest]:
                 with _disk(making / name) as to:
                     _drive(copy_out(disk, manifest, place, to), tell)
         (making / LOCK_NAME).unlink(missing_ok=True)
+        _open_files(making, cipher)
     return making, manifest
 
 
@@ -126,9 +160,9 @@ def _name(making: Path, directory: Path, manifest: Manifest) -> None:
     sync_names(directory.parent)
 
 
-async def _make_tables(making: Path, owner: Whose, manifest: Manifest, tell: Tell) -> int:
+async def _make_tables(making: Path, owner: Whose, manifest: Manifest, tell: Tell, cipher: Cipher | None) -> int:
     """Read the restored log whole, up to the very group with which the backup ends, and fold it."""
-    with _disk(making / LOG) as disk:
+    with _disk(making / LOG, cipher) as disk:
         log = Log(disk, server=owner.server, incarnation=owner.incarnation)
         try:
             report = Report()
@@ -153,8 +187,8 @@ def _drive(work: Any, tell: Tell) -> Any:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[RealDisk]:
-    disk = RealDisk(path)
+def _disk(path: Path, cipher: Cipher | None = None) -> Iterator[RealDisk]:
+    disk = RealDisk(path, cipher=cipher)
     try:
         yield disk
     finally:
@@ -180,10 +214,26 @@ def _blobs(directory: Path) -> Iterator[list[Beside]]:
 
 
 @contextmanager
-def _files(directory: Path) -> Iterator[list[Beside]]:
+def _files(directory: Path, cipher: Cipher | None) -> Iterator[list[Beside]]:
+    """Of an encrypted store all are sealed but those with which it is opened."""
     with ExitStack() as files:
-        found = [_beside(BESIDE, directory / name, files) for name in FILES]
-        yield [each for each in found if each is not None]
+        found = [_beside(BESIDE, directory / name, files) for name in (*KEY_FILES, *FILES)]
+        there = [each for each in found if each is not None]
+        yield (
+            there
+            if cipher is None
+            else [each if each.name in KEY_FILES else sealed_beside(each, cipher) for each in there]
+        )
+
+
+def _open_files(making: Path, cipher: Cipher | None) -> None:
+    """As they were in the directory. Raises `Damaged`."""
+    for name in FILES if cipher is not None else ():
+        path = making / name
+        if path.exists() and cipher is not None:
+            path.write_bytes(opened_beside(name, path.read_bytes(), cipher))
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def _beside(place: str, path: Path, files: ExitStack) -> Beside | None:

@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from identity.errors import BangpathError, Conflict, Refused
 from identity.names import END, Incarnation, Position, Reference, ServerId
@@ -51,6 +52,8 @@ from store.records import CACHED, KIND_NAMES, MIRRORED, OWNED, Sealer, Update, u
 from store.recovery import Opened, begin_run, recover
 from store.references import BlobNeeds
 from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
+from store.sealed_files import unsealed
+from store.sealed_tables import GENERATION_BYTES, sealed_in
 from store.tables import Tables
 from store.temporary import Session
 from store.transaction import Transaction
@@ -336,6 +339,9 @@ async def open_database(
     Raises `Refused` when the log is another server's, `Damaged` when it cannot be recovered.
     """
     settings = Settings() if settings is None else settings
+    if disk.cipher is not None:
+        tables = sealed_in(tables, disk.cipher)
+        settings = replace(settings, generation_bytes=min(settings.generation_bytes, GENERATION_BYTES))
     left_by: BaseException | None = None
     opened = None
     try:
@@ -351,7 +357,7 @@ async def open_database(
             nursery.start_soon(writer.run)
             nursery.start_soon(writer.run_fold)
             if blobs is not None:
-                writer.blobs = Blobs(blobs, BlobNeeds(opened.generations))
+                writer.blobs = Blobs(unsealed(blobs), BlobNeeds(opened.generations))
                 nursery.start_soon(writer.blobs.run)
             try:
                 database = Database(writer, builder := Builder(writer, nursery), epoch, wall_ms)

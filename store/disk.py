@@ -32,6 +32,7 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from identity.errors import BangpathError, Damaged, Exhausted, LocalMistake, Refused
+from store.cipher import Cipher
 from store.worker import Worker
 
 Buffer = bytes | bytearray | memoryview
@@ -90,6 +91,10 @@ class Disk(Protocol):
     """One directory that this process owns."""
 
     @property
+    def cipher(self) -> Cipher | None:
+        """What is written there is sealed with it by whoever knows what the bytes mean; None: in the clear."""
+
+    @property
     def failure(self) -> BangpathError | None:
         """Why the disk stopped, or None."""
 
@@ -118,8 +123,9 @@ class RealDisk:
     Raises `Refused` when another process holds it or when it cannot be used at all.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, cipher: Cipher | None = None) -> None:
         self.path = os.fspath(path)
+        self.cipher = cipher
         self.failure: BangpathError | None = None
         self.sync_seconds: deque[float] = deque(maxlen=SYNC_SAMPLES)
         self.worker = Worker("bangpath sync")

@@ -15,6 +15,8 @@
      72  server      128  name, zeros after it                    32  dictionary  u32  0: none
     200  CRC-32      u32  over bytes 0..199                       36  CRC-32      u32  over bytes 0..35 and stored
 
+    of an encrypted log: version 2, 200 key id 16, 216 CRC-32 over bytes 0..215; flag 4 (`store.sealed_frames`)
+
     stored = zstd(raw) or raw         raw = body | SHA-256 of body         then zeros up to the next 8-aligned position
     body   = kind u8 | sections u8 | length u32 of each | the sections
 
@@ -48,15 +50,19 @@ Buffer = bytes | bytearray | memoryview
 
 SEGMENT_MAGIC = b"BPLOG\r\n\x1a"
 SEGMENT_VERSION = 1
+SEALED_VERSION = 2  # the same, and the id of the key that its frames are sealed with
+KEY_ID_BYTES = 16
 SEGMENT_HEADER_BYTES = 4096  # the largest sector in use; nothing else may share it
 _SEGMENT = struct.Struct(">8sHHIQQQ32s128s")
 _CRC = struct.Struct(">I")
+SEGMENT_HEADER_USED = _SEGMENT.size + KEY_ID_BYTES + _CRC.size  # at most; zeros after it
 
 FRAME_MAGIC = b"\xba\x50"
 FRAME_VERSION = 1
 FRAME_START = FRAME_MAGIC + bytes([FRAME_VERSION])  # what a search for frames looks for
 FLAG_COMPRESSED = 1
 FLAG_GROUP = 2
+FLAG_SEALED = 4
 _FRAME = struct.Struct(">2sBBIIQQII")
 FRAME_HEADER_BYTES = _FRAME.size + _CRC.size
 DIGEST_BYTES = 32
@@ -85,13 +91,14 @@ class SegmentHeader(NamedTuple):
     first: int
     previous: bytes
     server: ServerId
+    key_id: bytes = b""  # of an encrypted log
 
     def to_bytes(self) -> bytes:
         """All `SEGMENT_HEADER_BYTES` of it."""
         fixed = _SEGMENT.pack(
-            SEGMENT_MAGIC, SEGMENT_VERSION, len(self.server), self.number, self.incarnation, self.epoch, self.first,
-            self.previous, self.server,
-        )  # fmt: skip
+            SEGMENT_MAGIC, SEALED_VERSION if self.key_id else SEGMENT_VERSION, len(self.server), self.number,
+            self.incarnation, self.epoch, self.first, self.previous, self.server,
+        ) + self.key_id  # fmt: skip
         return (fixed + _CRC.pack(crc32(fixed))).ljust(SEGMENT_HEADER_BYTES, b"\0")
 
     @classmethod
@@ -102,11 +109,13 @@ class SegmentHeader(NamedTuple):
         magic, version, length, number, incarnation, epoch, first, previous, server = _SEGMENT.unpack_from(data)
         if magic != SEGMENT_MAGIC:
             raise Damaged("this is no segment of a log")
-        if crc32(bytes(data[: _SEGMENT.size])) != _CRC.unpack_from(data, _SEGMENT.size)[0]:
+        end = _SEGMENT.size + (KEY_ID_BYTES if version == SEALED_VERSION else 0)
+        if len(data) < end + _CRC.size or crc32(bytes(data[:end])) != _CRC.unpack_from(data, end)[0]:
             raise Damaged("the CRC-32 of the segment header differs")
-        if version != SEGMENT_VERSION:
+        if version not in (SEGMENT_VERSION, SEALED_VERSION):
             raise Damaged(f"the segment has format {version}", next_step="open it with the version that wrote it")
-        return cls(number, incarnation, epoch, first, previous, ServerId(server[:length]))
+        key_id = bytes(data[_SEGMENT.size : end])
+        return cls(number, incarnation, epoch, first, previous, ServerId(server[:length]), key_id)
 
 
 class FrameHeader(msgspec.Struct, frozen=True, gc=False):

@@ -49,10 +49,10 @@ from store.frames import (
     OPENING,
     ORDINARY,
     SEGMENT_HEADER_BYTES,
-    FrameCodec,
     GroupHead,
     SegmentHeader,
 )
+from store.sealed_frames import check_key_id, codec_for
 from store.segments import BEGINNING, Frame, Group, GroupReader, Location, Mark, Segment, Window
 
 __all__ = ["BEGINNING", "Frame", "Group", "Location", "Log", "Mark"]
@@ -87,7 +87,7 @@ class Log:
         self._incarnation = incarnation
         self._segment_bytes = segment_bytes
         self._step_bytes = step_bytes
-        self._codec = FrameCodec()
+        self._codec, self._key_id = codec_for(disk.cipher)
         self._reader = self.make_reader()
         self.epoch = 0
         self.durable = BEGINNING
@@ -313,6 +313,7 @@ class Log:
                 f"not of {self._server} ({self._incarnation})",
                 next_step="open the directory of the right server",
             )
+        check_key_id(file.name, header.key_id, self._key_id)
         return header if (header.number, header.first) == (number, first) else None
 
     def _enter(self, segment: Segment, mark: Mark) -> Mark:
@@ -339,7 +340,9 @@ class Log:
         number = self._segments[-1].number + 1 if self._segments else 1
         first = self._ended.position
         name = f"log-{number:08d}-{first:016x}"
-        header = SegmentHeader(number, self._incarnation, self.epoch, first, self._ended.hash, self._server)
+        header = SegmentHeader(
+            number, self._incarnation, self.epoch, first, self._ended.hash, self._server, self._key_id
+        )
         file = self._disk.open(name, create=True)
         try:
             file.allocate(SEGMENT_HEADER_BYTES + self._step_bytes)

@@ -18,13 +18,11 @@ from identity.errors import Damaged
 from store.checking_log import LogWalk, Step, Walked
 from store.disk import File
 from store.findings import Finding, InLog, Report
-from store.frames import ALIGNMENT, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader
+from store.frames import ALIGNMENT, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_USED, SegmentHeader
 from store.log import Log
 from store.one_bit import MAX_BYTES, mended
 from store.quarantine import Quarantine
 from store.segments import Segment, Window
-
-HEADER_USED = 204  # of a segment's header; zeros after it
 
 FROM_ITSELF = "itself: one bit had flipped"
 
@@ -106,7 +104,7 @@ def _from_itself(log: Log, segment: Segment, place: InLog, found: bytes, most: i
 def mended_header(name: str, found: bytes) -> bytes | None:
     """A segment's header with one bit flipped back: its CRC-32 and what the file's name says prove it."""
     number, first = int(name[4:12]), int(name[13:], 16)
-    for bit in range(HEADER_USED * 8):
+    for bit in range(SEGMENT_HEADER_USED * 8):
         changed = bytearray(found)
         changed[bit // 8] ^= 1 << bit % 8
         try:
@@ -123,7 +121,7 @@ def read_header(name: str, found: bytes) -> SegmentHeader | None:
     try:
         return SegmentHeader.from_bytes(found)
     except Damaged:
-        before = mended_header(name, found) if len(found) >= HEADER_USED else None
+        before = mended_header(name, found) if len(found) >= SEGMENT_HEADER_USED else None
         return None if before is None else SegmentHeader.from_bytes(before)
 
 

@@ -20,11 +20,13 @@ from zlib import crc32
 import msgspec
 
 from identity.errors import Damaged, Exhausted
+from store.cipher import OVERHEAD, Cipher, DoesNotOpen
 from store.disk import Disk
 from store.findings import Finding
 
 MAGIC = b"BPQUA\r\n\x1a"
 VERSION = 1
+SEALED_VERSION = 2  # head and bytes are sealed, for the file's name
 MAX_FILES = 1000
 MAX_BYTES = 1 << 20
 LARGEST = 2 << 20  # of a file: what it keeps, and what was said of that
@@ -58,7 +60,7 @@ class Quarantine:
             return ""
         name = f"quarantine-{int(names[-1][11:]) + 1 if names else 1:08d}"
         head = msgspec.json.encode({**finding.as_json(), "mended_from": mended_from, "time_ms": self._wall_ms()})
-        packed = _FIXED.pack(MAGIC, VERSION, len(head), len(kept), crc32(kept, crc32(head))) + head + kept
+        packed = _pack(self._disk.cipher, name, head, kept)
         try:
             file = self._disk.open(name, create=True)
         except Exhausted:
@@ -94,18 +96,34 @@ def read_evidence(disk: Disk) -> list[Evidence]:
 def _open(disk: Disk, name: str) -> Evidence:
     file = disk.open(name)
     try:
-        return _read(name, file.read(0, min(file.size(), LARGEST)))
+        return _read(name, file.read(0, min(file.size(), LARGEST)), disk.cipher)
     finally:
         file.close()
 
 
-def _read(name: str, data: bytes) -> Evidence:
+def _pack(cipher: Cipher | None, name: str, head: bytes, kept: bytes) -> bytes:
+    rest = head + kept if cipher is None else cipher.evidence.seal(head + kept, name.encode())
+    version = VERSION if cipher is None else SEALED_VERSION
+    return _FIXED.pack(MAGIC, version, len(head), len(kept), crc32(rest)) + rest
+
+
+def _read(name: str, data: bytes, cipher: Cipher | None = None) -> Evidence:
     if len(data) >= _FIXED.size:
         magic, version, head_length, length, crc = _FIXED.unpack_from(data)
-        rest = data[_FIXED.size : _FIXED.size + head_length + length]
-        if (magic, version) == (MAGIC, VERSION) and len(rest) == head_length + length and crc32(rest) == crc:
+        more, ours = (0, VERSION) if cipher is None else (OVERHEAD, SEALED_VERSION)
+        rest = data[_FIXED.size : _FIXED.size + head_length + length + more]
+        if (magic, version) == (MAGIC, ours) and len(rest) == head_length + length + more and crc32(rest) == crc:
+            if cipher is not None:
+                rest = _opened(cipher, name, rest)
             return Evidence(name, msgspec.json.decode(rest[:head_length]), rest[head_length:])
     raise Damaged(f"{name} is not what was kept", next_step="it is evidence only: nothing depends on it")
+
+
+def _opened(cipher: Cipher, name: str, sealed: bytes) -> bytes:
+    try:
+        return cipher.evidence.open(sealed, name.encode())
+    except DoesNotOpen:
+        raise Damaged(f"{name} does not open", next_step="it is evidence only: nothing depends on it") from None
 
 
 def _names(disk: Disk) -> list[str]:

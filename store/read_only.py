@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import cast
 
 from identity.errors import Damaged, Refused
+from store.cipher import Cipher
 from store.disk import LOCK_NAME, Disk, plain_name
 
 
-def read_only(path: Path) -> Disk:
-    """The files of this directory. Raises `Refused` when there is no such directory."""
+def read_only(path: Path, cipher: Cipher | None = None) -> Disk:
+    """The files of this directory; what is sealed in them opens with `cipher`.
+
+    Raises `Refused` when there is no such directory.
+    """
     if not path.is_dir():
         raise Refused(f"there is no directory {path}", next_step="name one that holds a store, or a backup of one")
-    return cast(Disk, _Directory(path))
+    return cast(Disk, _Directory(path, cipher))
 
 
 class _Directory:
@@ -27,8 +31,9 @@ class _Directory:
 
     failure = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cipher: Cipher | None) -> None:
         self._path = path
+        self.cipher = cipher
 
     def list(self) -> list[str]:
         return sorted(each.name for each in self._path.iterdir() if each.is_file() and each.name != LOCK_NAME)

@@ -25,6 +25,8 @@ from identity.errors import BangpathError
 from store.applying import Applier
 from store.checking_blobs import BLOB, chunks_of
 from store.checking_log import LogWalk, Step
+from store.cipher import Cipher
+from store.data_key import Secret
 from store.disk import sync_names
 from store.findings import Finding, InLog, Progress, Report
 from store.fold import Fold
@@ -34,6 +36,8 @@ from store.mending_log import Backup, Mended, mend_log
 from store.quarantine import Quarantine
 from store.read_only import read_only
 from store.recovery import replay_group
+from store.sealed_files import opened_name, sealed_name, unsealed
+from store.sealed_tables import GENERATION_BYTES, sealed_in
 from store.tables import LmdbTables
 from store.upkeep import BLOBS, LOG, TABLES, Tell, Whose, check_held, held, wall_clock_ms, whose
 
@@ -60,9 +64,13 @@ async def repair_directory(
     backups: Sequence[Path] = (),
     wall_ms: Callable[[], int] = wall_clock_ms,
     tell: Tell = lambda progress: None,
+    secret: Secret | None = None,
 ) -> Repaired:
-    """Check it, mend what can be, check again. Raises `Refused` when there is no store, or somebody has it open."""
-    with held(directory) as disk:
+    """Check it, mend what can be, check again; `secret` opens it, and its backups, when they are encrypted.
+
+    Raises `Refused` when there is no store, or somebody has it open.
+    """
+    with held(directory, secret) as disk:
         before = check_held(directory, disk, tell)
         if before.whole:
             return Repaired(before, (), "", before)
@@ -71,7 +79,9 @@ async def repair_directory(
         log = Log(disk, server=owner.server, incarnation=owner.incarnation)
         try:
             with ExitStack() as opened:
-                others = [Backup(str(each), opened.enter_context(_Opened(each, owner))) for each in backups]
+                others = [
+                    Backup(str(each), opened.enter_context(_Opened(each, owner, disk.cipher))) for each in backups
+                ]
                 for done in mend_log(log, before.findings, Quarantine(disk, wall_ms), until=None, backups=others):
                     tell(Progress("repair", len(mended), before.found))
                     if done is not None:
@@ -85,16 +95,16 @@ async def repair_directory(
         finally:
             log.close(clean=False)
         blobs = [each for each in before.findings if each.what == BLOB]
-        mended += [_mend_blob(directory / BLOBS, each, backups) for each in blobs]
+        mended += [_mend_blob(directory / BLOBS, each, backups, disk.cipher) for each in blobs]
         return Repaired(before, tuple(mended), aside, check_held(directory, disk, tell))
 
 
 class _Opened:
     """The log of a backup's directory, read only."""
 
-    def __init__(self, directory: Path, owner: Whose) -> None:
+    def __init__(self, directory: Path, owner: Whose, cipher: Cipher | None) -> None:
         path = directory / LOG if (directory / LOG).is_dir() else directory
-        self._disk = read_only(path)
+        self._disk = read_only(path, cipher)
         try:
             self._log = Log(self._disk, server=owner.server, incarnation=owner.incarnation)
         except BangpathError:
@@ -109,17 +119,18 @@ class _Opened:
         self._disk.close()
 
 
-def _mend_blob(directory: Path, finding: Finding, backups: Sequence[Path]) -> Mended:
+def _mend_blob(directory: Path, finding: Finding, backups: Sequence[Path], cipher: Cipher | None) -> Mended:
     """Put the file back that the first of the backups has whole; the damaged one gets another name, and stays."""
-    path = directory / finding.where
+    name = finding.where
+    path = directory / name_of(name, cipher)
     for backup in backups:
         places = (backup / BLOBS, backup)
-        source = next((each / finding.where for each in places if (each / finding.where).is_file()), None)
-        if source is None or not is_blob(source):
+        source = next((each / path.name for each in places if (each / path.name).is_file()), None)
+        if source is None or not is_blob(source, name, cipher):
             continue
         new = path.with_name(path.name + ".new")
         shutil.copyfile(source, new)
-        if not is_blob(new, path.name):
+        if not is_blob(new, name, cipher):
             new.unlink()
             continue
         evidence = ""
@@ -135,10 +146,16 @@ def _mend_blob(directory: Path, finding: Finding, backups: Sequence[Path]) -> Me
     return Mended(finding, "", "")
 
 
-def is_blob(path: Path, name: str = "") -> bool:
-    """Whether every chunk of it is what its name says."""
+def name_of(name: str, cipher: Cipher | None) -> str:
+    """What a blob's file is called in its directory."""
+    return name if cipher is None else sealed_name(name, cipher)
+
+
+def is_blob(path: Path, name: str, cipher: Cipher | None) -> bool:
+    """Whether every chunk of this file is what the blob's name says."""
     try:
-        return all(taken >= 0 for taken in chunks_of(read_only(path.parent), path.name, name or path.name))
+        disk = unsealed(read_only(path.parent, cipher))
+        return all(taken >= 0 for taken in chunks_of(disk, opened_name(path.name, cipher), name))
     except BangpathError:
         return False
 
@@ -166,9 +183,9 @@ def _move_aside(directory: Path) -> str:
 
 async def rebuild_tables(log: Log, directory: Path, owner: Whose, tell: Tell) -> None:
     """Everything in the log, group by group, as a start would apply it to empty tables; folded in bounded pieces."""
-    tables = LmdbTables(directory / TABLES)
+    tables = sealed_in(LmdbTables(directory / TABLES), log.disk.cipher)
     try:
-        generations = Generations(tables.begin_read(), clock=lambda: 0.0)
+        generations = Generations(tables.begin_read(), clock=lambda: 0.0, max_bytes=GENERATION_BYTES)
         applier = Applier(owner.server, owner.incarnation, lambda: generations.appended)
         fold = Fold(generations, tables)
         number, mark = 0, BEGINNING

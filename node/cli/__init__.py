@@ -27,6 +27,7 @@ In reading order:
     shaping.py       class mirror
     upkeep.py        check
     backing_up.py    backup restore
+    securing.py      rekey
 
 Left to others: what is said to a node (`node.client`), what runs (`node.opening`, `node.mesh`).
 """

@@ -38,11 +38,12 @@ def backup_command(meant: dict[str, str | None], paths: tuple[str, ...], verify:
     if verify:
         return _verify(target, as_json)
     from node.cli.where import directory_of
+    from node.secrets import secret_of
     from store.backup_directories import back_up_directory
 
     directory = Path(paths[0]) if len(paths) == 2 else directory_of(meant["directory"], meant["server"])
     with shown("backup", as_json) as tell:
-        done = back_up_directory(directory, target, durable=_durable(directory), tell=tell)
+        done = back_up_directory(directory, target, durable=_durable(directory), tell=tell, secret=secret_of(directory))
     said = {
         "target": str(target), "added": done.added, "bytes": done.manifest.bytes, "server": done.manifest.server,
         "position": done.manifest.position,
@@ -69,10 +70,12 @@ def restore_command(meant: dict[str, str | None], target: str, directory: str, a
 
     import trio
 
-    from store.backup_directories import restore_directory
+    from node.secrets import ask_secret
+    from store.backup_directories import needs_key, restore_directory
 
+    secret = ask_secret(f"passphrase of {target}") if needs_key(Path(target)) else None
     with shown("restore", as_json) as tell:
-        done = trio.run(partial(restore_directory, tell=tell), Path(target), Path(directory))
+        done = trio.run(partial(restore_directory, tell=tell, secret=secret), Path(target), Path(directory))
     said = {
         "server": done.manifest.server, "directory": directory, "groups": done.groups, "time_ms": done.manifest.time_ms,
     }  # fmt: skip

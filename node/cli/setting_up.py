@@ -55,6 +55,11 @@ def _listening(function: Any) -> Any:
             callback=_address,
             help="The UDP address; port 0 chooses one now and keeps it.",
         ),
+        click.option(
+            "--encrypt",
+            is_flag=True,
+            help="Encrypt what it stores, with a passphrase that is asked for (or $BANGPATH_KEY_FILE).",
+        ),
         click.option("--name", default="", help="What people call it."),
     ):
         function = option(function)
@@ -66,7 +71,7 @@ def _listening(function: Any) -> Any:
 @_listening
 @json_option
 @click.pass_obj
-def init_command(meant: dict[str, str | None], /, server: str, as_json: bool, **settings: Any) -> None:
+def init_command(meant: dict[str, str | None], /, server: str, as_json: bool, encrypt: bool, **settings: Any) -> None:
     """Found a mesh: make the keys and the certificate of the root server ID, such as 1, in ./ID or -C DIR."""
     import random
     import time
@@ -84,8 +89,9 @@ def init_command(meant: dict[str, str | None], /, server: str, as_json: bool, **
         )
     directory = Path(meant["directory"] or server)
     config = create_root(
-        directory, name, random=random.SystemRandom(), wall_ms=lambda: time.time_ns() // 1_000_000, **settings
-    )
+        directory, name, key=_new_key(directory, encrypt), random=random.SystemRandom(),
+        wall_ms=lambda: time.time_ns() // 1_000_000, **settings,
+    )  # fmt: skip
     note(server, directory)
     _tell_made(server, directory, config, as_json)
 
@@ -110,7 +116,7 @@ def invite_command(meant: dict[str, str | None], server: str, valid_s: int, as_j
 @_listening
 @json_option
 @click.pass_obj
-def join_command(meant: dict[str, str | None], /, ticket: str, as_json: bool, **settings: Any) -> None:
+def join_command(meant: dict[str, str | None], /, ticket: str, as_json: bool, encrypt: bool, **settings: Any) -> None:
     """Join a mesh with TICKET, in ./ID or -C DIR. Repeating it after a crash is safe."""
     from functools import partial
 
@@ -122,7 +128,7 @@ def join_command(meant: dict[str, str | None], /, ticket: str, as_json: bool, **
 
     server = str(Ticket.parse(ticket).server)
     directory = Path(meant["directory"] or server)
-    config = trio.run(partial(join, directory, ticket, **settings))
+    config = trio.run(partial(join, directory, ticket, key=_new_key(directory, encrypt), **settings))
     note(server, directory)
     _tell_made(server, directory, config, as_json)
 
@@ -144,10 +150,12 @@ def run_command(
     from node.blocking import read_blocked
     from node.cli.where import directory_of, note
     from node.http.serve import run_server
+    from node.secrets import secret_of
 
     directory = directory_of(meant["directory"], meant["server"])
     server = run_server(
         directory,
+        key=secret_of(directory),
         ready_fd=ready_fd,
         life_fd=life_fd,
         blocked=read_blocked(blocked),
@@ -188,6 +196,14 @@ def mesh_command(
     from node.mesh import run_mesh
 
     return run_mesh(directory, limit=objects, once=once, plain=plain)
+
+
+def _new_key(directory: Path, encrypt: bool) -> Any:
+    """What will open its store; one that was begun is asked for again."""
+    from node.secrets import ask_secret, secret_of
+
+    begun = secret_of(directory)
+    return ask_secret(f"new passphrase of {directory}", twice=True) if encrypt and begun is None else begun
 
 
 def _tell_made(server: str, directory: Path, config: Any, as_json: bool) -> None:

@@ -43,6 +43,7 @@ def check_command(
     beside its work.
     """
     from node.cli.where import directory_of
+    from node.secrets import secret_of
     from store.upkeep import check_directory
 
     directory = Path(path) if path is not None else directory_of(meant["directory"], meant["server"])
@@ -54,7 +55,7 @@ def check_command(
         elif repair:
             report = _repair(directory, backups, tell)
         else:
-            report = check_directory(directory, tell).as_json()
+            report = check_directory(directory, tell, secret=secret_of(directory)).as_json()
     if as_json:
         print_json(report)
     else:
@@ -67,10 +68,11 @@ def _repair(directory: Path, backups: tuple[str, ...], tell: Callable[[Progress]
 
     import trio
 
+    from node.secrets import secret_of
     from store.repair import repair_directory
 
     others = [Path(each) for each in backups]
-    work = partial(repair_directory, backups=others, tell=tell)
+    work = partial(repair_directory, backups=others, tell=tell, secret=secret_of(directory))
     return trio.run(work, directory).as_json()
 
 

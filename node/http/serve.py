@@ -34,6 +34,7 @@ from identity.names import ServerId
 from node.client import short_path
 from node.http.app import App
 from node.http.listening import Door, most_strangers
+from store.data_key import Secret
 
 BACKLOG = 128
 MAX_DESCRIPTORS = 65_536  # a connection of HTTP costs one and about 16 KiB
@@ -132,11 +133,12 @@ def run_server(
     ready_fd: int | None = None,
     life_fd: int | None = None,
     blocked: Mapping[ServerId, str] | None = None,
+    key: Secret | None = None,
     tell: Callable[[str], None],
 ) -> str | None:
     """Run the server of a directory until it is told to stop; its id, or None if that was before it was ready.
 
-    `blocked`: links that are cut from its first packet on.
+    `blocked`: links that are cut from its first packet on. `key` opens its store, if that is encrypted.
     Raises what made it impossible to start.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -144,7 +146,9 @@ def run_server(
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-    return trio.run(partial(_run, directory, ready_fd=ready_fd, life_fd=life_fd, blocked=blocked or {}, tell=tell))
+    return trio.run(
+        partial(_run, directory, ready_fd=ready_fd, life_fd=life_fd, blocked=blocked or {}, key=key, tell=tell)
+    )
 
 
 async def _run(
@@ -153,6 +157,7 @@ async def _run(
     ready_fd: int | None,
     life_fd: int | None,
     blocked: Mapping[ServerId, str],
+    key: Secret | None,
     tell: Callable[[str], None],
 ) -> str | None:
     from node.opening import open_node, read_token
@@ -166,7 +171,7 @@ async def _run(
         with trio.CancelScope() as starting:
             watchers.start_soon(_give_up_the_start, starting, ended, ready)
             await trio.lowlevel.checkpoint()  # so that the watchers watch before anything is opened
-            async with open_node(directory, blocked=blocked) as node:
+            async with open_node(directory, blocked=blocked, key=key) as node:
                 address = node.config.http
                 token = read_token(directory) if address is not None else None
                 async with serve_http(node, directory, address=address, token=token) as bound:

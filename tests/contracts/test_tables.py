@@ -9,16 +9,21 @@ import pytest
 from identity.errors import LocalMistake
 from simulations.faulty_disk import FaultyDisk
 from simulations.faulty_tables import FaultyTables
+from store.cipher import Cipher
+from store.sealed_tables import sealed_in
 from store.tables import LmdbTables, MemoryTables, Tables
 
 
-@pytest.fixture(params=["lmdb", "memory", "faulty"])
+@pytest.fixture(params=["lmdb", "memory", "faulty", "sealed", "sealed lmdb"])
 def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
     tables: Tables
     if request.param == "lmdb":
         tables = LmdbTables(tmp_path / "tables")
     elif request.param == "memory":
         tables = MemoryTables()
+    elif request.param.startswith("sealed"):
+        inner = LmdbTables(tmp_path / "tables") if request.param == "sealed lmdb" else MemoryTables()
+        tables = sealed_in(inner, Cipher(bytes(32)))
     else:
         tables = FaultyTables(FaultyDisk(random.Random(1)), random.Random(1))
     yield tables

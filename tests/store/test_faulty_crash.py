@@ -19,6 +19,7 @@ import pytest
 from identity.errors import Damaged
 from identity.names import ServerId
 from simulations.faulty_disk import FaultyDisk, PowerCut
+from store.cipher import Cipher
 from store.frames import CLOSING, OPENING, ORDINARY, FrameCodec
 from store.log import Log
 from store.segments import GroupReader
@@ -153,6 +154,19 @@ def test_ten_thousand_crashes_lose_nothing_answered_and_invent_nothing() -> None
         except Violation as error:
             pytest.fail(f"{error}; replay: Schedule({seed}, {make_log.__name__}, {sizes}).run()")
         seed += 1
+
+
+class SealedDisk(FaultyDisk):
+    """What is written to it is encrypted."""
+
+    def __init__(self, random: random.Random) -> None:
+        super().__init__(random)
+        self.cipher = Cipher(bytes(32), random.randbytes)
+
+
+def test_crashes_of_a_sealed_log_lose_nothing_either() -> None:
+    assert count_violations(SmallLog, MIXED, range(60), SealedDisk) == 0
+    assert count_violations(RoomyLog, (GROUP_LIKE,), range(60), SealedDisk) == 0
 
 
 class UnsyncedLog(SmallLog):

@@ -9,6 +9,7 @@ import pytest
 from identity.errors import Damaged
 from simulations.faulty_disk import FaultyDisk
 from store import quarantine
+from store.cipher import Cipher
 from store.findings import Finding, InLog
 from store.quarantine import Quarantine, read_evidence
 
@@ -79,3 +80,16 @@ def test_a_full_disk_keeps_nothing_and_stops_nothing(disk: FaultyDisk) -> None:
     assert kept.keep(FRAME, b"bad", "") == ""
     assert disk.failure is None
     assert disk.list() == []
+
+
+def test_evidence_of_an_encrypted_store_is_sealed(disk: FaultyDisk) -> None:
+    disk.cipher = Cipher(bytes(32))
+    name = Quarantine(disk, lambda: 7).keep(FRAME, b"secret words", "")
+    assert b"secret" not in disk.image()[name]
+    assert FRAME.cause.encode() not in disk.image()[name]
+    (kept,) = read_evidence(disk)
+    assert (kept.data, kept.head["what"]) == (b"secret words", FRAME.what)
+    assert Quarantine(disk, lambda: 8).keep(FRAME, b"secret words", "") == name
+    disk.cipher = Cipher(bytes(31) + b"x")
+    with pytest.raises(Damaged, match="does not open"):
+        read_evidence(disk)
