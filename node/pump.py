@@ -113,7 +113,8 @@ class Pump:
             now = trio.current_time()
             self._drain(now)
             if self._due <= now:  # what comes due by what was drained, or said since, has a turn of its own
-                for machine in self._machines:
+                above = self._spoken or self._due_above <= now
+                for machine in self._machines if above else self._machines[:1]:
                     due = machine.deadline()
                     if due <= now:
                         self.lag_s = now - due
