@@ -42,7 +42,7 @@ from store.writing import Writer
 
 SERVER = ServerId.parse("1.7.3")
 INCARNATION = 3
-SETTINGS = Settings(generation_bytes=16_000, segment_bytes=1 << 14, step_bytes=1 << 13)
+SETTINGS = Settings(generation_bytes=12_000, segment_bytes=1 << 14, step_bytes=1 << 13)
 SECOND_STEPS = 9  # writes and syncs of a second life; most end within so many
 P_FOLDED, P_CLOSED, P_WHOLE = 0.1, 0.15, 0.15  # a second life folds; closes in order; is cut after all it did
 

@@ -52,7 +52,7 @@ LIVES = 4
 STATES_PER_STEP = 6
 WITH_QUESTIONS = 256
 OTHERS = 1 << 40  # pairs of another server begin after it
-LARGE = 12  # pairs in a large transaction
+LARGE = 6  # pairs in a large transaction
 P_KILLED = 0.2  # that a life of a recording ends with its process, and the page cache stays
 PROGRESS_S = 10.0
 _ORDERED = [each if each.name != "version" else msgspec.structs.replace(each, index=True) for each in HALF.fields]
@@ -300,7 +300,7 @@ class Recording:
 
     async def _commit_large(self, asking: Asking, pair: int) -> None:
         numbers = range(pair, pair + LARGE)
-        filling = self.random.randbytes(self.random.randrange(900))
+        filling = self.random.randbytes(self.random.randrange(2500))
 
         def make_all(t: Transaction) -> int:
             made = [
