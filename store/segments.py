@@ -14,6 +14,7 @@ Bytes are left to `store.frames`, the order of segments and all writing to `stor
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ READ_BYTES = 1 << 20
 FIRST_READ_BYTES = 4096  # most frames are smaller, so one read call does
 _LOCATION = struct.Struct(">IQ")
 _MARK = struct.Struct(">QQ32s")
+_FRAME_START = re.compile(re.escape(FRAME_START))  # through zeros, which the end of a log is, twice as fast as `find`
 
 
 class Location(NamedTuple):
@@ -227,8 +229,8 @@ class GroupReader:
         resume = start
         for chunk_start in range(start, end, READ_BYTES):
             chunk = segment.file.read(chunk_start, READ_BYTES + len(FRAME_START) - 1)
-            while (at := chunk.find(FRAME_START, max(resume - chunk_start, 0))) >= 0:
-                offset = chunk_start + at
+            while (start_of_frame := _FRAME_START.search(chunk, max(resume - chunk_start, 0))) is not None:
+                offset = chunk_start + start_of_frame.start()
                 resume = offset + 1
                 if offset % ALIGNMENT:
                     continue
