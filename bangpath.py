@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from simulations.plugin import simulate
     from store.backup_directories import back_up_directory, restore_directory, verify_directory
     from store.blob_files import Blob
-    from store.python_classes import field, stored
+    from store.python_classes import field, stored, upgrade
     from store.repair import repair_directory
     from store.upkeep import check_directory
 
@@ -91,6 +91,7 @@ __all__ = [
     "restore_directory",
     "simulate",
     "stored",
+    "upgrade",
     "verify_directory",
 ]
 
@@ -103,7 +104,7 @@ _HOMES = {
     "node.outcomes": {"Queued": "Queued"},
     "node.opening": {"open_node": "open_node"},
     "simulations.plugin": {"simulate": "simulate"},
-    "store.python_classes": {"field": "field", "stored": "stored"},
+    "store.python_classes": {name: name for name in ("field", "stored", "upgrade")},
     "store.backup_directories": {name: name for name in ("back_up_directory", "restore_directory", "verify_directory")},
     "store.blob_files": {"Blob": "Blob"},
     "store.repair": {"repair_directory": "repair_directory"},

@@ -43,6 +43,7 @@ from store.disk import RealDisk, sync_names
 from store.records import Stored
 from store.tables import LmdbTables
 from store.upkeep import check_key
+from store.upgrading import Upgrades
 
 Result = TypeVar("Result")
 
@@ -61,13 +62,18 @@ class Store:
 
     # Changing
 
-    async def define(self, definition: Any) -> None:
-        """A class made by `bangpath.stored`, or a definition as TOML or a map; known already: its next minor version.
+    async def define(self, definition: Any, *, upgrades: Upgrades | None = None) -> None:
+        """A class made by `bangpath.stored`, or a definition as TOML or a map; known already: its next version.
 
-        Raises `Refused`, naming the field that cannot be so.
+        `upgrades`: for a new major, by the number of an older one, a function from the fields of its objects to the
+        new ones; a class has its own (`bangpath.upgrade`). It returns when all objects are of the new major; others go
+        on meanwhile. What was interrupted goes on when it is said again. Raises `Refused`, naming the field that cannot
+        be so, or the object that could not be upgraded.
         """
+        if upgrades is None:
+            upgrades = getattr(definition, "upgrades", None)
         with _said_here():
-            await self.database.define(as_definition(definition))
+            await self.database.define(as_definition(definition), upgrades)
 
     async def drop(self, of: Any, *, objects: bool = False) -> None:
         """No objects of a class are made any more; with `objects` those that are there are deleted first.

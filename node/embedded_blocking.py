@@ -37,6 +37,7 @@ from store.data_key import Secret
 from store.database import Settings, Transaction
 from store.definitions import ClassDefinition
 from store.records import Stored
+from store.upgrading import Upgrades
 
 Result = TypeVar("Result")
 Outcomes = queue.SimpleQueue[outcome.Outcome[Any]]
@@ -61,9 +62,9 @@ class StoreBlocking:
 
     # Changing
 
-    def define(self, definition: Any) -> None:
+    def define(self, definition: Any, *, upgrades: Upgrades | None = None) -> None:
         """As `Store.define`."""
-        self._run(self._store.define, definition)
+        self._run(functools.partial(self._store.define, definition, upgrades=upgrades))
 
     def drop(self, of: Any, *, objects: bool = False) -> None:
         """As `Store.drop`."""

@@ -49,6 +49,7 @@ Reading order:
     work, grouping, writing     the one task that owns the log: what it does, what one sync takes, its loop
     building        indexes of many objects come and go step by step: building_steps what a step writes,
                     builder its tasks
+    upgrading       own objects become those of the next major: what a step writes, upgrader its tasks
     dropping        a class goes, with its own objects or when there are none
     database        (heart) open, commit, apply, define, close
     findings    vocabulary of a look at the whole store

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BUILDING, UNDOING, DROPPING, DONE, REFUSED = "building", "undoing", "dropping", "done", "refused"
 DROPPED = "dropped"  # of the class itself (`store.dropping`)
+UPGRADING = "upgrading"  # its objects become those of a newer major (`store.upgrading`), `other` at first
 UNFINISHED = (BUILDING, UNDOING, DROPPING)
 SETTING_PREFIX = "store/building/"
 BUILT_AT_ONCE = 256  # objects: some milliseconds in which nobody else is served
@@ -65,7 +66,10 @@ class Building(msgspec.Struct, frozen=True):
         return cls(state, ClassDefinition.from_plain_untrusted(other), cursor, done, reason)
 
     def as_json(self, definition: ClassDefinition, number: int) -> dict[str, Any]:
-        """As `class` shows it: which indexes, and how far."""
+        """As `class` shows it: which indexes, and how far; of an upgrade, to which version."""
+        if self.state == UPGRADING:
+            version = f"{self.other.major}.{self.other.minor}"
+            return {"state": self.state, "indexes": [], "done": self.done, "reason": self.reason, "version": version}
         names = [index.name for index in more_indexes(self.other, definition, number) if index.name]
         return {"state": self.state, "indexes": names, "done": self.done, "reason": self.reason}
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import trio
@@ -57,6 +57,8 @@ from store.sealed_tables import GENERATION_BYTES, sealed_in
 from store.tables import Tables
 from store.temporary import Session
 from store.transaction import Transaction
+from store.upgrader import Upgrader
+from store.upgrading import Upgrades
 from store.work import Busy, Commit, Define, Drop, RunBody, TakeCopies, TakeUpdates, begin
 from store.writing import Writer
 
@@ -84,9 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class Database:
     """One server's store, open. Made by `open_database`."""
 
-    def __init__(self, writer: Writer, builder: Builder, epoch: int, wall_ms: Callable[[], int]) -> None:
+    def __init__(self, writer: Writer, nursery: trio.Nursery, epoch: int, wall_ms: Callable[[], int]) -> None:
         self._writer = writer
-        self._builder = builder
+        self._builder = Builder(writer, nursery)
+        self._upgrader = Upgrader(writer, nursery)
         self.inside = writer  # for those who look after the store: scrubbing, repair, backup
         self._servers = writer.applier.servers
         self._wall_ms = wall_ms
@@ -140,17 +143,20 @@ class Database:
             else:
                 return result
 
-    async def define(self, definition: ClassDefinition) -> Reference:
-        """Make, adopt, extend or otherwise index a class (R2); the reference of the object that says so.
+    async def define(self, definition: ClassDefinition, upgrades: Upgrades | None = None) -> Reference:
+        """Make, adopt, extend, otherwise index or upgrade a class (R2); the reference of the object that says so.
 
         The same definition again changes nothing. Raises `Refused`, naming the field that cannot change. Indexes of
         many objects are made while everything goes on (`store.building`), and questions use them when this returns:
         who is cancelled meanwhile stops waiting, and they are made all the same, also over a crash.
+
+        `upgrades`: of each older major with own objects a function of their fields (`store.upgrading`).
         """
-        while isinstance(done := await self._writer.do(Define(definition)), Busy):
+        functions = await self._upgrader.checked(definition, upgrades)
+        while isinstance(done := await self._writer.do(Define(definition, functions)), Busy):
             await self._builder.finish(done.number, begun=done.begun)
-        reference: Reference = done
-        return reference
+        await self._upgrader.finish(definition)
+        return cast(Reference, done)
 
     async def drop(self, class_name: str, *, objects: bool = False) -> None:
         """No own objects of a class are made any more; with `objects` those that are there are deleted first.
@@ -215,7 +221,7 @@ class Database:
         return self._writer.applier.adopting
 
     async def begin_adoption(self, *, restored: bool) -> None:
-        """Remember that the store was restored, or find that it was and that its adoption has not ended."""
+        """At opening: is what was signed still to be learnt? Then interrupted work on indexes goes on."""
         if restored:
 
             def remember(transaction: Transaction) -> None:
@@ -225,6 +231,7 @@ class Database:
             await self.transact(remember)
         with self.view() as view:
             self._writer.applier.adopting = bool(view.get_setting(ADOPTING))
+        self._builder.resume()
 
     async def end_adoption(self) -> None:
         """Own updates of before are here, as far as anybody has them: go on from there."""
@@ -360,9 +367,8 @@ async def open_database(
                 writer.blobs = Blobs(unsealed(blobs), BlobNeeds(opened.generations))
                 nursery.start_soon(writer.blobs.run)
             try:
-                database = Database(writer, builder := Builder(writer, nursery), epoch, wall_ms)
+                database = Database(writer, nursery, epoch, wall_ms)
                 await database.begin_adoption(restored=restored)
-                builder.resume()
                 yield database
             except Exception as error:  # raised again outside the nursery, which would wrap it in a group
                 left_by = error

@@ -179,25 +179,53 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         """
         if self.major != before.major:
             raise Refused(
-                f"class {self.name} has version {before.major}.{before.minor} here, and {self.major} is another major",
-                next_step="give the new class a new name and copy the objects",
+                f"class {self.name} has version {before.major}.{before.minor} here, and {self.major}.{self.minor} is "
+                "of another major",
+                next_step=f'define it with version = "{before.major}.{before.minor}" or a later one',
+                **{"class": self.name},
             )
         if len(self.fields) < len(before.fields):
-            raise wrong(self.name, before.fields[len(self.fields)].name, "cannot be removed")
+            raise _only_in_a_major(before, before.fields[len(self.fields)].name, "cannot be removed")
         fields = []
         for old, new in zip(before.fields, self.fields, strict=False):
             if old.name != new.name or not type_follows(old.field_type, new.field_type):
-                raise wrong(
-                    self.name, old.name, f"is a {old.type} and stays one, in its place; not {new.name}: {new.type}"
+                raise _only_in_a_major(
+                    before, old.name, f"is a {old.type} and stays one, in its place; not {new.name}: {new.type}"
                 )
             if new.required and not old.required:
-                raise wrong(self.name, old.name, "cannot become required: there are objects without it")
+                raise _only_in_a_major(before, old.name, "cannot become required: there are objects without it")
             required = old.required if old.since == 0 else new.required  # the fingerprint says so
             fields.append(msgspec.structs.replace(new, since=old.since, required=required))
         added = self.fields[len(before.fields) :]
         minor = max(self.minor, before.minor + 1) if added else max(self.minor, before.minor)
         fields += [msgspec.structs.replace(each, since=max(each.since, before.minor + 1)) for each in added]
         return msgspec.structs.replace(self, minor=minor, fields=tuple(fields)).checked()
+
+
+def _only_in_a_major(before: ClassDefinition, field: str, cause: str) -> Refused:
+    error = wrong(before.name, field, cause)
+    error.next_step = f'define it as version = "{before.major + 1}.0", and say how its objects are upgraded'
+    return error
+
+
+def joined_definition(known: ClassDefinition, heard: ClassDefinition) -> ClassDefinition | None:
+    """The longer of two definitions of one class, indexed as `known` is; None when neither continues the other.
+
+    They have one fingerprint; minor versions that two owners added differently do not join.
+    """
+    shorter, longer = sorted((known, heard), key=lambda each: len(each.fields))
+    for one, other in zip(shorter.fields, longer.fields, strict=False):
+        if one.name != other.name or one.field_type.base != other.field_type.base:
+            return None
+    if longer is known:
+        return known
+    kept = known.by_name
+    fields = tuple(kept.get(each.name) or _unindexed(each) for each in longer.fields)
+    return msgspec.structs.replace(known, fields=fields, minor=heard.minor)
+
+
+def _unindexed(field: Field) -> Field:
+    return msgspec.structs.replace(field, index=False, unique=False, on_delete="")
 
 
 def definition_from_toml(text: str) -> ClassDefinition:

@@ -50,10 +50,11 @@ def put_drop(
 ) -> bytes | None:
     """Write one step, from behind the object `after` on; where the next one begins, or None: the class is dropped.
 
-    Objects do not move in their table, and new ones stand at its end: whoever has come there has seen all of them.
-    Raises `Refused` when an own object is there and must not go.
+    With it go older majors that are being upgraded. Objects do not move in their table, and new ones stand at its end:
+    whoever has come there has seen all of them. Raises `Refused` when an own object is there and must not go.
     """
     name = entry.definition.name
+    going = {each.number: each for each in (entry, *applier.registry.adopted_before(entry.definition))}
     low = after + b"\0" if after else END
     deleted = looked = 0
     for key, data in applier.appended.scan(OBJECTS, low, after_prefix(END)):
@@ -62,7 +63,7 @@ def put_drop(
         looked += 1
         after = key
         record = unpack_record(key, data)
-        if record.class_number != entry.number or record.deleted:
+        if record.class_number not in going or record.deleted:
             continue
         number = decode_integer_untrusted(key, len(END))[0]
         if not objects:
@@ -74,5 +75,6 @@ def put_drop(
         with suppress(NotFound):  # it went with one before it
             transaction.delete(number)
         deleted += 1
-    put_building(transaction, entry.number, Building(DROPPED, entry.definition))
+    for number, each in going.items():
+        put_building(transaction, number, Building(DROPPED, each.definition))
     return None

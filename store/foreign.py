@@ -23,6 +23,7 @@ from identity.names import END, ServerId
 from store.answered import rebuilt
 from store.applying import Applier, ForeignPut
 from store.bodies import body_length, has_newer_fields
+from store.definitions import joined_definition
 from store.frame_parts import LocalChange
 from store.learning import known_class_body, known_class_definition
 from store.records import DATA, DELETE, PUT, REGISTRY, Leaf, Update, read_leaves_untrusted
@@ -36,7 +37,6 @@ from store.registry import (
     ClassEntry,
     Registry,
     definition_of_class_untrusted,
-    joined_definition,
 )
 
 

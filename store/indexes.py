@@ -107,6 +107,13 @@ class Index:
         said = tuple(values[part.position] for part in self.parts)
         return [] if None in said else [(self.keys(values, END)[0], said)]
 
+    def moved_to(self, other: Index, values: Sequence[Any]) -> list[Any]:
+        """The values of its fields where another index of the same fields, of another class, has them."""
+        moved: list[Any] = [None] * (1 + max(part.position for part in other.parts))
+        for mine, theirs in zip(self.parts, other.parts, strict=True):
+            moved[theirs.position] = values[mine.position]
+        return moved
+
     def equal_range(self, *exact: Any) -> tuple[bytes, bytes]:
         """The keys of all objects with these values in its first fields; of values that were cut of some others too."""
         parts = zip(self.parts, exact, strict=False)

@@ -13,12 +13,21 @@
     await node.define(Airport)
     await node.create(Airport, {"icao": "EDDF", "name": "Frankfurt"})
 
+    @bangpath.stored(version="2.0")                                the next major: fields may be others
+    class Airport:
+        icao: str = bangpath.field(unique=True)
+        metres: float | None
+
+        @bangpath.upgrade(1)                                       what an object of major 1 is now
+        def from_feet(old):
+            return {"icao": old["icao"], "metres": old["elevation"] and old["elevation"] * 0.3048}
+
     str string · int int · float float · bool bool · bytes bytes · Decimal decimal · datetime timestamp · date date
     UUID uuid · bangpath.Blob blob · list list · dict map · an Enum of texts enum(...)
 
-The decorator leaves the class as it is and adds `definition`: the same map that `GET /v1/classes` shows. A field is
-required unless it may be None or has a default. Raises `Refused`, naming class and field, for a type that has no
-counterpart.
+The decorator leaves the class as it is and adds `definition`, the same map that `GET /v1/classes` shows, and
+`upgrades`, the functions by the major that they begin with. A field is required unless it may be None or has a default.
+Raises `Refused`, naming class and field, for a type that has no counterpart.
 """
 
 from __future__ import annotations
@@ -29,7 +38,7 @@ import enum
 import types
 import typing
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from identity.errors import Refused
@@ -70,37 +79,61 @@ def field(*, default: Any = _NOTHING, index: bool = False, unique: bool = False,
     return _Option(default, index or unique, unique, description)
 
 
+class _Upgrade(staticmethod):  # type: ignore[type-arg]  # of whatever function
+    """A function in a class that needs no object of it, and the major that it begins with."""
+
+    def __init__(self, function: Any, major: int) -> None:
+        super().__init__(getattr(function, "__func__", function))  # it may be a `staticmethod` already
+        self.major = major
+
+
+def upgrade(major: int) -> Callable[[Callable[[dict[str, Any]], Mapping[str, Any]]], Any]:
+    """Of a function in a class: it makes the fields of this class from those of its objects of that major.
+
+    It is given the old fields as a dictionary, which is its own. Fields that it leaves out get their defaults.
+    """
+    return lambda function: _Upgrade(function, major)
+
+
 @overload
 def stored(declared: AnyClass, /) -> AnyClass: ...
 
 
 @overload
-def stored(*, indexes: Together = (), unique: Together = ()) -> Callable[[AnyClass], AnyClass]: ...
+def stored(
+    *, version: str = "1.0", indexes: Together = (), unique: Together = ()
+) -> Callable[[AnyClass], AnyClass]: ...
 
 
-def stored(declared: Any = None, /, *, indexes: Together = (), unique: Together = ()) -> Any:
+def stored(declared: Any = None, /, *, version: str = "1.0", indexes: Together = (), unique: Together = ()) -> Any:
     """Read a class's annotations as fields; `declared.definition` is what a node takes. Raises `Refused`.
 
-    `indexes`, `unique`: those of several fields, each a list of their names.
+    `version`: its major, and the least its minor is. `indexes`, `unique`: those of several fields, each a list of their
+    names.
     """
     several = [{"fields": list(each), "unique": False} for each in indexes]
     several += [{"fields": list(each), "unique": True} for each in unique]
     if declared is None:
-        return lambda each: _read(each, several)
-    return _read(declared, several)
+        return lambda each: _read(each, version, several)
+    return _read(declared, version, several)
 
 
-def _read(declared: AnyClass, indexes: list[dict[str, Any]]) -> AnyClass:
+def _read(declared: AnyClass, version: str, indexes: list[dict[str, Any]]) -> AnyClass:
     hints = typing.get_type_hints(declared)
     if not hints:
         raise Refused(f"class {declared.__name__} declares no field", next_step="write NAME: TYPE lines in it")
     fields = [_field_of(declared, name, hint) for name, hint in hints.items()]
     declared.definition = {  # type: ignore[attr-defined]
         "name": declared.__name__,
+        "version": version,
         "description": (declared.__doc__ or "").strip().partition("\n")[0],
         "fields": fields,
         "indexes": indexes,
     }
+    given = [each for each in vars(declared).values() if isinstance(each, _Upgrade)]
+    declared.upgrades = {each.major: each.__func__ for each in given}  # type: ignore[attr-defined]
+    if len(declared.upgrades) < len(given):  # type: ignore[attr-defined]
+        raise Refused(f"class {declared.__name__} has two upgrades from one major", next_step="leave one of them")
     return declared
 
 

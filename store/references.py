@@ -106,6 +106,6 @@ def release_pointers(transaction: Transaction, entry: ClassEntry, target: Refere
                     field=field.name,
                 )
             if field.on_delete == "clear":
-                transaction.update(number, {field.name: None})
+                transaction.clear(number, field.name)
             else:
                 transaction.delete(number)

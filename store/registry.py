@@ -33,7 +33,7 @@ import msgspec
 
 from identity.errors import PeerMisbehaved, Refused
 from store.bodies import Codec
-from store.building import BUILDING, DONE, DROPPED, DROPPING, UNDOING, Building, more_indexes
+from store.building import BUILDING, DONE, DROPPED, DROPPING, UNDOING, UPGRADING, Building, more_indexes
 from store.definitions import ClassDefinition, Field, definition_from_dict, definition_from_toml
 from store.indexes import Index, compile_indexes
 from store.records import DATA, DELETE, REGISTRY, Leaf
@@ -112,6 +112,7 @@ class ClassEntry(msgspec.Struct, frozen=True):
     feed: int | None
     own_object: int = 0
     dropped: bool = False  # here, after it was adopted (`store.dropping`)
+    upgrading: bool = False  # its own objects are to become those of a newer major (`store.upgrading`)
     first_fields: int = 0  # how many fields its first definition has, equal wherever the class is known
 
     @property
@@ -151,6 +152,7 @@ class Registry:
         self._by_fingerprint: dict[bytes, ClassEntry] = {}
         self._by_name: dict[str, tuple[ClassEntry, ...]] = {}  # the one that leads first
         self._pointing: dict[str, tuple[tuple[ClassEntry, Field], ...]] | None = None
+        self._guards: dict[int, tuple[tuple[Index, Index], ...]] = {}
         self._building: dict[int, Building] = {}
         for entry in _built_in_entries(own):
             self._take(entry)
@@ -216,6 +218,34 @@ class Registry:
         """The same of one of the classes of a name."""
         entry = self._by_fingerprint.get(fingerprint)
         return entry is not None and entry.adopted
+
+    def of_major(self, name: str, major: int) -> ClassEntry | None:
+        """The class of that name and major, of several the one that stands first."""
+        named = self._by_name.get(name, ())
+        return next((each for each in named if each.definition.major == major), None)
+
+    def own(self, name: str) -> ClassEntry | None:
+        """Of the classes of that name that were adopted here, now dropped or not, that of the highest major."""
+        mine = (each for each in self._by_name.get(name, ()) if each.own_object)
+        return max(mine, key=lambda each: each.definition.major, default=None)
+
+    def adopted_before(self, definition: ClassDefinition) -> list[ClassEntry]:
+        """The older majors of which own objects may be here."""
+        named = self._by_name.get(definition.name, ())
+        return [each for each in named if each.adopted and each.definition.major < definition.major]
+
+    def guards(self, entry: ClassEntry) -> tuple[tuple[Index, Index], ...]:
+        """Unique indexes of a class, each with that on the same fields of an older major that is being upgraded."""
+        found = self._guards.get(entry.number)
+        if found is None:
+            older = [each for each in self._by_name[entry.definition.name] if each.upgrading]
+            pairs = ((mine, theirs) for mine in entry.indexes for each in older for theirs in each.indexes)
+            found = self._guards[entry.number] = tuple(
+                (mine, theirs)
+                for mine, theirs in pairs
+                if mine.unique and theirs.unique and mine.parts and _alike(mine, theirs)
+            )
+        return found
 
     def fields_pointing_to(self, class_name: str) -> tuple[tuple[ClassEntry, Field], ...]:
         """Reference fields of adopted classes that say what happens when an object of this class is deleted."""
@@ -291,6 +321,7 @@ class Registry:
         after._by_fingerprint = dict(self._by_fingerprint)
         after._by_name = dict(self._by_name)
         after._pointing = None
+        after._guards = {}
         after._building = self._building
         return after
 
@@ -322,8 +353,14 @@ class Registry:
             feed=feed,
             own_object=own_object,
             dropped=building is not None and building.state == DROPPED,
+            upgrading=building is not None and building.state == UPGRADING,
             first_fields=sum(field.since == 0 for field in definition.fields),
         )
+
+
+def _alike(one: Index, other: Index) -> bool:
+    """Whether two indexes are of the same fields, so that equal values mean the same."""
+    return [(part.field, part.of) for part in one.parts] == [(part.field, part.of) for part in other.parts]
 
 
 def _place(entry: ClassEntry) -> tuple[bool, int, int]:
@@ -351,26 +388,6 @@ def _built_in_entries(own: bytes) -> tuple[ClassEntry, ...]:
 def is_built_in(name: str) -> bool:
     """Whether users' classes may not have this name."""
     return name in _BUILT_IN_NAMES
-
-
-def joined_definition(known: ClassDefinition, heard: ClassDefinition) -> ClassDefinition | None:
-    """The longer of two definitions of one class, indexed as `known` is; None when neither continues the other.
-
-    They have one fingerprint; minor versions that two owners added differently do not join.
-    """
-    shorter, longer = sorted((known, heard), key=lambda each: len(each.fields))
-    for one, other in zip(shorter.fields, longer.fields, strict=False):
-        if one.name != other.name or one.field_type.base != other.field_type.base:
-            return None
-    if longer is known:
-        return known
-    kept = known.by_name
-    fields = tuple(kept.get(each.name) or _unindexed(each) for each in longer.fields)
-    return msgspec.structs.replace(known, fields=fields, minor=heard.minor)
-
-
-def _unindexed(field: Field) -> Field:
-    return msgspec.structs.replace(field, index=False, unique=False, on_delete="")
 
 
 def class_fields(definition: ClassDefinition) -> dict[str, Any]:

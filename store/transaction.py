@@ -33,6 +33,7 @@ from store.references import check_blobs, check_targets, release_pointers
 from store.registry import ANSWERED, CLASS, SETTING, ClassEntry, Registry
 from store.roots import check_not_root, set_root
 from store.savepoints import Journal, Savepoint
+from store.upgrading import Functions
 from store.values import to_json
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Transaction(Reader):
         self.changes: dict[bytes, Change] = {}
         self._journal = Journal(self.changes, self._overlay.index)
         self.blobs: Blobs | None = None  # those that can be named; set by whoever begins it
+        self.upgrades = Functions()  # of older majors; set likewise
         self.sequence: int | None = None
         self.foretell: Callable[[], dict[int, Position]] = dict
         self.positions: dict[int, Position] = {}
@@ -89,13 +91,32 @@ class Transaction(Reader):
     ) -> None:
         """Change the fields given, leave the others. `expect`: the sequence on which the change is based.
 
-        Raises `NotFound`, `Conflict` (details: `current`, `sequence`), `Refused` naming the field.
+        An object of an older major that is being upgraded becomes one of the newest first. Raises `NotFound`,
+        `Conflict` (details: `current`, `sequence`), `Refused` naming the field.
         """
         object_key, record, entry = self._own(target, expect)
-        values = entry.own_codec.load_values(record.body)
-        merged = dict(zip(entry.own_codec.names, values, strict=False))
+        if entry.upgrading:
+            entry, merged = self._upgraded(object_key, record, entry)
+        else:
+            values = entry.own_codec.load_values(record.body)
+            merged = dict(zip(entry.own_codec.names, values, strict=False))
         merged.update(fields)
         self._put(entry, object_key, merged, request, before=record)
+
+    def upgrade(self, target: Reference | int) -> None:
+        """Make an own object one of the newest major of its class (`store.upgrading`). Raises `NotFound`, `Refused`."""
+        object_key, record, entry = self._own(target, None)
+        if entry.upgrading:
+            newest, fields = self._upgraded(object_key, record, entry)
+            self._put(newest, object_key, fields, b"", before=record, guarded=False)
+
+    def clear(self, number: int, field: str) -> None:
+        """Take a value away from an own object, whatever its major is."""
+        object_key, record, entry = self._own(number, None)
+        values = entry.own_codec.load_values(record.body)
+        cleared = {**dict(zip(entry.own_codec.names, values, strict=False)), field: None}
+        self._put(entry, object_key, cleared, b"", before=record)
+        self.upgrades.kept_old += entry.upgrading
 
     def delete(self, target: Reference | int, *, expect: int | None = None, request: bytes = b"") -> None:
         """Delete an own object. What points to it is treated as its field's `on_delete` says.
@@ -170,7 +191,10 @@ class Transaction(Reader):
         if index is not None and index.unique and value is not None:
             value = entry.definition.field(field).checked_value(value)
             object_key = self.source.get(INDEX, index.unique_key(value))
-            return None if object_key is None else self.read(object_key)
+            if object_key is not None:
+                return self.read(object_key)
+            if not any(each.upgrading for each in self.registry.named(class_name)):
+                return None
         own = Pattern(str(self.servers.server))
         return next(self.select(Question(class_name, Compare(field, "=", value), limit=1), servers=own), None)
 
@@ -205,6 +229,11 @@ class Transaction(Reader):
         self._ended = True
 
     @property
+    def weight(self) -> int:
+        """About how many bytes it changes."""
+        return self._journal.weight
+
+    @property
     def unnoted(self) -> Source:
         return self._overlay.below
 
@@ -221,6 +250,7 @@ class Transaction(Reader):
         request: bytes,
         *,
         before: Record | None,
+        guarded: bool = True,
     ) -> None:
         codec = entry.own_codec
         values = codec.check(fields)
@@ -235,6 +265,11 @@ class Transaction(Reader):
         after_keys = entries(entry.indexes, full, object_key)
         for index in entry.indexes:
             for key, value in index.claims(full) if index.unique else ():
+                taken = self._overlay.get(INDEX, key)
+                if taken is not None and taken != object_key:
+                    self._refuse_taken(entry, index, value, taken)
+        for index, theirs in self.registry.guards(entry) if guarded else ():
+            for key, value in theirs.claims(index.moved_to(theirs, full)):
                 taken = self._overlay.get(INDEX, key)
                 if taken is not None and taken != object_key:
                     self._refuse_taken(entry, index, value, taken)
@@ -268,7 +303,15 @@ class Transaction(Reader):
                 next_step="make it in several transactions",
             )
 
+    def _upgraded(self, object_key: bytes, record: Record, old: ClassEntry) -> tuple[ClassEntry, dict[str, Any]]:
+        """The newest major of its class, and the fields of an object there. Raises `Refused`, naming it."""
+        newest = self.registry.visible(old.definition.name)
+        fields = self.upgrades.fields_of(self, old, self._number(object_key), record.body)
+        return newest, dict(newest.own_codec.with_defaults(fields))
+
     def _before_keys(self, object_key: bytes, entry: ClassEntry, before: Record) -> list[bytes]:
+        if before.class_number != entry.number:  # of an older major
+            entry = self.entry_of(object_key, before)
         return entries(entry.indexes, entry.codec.load_values(before.body), object_key)
 
     def _existed(self, object_key: bytes) -> bool:

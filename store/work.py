@@ -5,6 +5,7 @@ Commit      a transaction that was made on a view: checked now
 Define      a class made, adopted, extended or otherwise indexed
 Drop        a step of dropping a class
 BuildStep   a step of building or dropping indexes of many objects
+UpgradeStep a step of upgrading the objects of an older major
 TakeUpdates updates of others, each a frame of its own, in order
 TakeCopies  cached copies that came or go; nobody waits
 """
@@ -20,7 +21,7 @@ import trio
 from identity.encoding import decode_integer_untrusted
 from identity.errors import Exhausted, Refused
 from identity.names import END
-from store.building import BUILDING, DONE, Building
+from store.building import BUILDING, DONE, UPGRADING, Building
 from store.building_steps import differs, is_large, joined, put_building, put_class, put_step, with_indexes_of
 from store.dropping import droppable, put_drop
 from store.fieldtypes import shown
@@ -32,9 +33,11 @@ from store.records import Update
 from store.references import check_blobs_again
 from store.registry import CLASS, KNOWN_CLASS, ClassEntry, Registry, class_fields, is_built_in
 from store.transaction import Transaction
+from store.upgrading import put_upgrades
 
 if TYPE_CHECKING:
     from store.definitions import ClassDefinition
+    from store.upgrading import Upgrades
     from store.writing import Writer
 
 
@@ -83,8 +86,9 @@ class Define:
     Or it is `Busy`: indexes of the class are being made or dropped, perhaps those of this very definition.
     """
 
-    def __init__(self, definition: ClassDefinition) -> None:
+    def __init__(self, definition: ClassDefinition, upgrades: Upgrades | None = None) -> None:
         self.definition = definition
+        self.upgrades = {} if upgrades is None else upgrades
         self.task: trio.lowlevel.Task | None = None
 
     def carry_out(self, writer: Writer) -> bool:
@@ -93,6 +97,17 @@ class Define:
             raise Refused(f"class {self.definition.name} is built in", next_step="choose another name")
         entry, definition = _plan(registry, self.definition.checked())
         transaction = begin(writer, optimistic=False)
+        older = registry.adopted_before(definition)
+        for each in older:
+            building = registry.building(each.number)
+            if building is not None and building.unfinished:
+                return answer(writer, self, Busy(each.number, begun=False), changed=False)
+        for each in older:
+            if each.definition.major in self.upgrades:
+                writer.upgrades.give(each, definition.major, self.upgrades[each.definition.major])
+        marked = [each for each in older if not each.upgrading]
+        for each in marked:
+            put_building(transaction, each.number, Building(UPGRADING, definition))
         if entry is None:
             known = transaction.put_object(_entry(registry, KNOWN_CLASS), None, {"definition": definition.to_plain()})
             reference = known
@@ -103,7 +118,7 @@ class Define:
         building = registry.building(entry.number)
         if building is not None and building.unfinished:
             return answer(writer, self, Busy(entry.number, begun=False), changed=False)
-        if entry.own_object and not entry.dropped and definition == entry.own_codec.definition:
+        if entry.adopted and definition == entry.own_codec.definition and not marked:
             return answer(writer, self, transaction.own_reference(entry.own_object), changed=False)
         online = is_large(writer.applier, entry) and differs(entry, joined(entry, definition))
         holds = with_indexes_of(definition, entry.definition) if online else definition
@@ -160,6 +175,22 @@ class BuildStep:
         state = put_step(writer.applier, transaction, self.number)
         writer.append_own(transaction)
         return answer(writer, self, state, changed=bool(transaction.changes))
+
+
+class UpgradeStep:
+    """One step of upgrading the own objects of a class; the answer says how far it came (`store.upgrading`)."""
+
+    def __init__(self, number: int, cursor: bytes, *, clean: bool) -> None:
+        self.number = number
+        self.cursor = cursor
+        self.clean = clean
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        transaction = begin(writer, optimistic=False)
+        step = put_upgrades(writer, transaction, self.number, self.cursor, clean=self.clean)
+        writer.append_own(transaction)
+        return answer(writer, self, step, changed=bool(transaction.changes))
 
 
 class TakeUpdates:
@@ -229,6 +260,7 @@ def begin(writer: Writer, *, optimistic: bool, view: GenerationsView | None = No
     registry = applier.registry if view is None else writer.published_registry
     transaction = Transaction(below, registry, applier.servers, applier.allocate, optimistic=optimistic)
     transaction.blobs = writer.blobs
+    transaction.upgrades = writer.upgrades
     return transaction
 
 
@@ -251,19 +283,21 @@ def _entry(registry: Registry, number: int) -> ClassEntry:
 
 def _plan(registry: Registry, wanted: ClassDefinition) -> tuple[ClassEntry | None, ClassDefinition]:
     """The class that this definition is about, None: a new one; and the definition that will stand."""
-    entry = registry.by_fingerprint(wanted.fingerprint)
-    if entry is None:
-        entry = registry.by_name(wanted.name)
-    if entry is None:
-        return None, wanted
-    if entry.own_object:
-        before = entry.own_codec.definition
+    mine = registry.own(wanted.name)
+    if mine is not None:
+        before = mine.own_codec.definition
         if wanted.privacy != before.privacy:
             raise Refused(
                 f"class {wanted.name} is {before.privacy}, and its objects cannot become {wanted.privacy} afterwards",
                 next_step="give the new class a new name and copy the objects",
             )
-        return entry, wanted.following(before)
+        if wanted.major <= before.major:
+            return mine, wanted.following(before)
+    entry = registry.by_fingerprint(wanted.fingerprint)
+    if entry is None:
+        entry = registry.of_major(wanted.name, wanted.major)
+    if entry is None:
+        return None, wanted
     try:
         return entry, wanted.following(entry.definition)
     except Refused:

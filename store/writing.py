@@ -42,6 +42,7 @@ from store.records import Seal, Sealer
 from store.registry import Registry
 from store.segments import Location
 from store.transaction import Transaction
+from store.upgrading import Functions
 
 MAX_QUEUE = 4096  # work that waits; a task waits with one, so more than this many tasks wait in line for room
 LINGER_S = 0.5  # how long a plain write may wait for somebody else's sync
@@ -80,6 +81,7 @@ class Writer:
         self._fold = fold
         self.sealer = sealer
         self.blobs: Blobs | None = None
+        self.upgrades = Functions()
         self._salts = Salts(random)
         self._pace = Pace()
         self._queue: deque[Work] = deque()

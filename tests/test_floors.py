@@ -53,6 +53,7 @@ SHELLS = {
     "store.scrubbing": "a task beside those of the store",
     "store.upkeep": "directories",
     "store.builder": "the tasks that build indexes",
+    "store.upgrader": "the tasks that upgrade objects",
     "store.work": "its callers wait for events",
     "store.writing": "the loop of the task that owns the log",
     "store.database": "the task that owns the log",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from identity.errors import PeerMisbehaved, Refused
-from store.definitions import definition_from_toml
+from store.definitions import definition_from_toml, joined_definition
 from store.records import DATA, DELETE, PUT, REGISTRY, Leaf
 from store.registry import (
     BUILT_IN,
@@ -15,7 +15,6 @@ from store.registry import (
     Registry,
     class_fields,
     definition_of_class_untrusted,
-    joined_definition,
     read_registry_leaf_untrusted,
 )
 
