@@ -42,8 +42,8 @@ from store.definitions import ClassDefinition, definition_from_dict, definition_
 from store.disk import RealDisk, sync_names
 from store.records import Stored
 from store.tables import LmdbTables
-from store.upkeep import check_key
 from store.upgrading import Upgrades
+from store.upkeep import check_key
 
 Result = TypeVar("Result")
 

@@ -25,6 +25,7 @@ Reading order:
     bodies          fields to bodies and back, compiled per class
     values          fields as JSON
     registry        the data dictionary: built-in classes, known and adopted classes
+    built_in        the classes that every store has
     indexes         which entries a version contributes: of values, of several, of a list's elements
     blob_files      a blob's name, and its file: chunks that are verified one by one
     blobs           those of a store: written, read, kept as long as anybody needs them

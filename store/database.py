@@ -47,13 +47,14 @@ from store.generations import MAX_BYTES
 from store.grouping import Committed
 from store.held_feeds import FEEDS, FeedHeld, entry_key, read_update
 from store.log import SEGMENT_BYTES, STEP_BYTES
-from store.reading import OBJECTS, View
-from store.records import CACHED, KIND_NAMES, MIRRORED, OWNED, Sealer, Update, unpack_record
+from store.reading import View
+from store.records import KIND_NAMES, Sealer, Update
 from store.recovery import Opened, begin_run, recover
 from store.references import BlobNeeds
-from store.registry import ANSWERED, FIRST_USER_NUMBER, Registry
+from store.registry import ANSWERED, Registry
 from store.sealed_files import unsealed
 from store.sealed_tables import GENERATION_BYTES, sealed_in
+from store.statistics import count_kinds
 from store.tables import Tables
 from store.temporary import Session
 from store.transaction import Transaction
@@ -149,7 +150,6 @@ class Database:
         The same definition again changes nothing. Raises `Refused`, naming the field that cannot change. Indexes of
         many objects are made while everything goes on (`store.building`), and questions use them when this returns:
         who is cancelled meanwhile stops waiting, and they are made all the same, also over a crash.
-
         `upgrades`: of each older major with own objects a function of their fields (`store.upgrading`).
         """
         functions = await self._upgrader.checked(definition, upgrades)
@@ -283,22 +283,14 @@ class Database:
     def last_position(self, kind: int) -> Position:
         """The last own update of a feed; number 0: none yet."""
         state = self._writer.published_feeds.get((END, kind))
-        return Position(
-            self.server,
-            Incarnation(self.incarnation),
-            self.epoch if state is None else state.epoch,
-            0 if state is None else state.last,
-        )
+        epoch, number = (self.epoch, 0) if state is None else (state.epoch, state.last)
+        return Position(self.server, Incarnation(self.incarnation), epoch, number)
 
     def counts(self) -> dict[str, int]:
         """How many objects of users' classes are here, by kind. The first call walks all of them."""
         gained = self._writer.applier.gained
         if self._counted is None:
-            counted = dict.fromkeys((OWNED, MIRRORED, CACHED), 0)
-            for key, data in self._writer.generations.appended.scan(OBJECTS):
-                record = unpack_record(key, data)
-                if record.body and record.class_number >= FIRST_USER_NUMBER:
-                    counted[record.kind] += 1
+            counted = count_kinds(self._writer.generations.appended)
             self._counted = {kind: count - gained[kind] for kind, count in counted.items()}
         return {KIND_NAMES[kind]: count + gained[kind] for kind, count in self._counted.items()}
 

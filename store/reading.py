@@ -280,13 +280,17 @@ class View(Reader):
         if entry is None or record.kind != OWNED or entry.number < FIRST_USER_NUMBER:
             return super().get(target)
         server, incarnation = servers._by_key[server_key]
+        of = entry.definition
         return Stored(
             _new_tuple(Reference, (server, incarnation, number)),
-            entry.definition.name,
+            of.name,
             record.sequence,
             entry.codec.load_fields(record.body),
             "owned",
             record.number,
+            0,
+            of.major,
+            of.fingerprint,
         )
 
     @property

@@ -1,15 +1,5 @@
 """The data dictionary: which classes there are, by number, name and fingerprint (DESIGN R2, R3).
 
-    number  class          feed       what
-    0       -                         the null object
-    1       Class          registry   a class that its owner has adopted
-    2       KnownServer    -          server numbers of records: a server's name and incarnation
-    3       Server         registry   a server's certificates, addresses, and what it mirrors
-    4       Answered       -          requests that were carried out, and their answers
-    5       Setting        -          what this server keeps for itself
-    6       KnownClass     -          class numbers of records: a definition known here
-    64..    users' classes data       numbered by the object that makes them known
-
 A class is *known* when its definition came, by our own `define` or in a registry feed; it is *adopted* when an own
 object of `Class` says so, and only then are there own objects of it. What is known grows to the longest definition
 heard of; own objects are written as adopted. Indexes are this server's own affair: a class heard of brings those of
@@ -34,66 +24,39 @@ import msgspec
 from identity.errors import PeerMisbehaved, Refused
 from store.bodies import Codec
 from store.building import BUILDING, DONE, DROPPED, DROPPING, UNDOING, UPGRADING, Building, more_indexes
+from store.built_in import (
+    ANSWERED,
+    BUILT_IN,
+    BUILT_IN_NAMES,
+    CLASS,
+    FIRST_USER_NUMBER,
+    KNOWN_CLASS,
+    KNOWN_SERVER,
+    REGISTRY_FINGERPRINTS,
+    SERVER,
+    SETTING,
+)
 from store.definitions import ClassDefinition, Field, definition_from_dict, definition_from_toml
 from store.indexes import Index, compile_indexes
 from store.records import DATA, DELETE, REGISTRY, Leaf
 
 __all__ = [
-    "BUILT_IN", "CLASS", "SERVER", "ClassDefinition", "ClassEntry", "Field", "Registry", "definition_from_dict",
-    "definition_from_toml", "read_registry_leaf_untrusted",
+    "ANSWERED",
+    "BUILT_IN",
+    "CLASS",
+    "FIRST_USER_NUMBER",
+    "KNOWN_CLASS",
+    "KNOWN_SERVER",
+    "SERVER",
+    "SETTING",
+    "ClassDefinition",
+    "ClassEntry",
+    "Field",
+    "Registry",
+    "definition_from_dict",
+    "definition_from_toml",
+    "read_registry_leaf_untrusted",
 ]  # fmt: skip
-
-NULL, CLASS, KNOWN_SERVER, SERVER, ANSWERED, SETTING, KNOWN_CLASS = range(7)
-FIRST_USER_NUMBER = 64
-
-
-def _built_in(name: str, privacy: str, *fields: Field) -> ClassDefinition:
-    minor = max(field.since for field in fields)
-    return ClassDefinition(name=name, minor=minor, fields=fields, privacy=privacy).checked()
-
-
-BUILT_IN: dict[int, ClassDefinition] = {
-    CLASS: _built_in(
-        "Class", "distributed",
-        Field(name="name", required=True, index=True),
-        Field(name="major", type="int", required=True),
-        Field(name="minor", type="int", required=True),
-        Field(name="description"),
-        Field(name="privacy", required=True),
-        Field(name="fields", type="list", required=True),
-    ),
-    KNOWN_SERVER: _built_in(
-        "KnownServer", "private",
-        Field(name="server", type="bytes", required=True),
-        Field(name="incarnation", type="int", required=True),
-    ),
-    SERVER: _built_in(
-        "Server", "distributed",
-        Field(name="server", type="bytes", required=True, unique=True),
-        Field(name="incarnation", type="int", required=True),
-        Field(name="name"),
-        Field(name="chain", type="list(bytes)", required=True),
-        Field(name="addresses", type="list"),
-        Field(name="wall_ms", type="int"),
-        Field(name="mirrors", type="list", since=1),
-    ),
-    ANSWERED: _built_in(
-        "Answered", "private",
-        Field(name="request", type="bytes", required=True, unique=True),
-        Field(name="answer", type="bytes"),
-    ),
-    SETTING: _built_in(
-        "Setting", "private",
-        Field(name="key", required=True, unique=True),
-        Field(name="value", type="list"),
-    ),
-    KNOWN_CLASS: _built_in(
-        "KnownClass", "private",
-        Field(name="definition", type="list", required=True),
-    ),
-}  # fmt: skip
-_BUILT_IN_NAMES = {each.name: number for number, each in BUILT_IN.items()}
-_REGISTRY_FINGERPRINTS = {BUILT_IN[number].fingerprint: BUILT_IN[number] for number in (CLASS, SERVER)}
 
 
 class ClassEntry(msgspec.Struct, frozen=True):
@@ -387,7 +350,7 @@ def _built_in_entries(own: bytes) -> tuple[ClassEntry, ...]:
 
 def is_built_in(name: str) -> bool:
     """Whether users' classes may not have this name."""
-    return name in _BUILT_IN_NAMES
+    return name in BUILT_IN_NAMES
 
 
 def class_fields(definition: ClassDefinition) -> dict[str, Any]:
@@ -408,7 +371,7 @@ def read_registry_leaf_untrusted(leaf: Leaf) -> tuple[str, dict[str, Any]] | Non
 
     For those who must read a registry update before it can be applied: the chain of a server that is not known yet.
     """
-    definition = _REGISTRY_FINGERPRINTS.get(leaf.fingerprint)
+    definition = REGISTRY_FINGERPRINTS.get(leaf.fingerprint)
     if definition is None:
         raise PeerMisbehaved(f"a registry feed with an object of class {leaf.fingerprint.hex()}, which is none of its")
     if leaf.operation == DELETE:

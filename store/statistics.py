@@ -16,7 +16,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
+from store.built_in import FIRST_USER_NUMBER
+from store.records import CACHED, MIRRORED, OWNED, unpack_record
+
 Range = tuple[bytes, bytes]
+_OBJECTS_TABLE = "objects"
 _INDEX_TABLE = "index"
 FIRST_BOUND, GROWTH, LAST_BOUND = 16, 4, 4096
 
@@ -38,6 +42,16 @@ def count_entries(source: Scanned, ranges: Sequence[Range], most: int) -> int:
         if count >= most:
             break
     return count
+
+
+def count_kinds(source: Scanned) -> dict[int, int]:
+    """How many objects of users' classes there are of each kind; walks all of them."""
+    counted = dict.fromkeys((OWNED, MIRRORED, CACHED), 0)
+    for key, data in source.scan(_OBJECTS_TABLE):
+        record = unpack_record(key, data)
+        if record.body and record.class_number >= FIRST_USER_NUMBER:
+            counted[record.kind] += 1
+    return counted
 
 
 def narrowest(source: Scanned, candidates: Sequence[Sequence[Range]]) -> int:
