@@ -298,6 +298,8 @@ def _read(scenario: str) -> str:
     path = Path(scenario)
     if scenario == "-":
         raise Refused("a scenario has a file", next_step="write it to one, so that what fails can be run again")
+    if not scenario.isprintable():  # its name stands in the line that replays it, which goes to a terminal
+        raise Refused(f"the name {scenario!r} has characters that do not print", next_step="rename that file")
     if path.is_dir():
         raise Refused(f"{scenario} is a directory", next_step="name a scenario's file in it")
     try:

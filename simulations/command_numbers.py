@@ -22,7 +22,7 @@ class Seeds(click.ParamType[tuple[int | None, int]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | None, int]:
         if isinstance(value, tuple):
             return value
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(value))
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(value), re.ASCII)
         if match is None:
             self.fail(f"{value!r} is no number of seeds and no range: write 100, or 20-29.", param, ctx)
         first, last = int(match[1]), int(match[2] or 0)
@@ -42,7 +42,7 @@ class Time(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            number = float(value)
+            number = float(value) if str(value).isascii() else 0.0
         except ValueError:
             number = 0.0
         if not 0 < number <= self._most:

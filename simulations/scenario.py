@@ -221,6 +221,8 @@ def parse(text: str, *, name: str = "scenario") -> Scenario:
         if not line:
             continue
         where = f"{name}:{number}"
+        for digit in filter(lambda each: each.isdecimal() and not each.isascii(), line):
+            raise Refused(f"{where}: {digit!r} is a digit of another script", next_step=f"write {int(digit)}")
         if line.startswith("servers "):
             if graph is not None:
                 raise Refused(f"{where}: {line!r} is a second mesh", next_step="leave one line of `servers`")

@@ -223,6 +223,7 @@ REFUSED = [
     ("dead.txt", "dead.txt:3: 'crash 1.1': 1.1 is down since line 2", "restart 1.1"),
     ("nowhere.txt", "there is no file nowhere.txt", "broken.txt, dead.txt, good.txt"),
     (".", ". is a directory", "name a scenario's file"),
+    ("\x1b[31mred.txt", "the name '\\x1b[31mred.txt' has characters that do not print", "rename that file"),
     ("-", "a scenario has a file", "write it to one"),
     ("binary.txt", "binary.txt cannot be read: it is no text in UTF-8", "name a text file"),
     ("empty.txt", "empty.txt:1: it is empty", "servers 4"),
@@ -295,6 +296,8 @@ def test_what_makes_no_sense_is_refused_with_what_would_be_right(at: Path, words
         ("--seeds 9-3", "9-3 has no seed in it"),
         ("--seeds 0", "0 has no seed in it"),
         ("--seeds some", "'some' is no number of seeds and no range"),
+        ("--seeds ５", "'５' is no number of seeds and no range"),  # noqa: RUF001  # a digit of another script
+        ("--minutes ５", "５ is no number of virtual minutes"),  # noqa: RUF001
         ("--seeds 99999999", "is more than 1 000 000 seeds at a time"),
         ("--seed 3 --seeds 4-9", "say two beginnings"),
         ("--dask tcp://h:1", "--dask is for many seeds: add --seeds 100"),

@@ -30,6 +30,7 @@ FIRST_MESH = SCENARIOS / "first-mesh.txt"
         ("servers 2\nexpect no lost comits", "write for example: expect no lost commits"),
         ("servers 2\nexpect linearisable owners", "write for example: expect linearizable owners"),
         ("servers 2\nrun 5", "write for example: run 10s"),
+        ("servers ３", "story:1: '３' is a digit of another script"),  # noqa: RUF001
         ("servers 2\n1 comits 3 Note", "write for example: 1.1 commits 50 Note"),
         ("servers 2\n1.1 turn hostile: forges", "write for example: 1.3 turns hostile: forges, swallows"),
         ("servers 2\ncrush 1.1", "write for example: crash 1.1"),
