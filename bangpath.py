@@ -127,3 +127,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if __name__ == "__main__":  # python -m bangpath: the command, where its script is not on the path
+    from node.cli.main import main
+
+    main()

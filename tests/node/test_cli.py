@@ -386,3 +386,11 @@ def test_a_definition_from_words() -> None:
         {"name": "name", "type": "string", "required": True, "index": True, "unique": True},
         {"name": "people", "type": "int", "required": False, "index": True, "unique": False},
     ]
+
+
+def test_python_runs_the_command_where_it_is_not_on_the_path() -> None:
+    command = [sys.executable, "-m", "bangpath", "simulate", "--words"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "crash 1.2" in said.stdout
+    assert subprocess.run([*command[:3], "nonsense"], capture_output=True, check=False).returncode == 2
