@@ -34,6 +34,7 @@ from msgspec.structs import replace
 from identity.errors import BangpathError, Refused
 from identity.names import Incarnation, Reference, ServerId, parse_reference
 from node.language import Asked, Find, parse
+from store.archive import TieredDisk, log_disk, move_old
 from store.blob_files import Blob
 from store.blobs import BlobReader, BlobWriter
 from store.data_key import Secret, open_key
@@ -188,7 +189,7 @@ async def open_store(
     if (path / "bangpath.toml").exists():
         raise Refused(f"{path} is a server's directory", next_step=f"use bangpath.open_node({str(path)!r})")
     _make(path)
-    disk = RealDisk(path / "log")  # the lock first: two that make one directory at once must not both name it
+    disk = log_disk(path)  # the lock first: two that make one directory at once must not both name it
     blobs = None
     try:
         fresh = not disk.list()
@@ -196,6 +197,8 @@ async def open_store(
         check_key(disk)
         incarnation = _incarnation(path, fresh=fresh)
         blobs = RealDisk(path / "blobs", cipher=disk.cipher)
+        if isinstance(disk, TieredDisk):
+            await move_old(disk)
         tables = LmdbTables(path / "tables")
     except BaseException:
         disk.close()

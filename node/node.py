@@ -39,6 +39,7 @@ from node.saying import Saying
 from node.tending import Tending
 from node.tracing import Tracing
 from replication.leaves import FeedSealer
+from store.archive import TieredDisk
 from store.database import Settings as StoreSettings
 from store.database import open_database
 from store.definitions import ClassDefinition
@@ -157,6 +158,8 @@ class Node(Answering, Altering, Saying, Links, Tracing, Tending):
             nursery.start_soon(parts.watch.run)
             if self.config.scrub:
                 nursery.start_soon(self.scrub, database, self.config.scrub)
+            if isinstance(self._disk, TieredDisk):
+                nursery.start_soon(self.archive, self._disk)
             if database.adopting:
                 parts.flood.adopt(True)
                 parts.serving.wait(_ADOPTING.format(self.server))

@@ -49,9 +49,9 @@ from node.joining import Joined
 from node.newcomer import ask_to_join
 from node.node import Node
 from node.switches import switched_off
+from store.archive import log_disk
 from store.backup_directories import RESTORED
 from store.data_key import Secret, open_key
-from store.disk import RealDisk
 from store.tables import LmdbTables
 from store.upkeep import check_key
 from transport.ports import Network
@@ -346,7 +346,7 @@ def _node_of(
     """The node of a checked directory, on the real ground. The lock is taken here; `Node.run` gives it back."""
     own_certificate(loaded.keys, loaded.chain, loaded.config)  # before anything is opened
     cipher = open_key(loaded.directory, key)
-    disk = RealDisk(loaded.directory / LOG, cipher=cipher)
+    disk = log_disk(loaded.directory, cipher=cipher)
     try:
         check_key(disk)
         return Node(

@@ -3,12 +3,14 @@
 check()     everything in the store, in slices, while the server serves (`store.scrubbing`); with repair, what was found
             is put back where it can be proven
 log_end()   up to where a backup may read
+archive     old segments of the log go to the archive, once a minute (`store.archive`)
 scrub       the same without end, `[store] scrub` bytes a second
 
 In the log, one line for each round and for each finding:
 
     scrubbed    {"whole": true, "found": 0, "seconds": 12.1, "bytes": 9120345}; of a check that was asked for: checked
     damaged     {"what": "frame", "where": "log-... at offset 4136", "cause": ..., "repair": ...}
+    archived    {"segment": "log-..."}; else not_archived {"cause": ..., "next_step": ...}
     mended      the same and {"mended_from": ..., "evidence": "quarantine-00000001"}; else not_mended
 """
 
@@ -19,11 +21,14 @@ from typing import Any
 
 import trio
 
+from identity.errors import BangpathError
 from node.running import Running
+from store.archive import TieredDisk
 from store.database import Database
 from store.findings import Progress, Report
 from store.scrubbing import Scrub, check_running, mend_running
 
+ARCHIVE_S = 60.0  # a segment is 64 MiB: a busy server fills some in that time
 MAX_TOLD = 20  # findings of one round that become lines of the log; the count says how many there are
 
 
@@ -62,6 +67,20 @@ class Tending(Running):
             await self._mend(database, report)
 
         await Scrub(database, bytes_per_s=bytes_per_s, told=told, mend=mend).run()
+
+    async def archive(self, disk: TieredDisk) -> None:
+        """Until cancelled: what is old is moved. What keeps it from that is told once, until it moved again."""
+        told = ""
+        while True:
+            try:
+                async for name in disk.move():
+                    told = ""
+                    self.note("archived", segment=name)
+            except BangpathError as error:
+                if str(error) != told:
+                    told = str(error)
+                    self.note("not_archived", cause=error.cause, next_step=error.next_step)
+            await trio.sleep(ARCHIVE_S)
 
     def note_report(self, report: Report, *, event: str, **details: Any) -> None:
         """One line for the whole, and one for each of the first findings."""

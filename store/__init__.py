@@ -61,7 +61,7 @@ Reading order:
     repair      mends it from what is certain: mending_log (one_bit), tables from the log; quarantine keeps evidence;
                 mending_tables while the store is in use
     backup      the log and what stands beside it, kept elsewhere; restoring puts it back; backup_directories: of which;
-                read_only: the files of others
+                read_only: the files of others; archive: old segments lie elsewhere
     cipher      seals what is written in an encrypted store, with keys made of one data key; data_key keeps that wrapped
     sealed_frames, sealed_files, sealed_tables (sealed_pages)   the log, blobs and tables, so that they say nothing
     disk log frames segments group_commit tables checked generations versions fold worker     the durable layer

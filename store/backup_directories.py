@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, cast
 
 from identity.errors import Damaged, Refused
 from identity.names import ServerId
+from store.archive import read_only_log
 from store.backup import (
     BESIDE,
     BLOBS_PLACE,
@@ -70,7 +71,7 @@ def back_up_directory(
         if durable is None:
             disk: Disk = open_.enter_context(held(directory, secret))
         else:
-            disk = read_only(directory / LOG, open_key(directory, secret))
+            disk = read_only_log(directory, open_key(directory, secret))
         kept = RealDisk(target)
         open_.callback(kept.close)
         owner = whose(disk)

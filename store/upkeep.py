@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from identity.errors import BangpathError, Damaged, Refused
 from identity.names import ServerId
+from store.archive import log_disk
 from store.checking_stopped import check_stopped
 from store.cipher import Cipher
 from store.data_key import Secret, open_key
@@ -57,12 +58,12 @@ def check_directory(directory: Path, tell: Tell = lambda progress: None, *, secr
 
 
 @contextmanager
-def held(directory: Path, secret: Secret | None = None) -> Iterator[RealDisk]:
+def held(directory: Path, secret: Secret | None = None) -> Iterator[Disk]:
     """The log's disk, locked, with the cipher of an encrypted one. Raises `Refused`."""
     if not (directory / LOG).is_dir():
         raise Refused(f"there is no store in {directory}: it has no {LOG}/", next_step="name the directory of a server")
     cipher = open_key(directory, secret)
-    disk = RealDisk(directory / LOG, cipher=cipher)
+    disk = log_disk(directory, cipher=cipher, whole=True)
     try:
         check_key(disk)
         yield disk

@@ -39,6 +39,7 @@ SHELLS = {
     "transport.ports": "the seam is awaited",
     "transport.sockets": "the real ports",
     "store.blobs": "writes and reads in pieces, and lets others run between",
+    "store.archive": "another disk, to which it moves files while others run",
     "store.cipher": "nonces that nobody can guess",
     "store.data_key": "the file of the wrapped key",
     "store.disk": "the real disk",

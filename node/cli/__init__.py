@@ -26,7 +26,7 @@ In reading order:
     exporting.py     export
     shaping.py       class mirror
     upkeep.py        check
-    backing_up.py    backup restore
+    backing_up.py    backup restore archive
     securing.py      rekey
 
 Left to others: what is said to a node (`node.client`), what runs (`node.opening`, `node.mesh`).

@@ -1,9 +1,10 @@
-"""`backup`, `restore`: a server's directory kept elsewhere, and made again of what is kept.
+"""`backup`, `restore`, `archive`: a server's directory kept elsewhere, and made again of what is kept.
 
     bangpath @1.4 backup /media/usb/1.4             only what is new; of a server that runs, or of a stopped one
     bangpath backup mesh/1.4 /media/usb/1.4         the same, by its directory; a store alone, too
     bangpath backup --verify /media/usb/1.4         every byte of the backup
     bangpath restore /media/usb/1.4 mesh/1.4        whole or not at all
+    bangpath archive mesh/1.4 --to /media/big/1.4   old segments of its log lie there from now on
 
 exit code   0  done, or whole      1  refused, or damaged: file and offset are named
 """
@@ -87,6 +88,59 @@ def restore_command(meant: dict[str, str | None], target: str, directory: str, a
     if (Path(directory) / "bangpath.toml").exists():
         click.echo(f"  next: bangpath -C {directory} run; it first learns what it had signed since")
     return 0
+
+
+@click.command("archive")
+@click.argument("path", metavar="[DIR]", required=False)
+@click.option("--to", "target", metavar="PATH", help="Where old segments go: a directory of this store alone.")
+@click.option(
+    "--keep",
+    type=click.IntRange(1, 1_000_000),
+    default=4,
+    show_default=True,
+    help="So many of the newest segments, of 64 MiB each, stay.",
+)
+@json_option
+@click.pass_obj
+def archive_command(
+    meant: dict[str, str | None], path: str | None, target: str | None, keep: int, as_json: bool
+) -> None:
+    """Move old segments of the log to another disk, now and from now on; without --to, say where they go.
+
+    They are read from there as before: nothing is thrown away, and the disk must be there for a check or a backup. A
+    server that runs does so from its next start on.
+    """
+    import trio
+
+    from identity.errors import Refused
+    from node.cli.where import directory_of
+    from store.archive import LOG, Policy, TieredDisk, log_disk, move_old, read_policy, write_policy
+
+    directory = Path(path) if path is not None else directory_of(meant["directory"], meant["server"])
+    if not (directory / LOG).is_dir():
+        raise Refused(f"there is no store in {directory}", next_step="name the directory of a server")
+    if target is not None:
+        write_policy(directory, Policy(Path(target), keep))
+    policy = read_policy(directory)
+    moved = 0
+    if target is not None and not is_running(directory):
+        disk = log_disk(directory, whole=True)
+        assert isinstance(disk, TieredDisk)
+        try:
+            due = len(disk.due())
+            trouble = trio.run(move_old, disk)
+            moved = due - len(disk.due())
+        finally:
+            disk.close()
+        if trouble is not None:
+            raise trouble
+    if as_json:
+        where = None if policy is None else str(policy.path)
+        print_json({"archive": where, "keep": None if policy is None else policy.keep, "moved": moved})
+    elif policy is None:
+        click.echo("all segments of its log stay in its directory")
+    else:
+        click.echo(f"all but the newest {policy.keep} segments go to {policy.path}: {moved} moved")
 
 
 def _verify(target: Path, as_json: bool) -> int:

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("upkeep", "Is everything that a store holds what was written?"),
     "backup": ("backing_up", "Keep a copy of a server elsewhere; each time only what is new."),
     "rekey": ("securing", "Change what opens an encrypted store."),
+    "archive": ("backing_up", "Old segments of the log lie on another disk."),
     "restore": ("backing_up", "Make a server of its backup."),
     "simulate": ("simulations.command", "Run a mesh that breaks, from a seed, and look at every promise."),
 }
