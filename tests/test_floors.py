@@ -43,6 +43,7 @@ SHELLS = {
     "store.cipher": "nonces that nobody can guess",
     "store.data_key": "the file of the wrapped key",
     "store.disk": "the real disk",
+    "store.frames": "a compressor for each thread",
     "store.tables": "LMDB",
     "store.worker": "the thread of the real disk and of LMDB",
     "store.fold": "naps while it folds",
