@@ -23,6 +23,7 @@ from node.config import Config
 from node.directory import MAX_MIRRORS, MAX_MIRRORS_TEXT
 from store.definitions import ClassDefinition
 from store.reading import View
+from store.upgrading import Upgrades
 
 if TYPE_CHECKING:
     from node.parts import Parts
@@ -71,10 +72,12 @@ def announced_mirrors(parts: Parts) -> list[str]:
     return texts
 
 
-async def define(parts: Parts, definition: ClassDefinition) -> dict[str, Any]:
-    """Define or adopt a class. Gives it as `classes` shows it. Raises `Refused` naming the field."""
-    reference = await parts.database.define(definition)
-    _learn(parts, reference)
+async def define(parts: Parts, definition: ClassDefinition, upgrades: Upgrades | None = None) -> dict[str, Any]:
+    """Define or adopt a class. Gives it as `classes` shows it. Raises `Refused` naming the field.
+
+    `upgrades`: of each older major with own objects a function of their fields; raises `Refused`, naming an object.
+    """
+    await parts.database.define(definition, upgrades, lambda reference: _learn(parts, reference))
     defined = parts.database.registry.definition(definition.name)
     owners = parts.directory.adopters().get(defined.fingerprint, ())
     return {**defined.as_json(), "owners": [str(each) for each in owners], "adopted": True}

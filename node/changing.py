@@ -74,7 +74,7 @@ def _one(transaction: Transaction, operation: Operation, resolve: Resolve, reque
     if stored is None:
         server = transaction.servers.server
         raise NotFound.by_owner(server, f"{server}/{operation.object}")
-    definition = transaction.class_of(stored)
+    definition = transaction.class_to_change(stored)
     _check_class(stored.class_name, private=definition.privacy == "private", by_another=by_another)
     if operation.op == "delete":
         transaction.delete(operation.object, expect=operation.expect, request=request)

@@ -95,7 +95,10 @@ class Words:
         return self.call(calls.show("classes"))
 
     def define(self, definition: Any) -> Any:
-        """Define a class: a map as `GET /v1/classes` shows it, or a class made by `bangpath.stored`."""
+        """Define a class: a map as `GET /v1/classes` shows it, or a class made by `bangpath.stored`.
+
+        Its upgrade functions stay here: whoever has objects of an older major defines it by `bangpath.open_node`.
+        """
         return self.call(calls.define(getattr(definition, "definition", definition)))
 
     def adopt(self, name: str) -> Any:

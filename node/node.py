@@ -17,7 +17,7 @@ Left to others: HTTP and the command (`node.http`, `node.cli`), a server's direc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -30,7 +30,9 @@ from identity.names import Pattern, ServerId
 from node import adopting, announcing
 from node.altering import Altering
 from node.answering import Answering
+from node.asking import Found
 from node.config import Config
+from node.embedded import as_definition
 from node.links import Links
 from node.mirroring import MIRRORED
 from node.observing import Observe
@@ -45,6 +47,7 @@ from store.database import open_database
 from store.definitions import ClassDefinition
 from store.disk import Disk
 from store.tables import Tables
+from store.upgrading import Upgrades
 from transport.ports import Network
 from transport.settings import Settings
 
@@ -240,14 +243,33 @@ class Node(Answering, Altering, Saying, Links, Tracing, Tending):
         entry = registry.by_fingerprint(fingerprint)
         return registry.definition(class_name) if entry is None else entry.definition
 
+    def definition_to_change(self, found: Found, names: Iterable[str]) -> ClassDefinition:
+        """Whose fields a change of that object means: of its own class, else of another major that has them all.
+
+        An own object of a major that is being upgraded has become one of the newest when it is changed.
+        """
+        registry = self.parts.database.registry
+        own = registry.by_fingerprint(found.fingerprint)
+        upgraded = own is not None and own.upgrading and found.reference.server == self.server
+        every = registry.named(found.class_name)
+        ordered = every if own is None or upgraded else (own, *every)
+        fitting = (each.definition for each in ordered if set(names) <= each.definition.by_name.keys())
+        return next(fitting, ordered[0].definition)
+
     def resolve(self, server: ServerId | None) -> tuple[ServerId, int]:
         """The server and the incarnation that a reference in text means."""
         return self.parts.standpoint.resolve(server)
 
-    async def define(self, definition: ClassDefinition) -> dict[str, Any]:
-        """A new class, a new minor version of one, or other indexes; the class is adopted here."""
+    async def define(self, definition: Any, *, upgrades: Upgrades | None = None) -> dict[str, Any]:
+        """A new class, a new version of one, or other indexes; the class is adopted here.
+
+        `definition`: also a class made by `bangpath.stored`, TOML or a map. `upgrades`: for a new major, by the number
+        of an older one, a function of its objects' fields; such a class has its own.
+        """
+        if upgrades is None:
+            upgrades = getattr(definition, "upgrades", None)
         async with self._word(None) as (parts, _):
-            return await announcing.define(parts, definition)
+            return await announcing.define(parts, as_definition(definition), upgrades)
 
     async def adopt(self, class_name: str) -> dict[str, Any]:
         """Make own objects of a class that another server defined."""

@@ -144,19 +144,21 @@ class Database:
             else:
                 return result
 
-    async def define(self, definition: ClassDefinition, upgrades: Upgrades | None = None) -> Reference:
+    async def define(
+        self, definition: ClassDefinition, upgrades: Upgrades | None = None, tell: Callable[[Reference], object] = id
+    ) -> Reference:
         """Make, adopt, extend, otherwise index or upgrade a class (R2); the reference of the object that says so.
 
         The same definition again changes nothing. Raises `Refused`, naming the field that cannot change. Indexes of
         many objects are made while everything goes on (`store.building`), and questions use them when this returns:
-        who is cancelled meanwhile stops waiting, and they are made all the same, also over a crash.
-        `upgrades`: of each older major with own objects a function of their fields (`store.upgrading`).
+        who is cancelled stops waiting. `upgrades`: functions for older majors, `tell` hears of the class before them.
         """
         functions = await self._upgrader.checked(definition, upgrades)
         while isinstance(done := await self._writer.do(Define(definition, functions)), Busy):
             await self._builder.finish(done.number, begun=done.begun)
+        tell(reference := cast(Reference, done))
         await self._upgrader.finish(definition)
-        return cast(Reference, done)
+        return reference
 
     async def drop(self, class_name: str, *, objects: bool = False) -> None:
         """No own objects of a class are made any more; with `objects` those that are there are deleted first.

@@ -38,6 +38,7 @@ from store.values import to_json
 
 if TYPE_CHECKING:
     from store.blobs import Blobs
+    from store.definitions import ClassDefinition
 
 
 class Transaction(Reader):
@@ -204,6 +205,11 @@ class Transaction(Reader):
         if change is not None:
             return Record(change.entry.number, change.entry.own_codec.definition.minor, 0, OWNED, 0, change.stored)
         return super().record(object_key)
+
+    def class_to_change(self, stored: Stored) -> ClassDefinition:
+        """Whose fields a change of this object may name: of an older major that is being upgraded the newest's."""
+        entry = self.registry.by_fingerprint(stored.fingerprint)
+        return self.registry.definition(stored.class_name) if entry is None or entry.upgrading else entry.definition
 
     # For the database
 

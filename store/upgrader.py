@@ -52,6 +52,7 @@ class Upgrader:
                     f"they are in major {definition.major}",
                     next_step=f"give a function of their fields: @bangpath.upgrade({major}) in the class, or "
                     f"define(..., upgrades={{{major}: function}})",
+                    major=major,
                     **{"class": definition.name},
                 )
         return functions

@@ -32,9 +32,16 @@ def class_command(ctx: click.Context, as_json: bool) -> None:
         print_rows(said)
         return
     print_table(
-        ("class", "fields", "indexes", "fingerprint", "adopted by"),
+        ("class", "version", "fields", "indexes", "fingerprint", "adopted by"),
         (
-            (each["name"], _fields_text(each["fields"]), _indexes_text(each), each["fingerprint"], each.get("owners"))
+            (
+                each["name"],
+                each["version"],
+                _fields_text(each["fields"]),
+                _indexes_text(each),
+                each["fingerprint"],
+                each.get("owners"),
+            )
             for each in said
         ),
         empty="no classes; define one with bangpath class define NAME FIELD:TYPE ...",
@@ -163,6 +170,9 @@ def _indexes_text(definition: dict[str, Any]) -> str:
     under_way = definition.get("building")
     if not under_way:
         return said
+    if under_way["state"] == "upgrading":
+        why = f"; {under_way['reason']}" if under_way["reason"] else ""
+        return f"{said} (upgrading to {under_way['version']}: {under_way['done']}{why})"
     names = "; ".join(under_way["indexes"])
     return f"{said} ({under_way['state']} {names}: {under_way['done']})"
 

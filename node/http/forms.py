@@ -41,14 +41,15 @@ class Forms:
         self._middles: dict[str, bytes] = {}
 
     def fields(self, class_name: str, said: object) -> dict[str, Any]:
-        """The Python values of an object's fields. Raises `Refused` naming the field."""
-        if not isinstance(said, dict):
-            raise Refused("fields are a JSON object", next_step='send {"fields": {"NAME": VALUE, ...}}', field="fields")
-        return from_json(self._node.definition(class_name), said, resolve=self._node.resolve, partial=True)
+        """The Python values of a new object's fields. Raises `Refused` naming the field."""
+        return from_json(self._node.definition(class_name), _map(said), resolve=self._node.resolve, partial=True)
 
-    def empty(self, class_name: str) -> dict[str, Any]:
-        """Every field of the class without a value, for a change of all fields."""
-        return {each.name: None for each in self._node.definition(class_name).fields}
+    def changes(self, found: Found, said: object, *, whole: bool = False) -> dict[str, Any]:
+        """The same of an object that is to be changed; `whole`: fields that are not said have no value then."""
+        names = _map(said)
+        definition = self._node.definition_to_change(found, names)
+        fields = from_json(definition, names, resolve=self._node.resolve, partial=True)
+        return {**dict.fromkeys(each.name for each in definition.fields), **fields} if whole else fields
 
     def definition(self, said: object) -> ClassDefinition:
         """A class from JSON: `fields` as a map by name, or as the list that `GET /v1/classes` shows."""
@@ -106,3 +107,9 @@ class Forms:
     def _as_json(self, found: Found) -> dict[str, Any]:
         fields = to_json(self._node.definition(found.class_name, found.fingerprint), found.fields)
         return {name: fields.get(name) for name in found.fields}  # another major's, that was asked for, is null
+
+
+def _map(said: object) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise Refused("fields are a JSON object", next_step='send {"fields": {"NAME": VALUE, ...}}', field="fields")
+    return said

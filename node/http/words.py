@@ -84,8 +84,7 @@ async def _fields(node: Node, forms: Forms, reference: Any, said: object, *, who
         if whole or not isinstance(said, dict):
             raise
         return said  # as JSON: the owner reads them when it is back
-    fields = forms.fields(found.class_name, said)
-    return {**forms.empty(found.class_name), **fields} if whole else fields
+    return forms.changes(found, said, whole=whole)
 
 
 async def delete(node: Node, request: Request, server: str, number: str) -> None:
@@ -242,7 +241,14 @@ async def define(node: Node, request: Request) -> None:
     if isinstance(said, dict) and "adopt" in said:
         await request.answer(200, await node.adopt(text_of(only_map(said, ("adopt",)), "adopt")))
         return
-    await request.answer(200, await node.define(Forms(node).definition(said)))
+    try:
+        defined = await node.define(Forms(node).definition(said))
+    except Refused as refused:
+        if "major" in refused.details:  # its own objects need a function, which cannot be sent
+            refused.next_step = "stop the node, and define the class with its upgrade functions in a program that has "
+            refused.next_step += "its directory open: bangpath.open_node(DIR)"
+        raise
+    await request.answer(200, defined)
 
 
 async def drop(node: Node, request: Request) -> None:

@@ -47,6 +47,9 @@ class FakeNode:
         self.told: tuple[Any, ...] = ()  # more of what an object says of itself
         self.owners: list[dict[str, Any]] = []  # of a query's completeness
 
+    def definition_to_change(self, found: Found, _names: Any) -> ClassDefinition:
+        return self.definition(found.class_name)
+
     def definition(self, name: str, _fingerprint: bytes = b"") -> ClassDefinition:
         if name not in self.classes_:
             raise Refused(f"there is no class {name!r} here", **{"class": name})
