@@ -37,7 +37,6 @@ from store.records import (
     OWNED,
     PUT,
     REGISTRY,
-    Head,
     Leaf,
     Record,
     Seal,
@@ -77,6 +76,7 @@ class Applier(Learning):
     def __init__(self, server: ServerId, incarnation: int, source: Callable[[], Source]) -> None:
         super().__init__(server, incarnation, source)
         self.next_object = FIRST_USER_NUMBER
+        self.epoch = 0  # of this run, once it has begun
         self.number = 0  # of the last transaction, store-wide
         self.feeds: dict[tuple[bytes, int], FeedState] = {}
         self.gained: dict[int, int] = {OWNED: 0, MIRRORED: 0, CACHED: 0}  # objects of users' classes since opening
@@ -126,10 +126,11 @@ class Applier(Learning):
             objects[key] = pack_record(
                 key, entry.number, entry.own_codec.definition.minor, number, OWNED, update, stored
             )
-            let_go(index, change.before_keys, key)
+            if change.before_keys:
+                let_go(index, change.before_keys, key)
             for after in change.after_keys:
                 index[after] = key
-            self._count(entry, OWNED, (1 if stored else 0) - (1 if change.existed else 0))
+            self._count(entry, OWNED, bool(stored) - change.existed)
             if entry.number < FIRST_USER_NUMBER:
                 self._learn(entry.number, change.number, stored, index)
         self.number = number
@@ -154,11 +155,11 @@ class Applier(Learning):
         self.number = number
         return {OBJECTS: objects, INDEX: index}
 
-    def sealed(self, seal: Seal, locations: Sequence[Location]) -> dict[bytes, bytes | None]:
-        """Entries of `feeds` for an own update whose leaves lie at these places."""
-        head = Head.from_bytes_untrusted(seal.head)
-        key, value = own_entry(seal, head_hash(seal.head), locations)
-        return {key: value, **self._advance(END, head, seal.head)}
+    def sealed(self, seal: Seal, locations: Sequence[Location], epoch: int) -> dict[bytes, bytes | None]:
+        """Entries of `feeds` for an own update whose leaves lie at these places, of this epoch."""
+        digest = head_hash(seal.head)
+        key, value = own_entry(seal, digest, locations)
+        return {key: value, **self._advance(END, seal.kind, seal.number, epoch, digest, seal.head)}
 
     def ends(self) -> dict[bytes, bytes | None]:
         """The entry of table `state`: what the last group has reached."""
@@ -169,11 +170,13 @@ class Applier(Learning):
         state = self.feeds.get((END, kind))
         return 1 if state is None else state.last + 1
 
-    def expected_positions(self, epoch: int) -> dict[int, Position]:
+    def expected_positions(self) -> dict[int, Position]:
         """The own updates that will carry what is appended now, by kind of feed."""
         servers = self.servers
         incarnation = Incarnation(servers.incarnation)
-        return {kind: Position(servers.server, incarnation, epoch, self.next_update(kind)) for kind in (REGISTRY, DATA)}
+        return {
+            kind: Position(servers.server, incarnation, self.epoch, self.next_update(kind)) for kind in (REGISTRY, DATA)
+        }
 
     # Updates of others
 
@@ -216,9 +219,10 @@ class Applier(Learning):
                 ),
             )  # fmt: skip
         head_bytes = head.to_bytes()
-        key, value = foreign_entry(server_key, head.kind, head.number, head_hash(head_bytes), location)
+        digest = head_hash(head_bytes)
+        key, value = foreign_entry(server_key, head.kind, head.number, digest, location)
         self.number = number
-        advance = self._advance(server_key, head, head_bytes)
+        advance = self._advance(server_key, head.kind, head.number, head.epoch, digest, head_bytes)
         return {OBJECTS: objects, INDEX: index, FEEDS: {key: value, **advance}}
 
     # Copies of single objects
@@ -315,11 +319,14 @@ class Applier(Learning):
         data = objects[key] if key in objects else self._source().get(OBJECTS, key)
         return None if data is None else unpack_record(key, data)
 
-    def _advance(self, server_key: bytes, head: Head, head_bytes: bytes) -> dict[bytes, bytes | None]:
-        """The feed's ends with one more update."""
-        state = FeedState.after(self.feeds.get((server_key, head.kind)), head, head_bytes)
-        self.feeds[server_key, head.kind] = state
-        key, value = state_entry(server_key, head.kind, state)
+    def _advance(
+        self, server_key: bytes, kind: int, number: int, epoch: int, digest: bytes, head: bytes
+    ) -> dict[bytes, bytes | None]:
+        """The feed's ends with one more update, whose signed part and its hash these are."""
+        before = self.feeds.get((server_key, kind))
+        state = FeedState(number if before is None else before.first, number, epoch, digest, head)
+        self.feeds[server_key, kind] = state
+        key, value = state_entry(server_key, kind, state)
         return {key: value}
 
     def _count(self, entry: ClassEntry, kind: int, gained: int) -> None:

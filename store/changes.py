@@ -51,12 +51,15 @@ class Change:
 class Overlay:
     """A source with a transaction's index changes above it; notes what is read when it may have to be checked."""
 
+    __slots__ = ("below", "index", "keys_read", "noting", "ranges_read", "weight")
+
     def __init__(self, below: Source, *, noting: bool) -> None:
         self.below = below
         self.noting = noting
         self.index: dict[bytes, bytes | None] = {}
+        self.weight = 0  # of all changes together, in bytes
         self.keys_read: dict[tuple[str, bytes], None] = {}
-        self.ranges_read: list[tuple[str, bytes, bytes | None]] = []
+        self.ranges_read: list[tuple[str, bytes, bytes | None]] | tuple[()] = [] if noting else ()
 
     def get(self, table: str, key: bytes) -> bytes | None:
         if table == INDEX and key in self.index:
@@ -68,7 +71,7 @@ class Overlay:
     def scan(
         self, table: str, low: bytes = b"", high: bytes | None = None, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        if self.noting:
+        if isinstance(self.ranges_read, list):
             self.ranges_read.append((table, low, high))
         found = self.below.scan(table, low, high, reverse)
         mine = [key for key in self.index if low <= key and (high is None or key < high)] if table == INDEX else []

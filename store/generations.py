@@ -93,17 +93,13 @@ class Generations:
         if number <= self.appended_number:
             raise LocalMistake(f"commit {number} after commit {self.appended_number}")
         active = self._active
-        seen = self._seen()
-        gained = 0
         for name, changed in changes.items():
             table = active.tables.get(name)
             if table is None:
                 table = active.tables[name] = VersionedTable()
             before = len(table.entries)
-            for key, value in changed.items():
-                gained += table.put(number, key, value, seen)
+            active.memory_bytes += table.put(number, changed, self._seen)
             active.entries += len(table.entries) - before
-        active.memory_bytes += gained
         active.newest = self.appended_number = number
 
     def publish(self, number: int) -> None:

@@ -15,10 +15,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from identity.errors import LocalMistake
+from identity.errors import BangpathError, LocalMistake
 from identity.names import Incarnation, Position, ServerId
 from store.applying import Applier
-from store.reading import Servers
 from store.records import DATA, MAX_BODY_BYTES, REGISTRY, Seal, Sealer, Update, join_update
 from store.segments import Location
 from store.transaction import Transaction
@@ -79,6 +78,11 @@ class RecentUpdates:
         return self._kept.get((server, incarnation, kind, number))
 
 
+def again(error: BangpathError) -> BangpathError:
+    """A new exception of the same kind: one that is raised twice would collect tracebacks."""
+    return type(error)(error.cause, next_step=error.next_step, **error.details)
+
+
 class GroupFull(Exception):
     """This transaction would make the group's update larger than a message; it is the first of the next group."""
 
@@ -92,26 +96,37 @@ class Group:
         self.locations: tuple[list[Location], list[Location]] = ([], [])
         self.waiting: list[tuple[trio.lowlevel.Task, Any]] = []
         self.applied: list[Update] = []
-        self._transactions: list[tuple[Transaction, bool, bool]] = []
+        self._carried: tuple[list[Transaction], list[Transaction]] = ([], [])
 
-    def check_room(self, leaves: tuple[list[bytes], list[bytes]]) -> None:
-        """Raises `GroupFull` when an update with these leaves too would not fit into one message of the wire.
+    def check_room(self, leaves: tuple[list[bytes], list[bytes]]) -> tuple[int, int]:
+        """The bytes of these leaves by kind.
+
+        Raises `GroupFull` when an update with them too would not fit into one message of the wire.
 
         Compression hides it from the drain's bound, which counts what is written. Alone, every transaction fits.
         """
-        for kind in (REGISTRY, DATA):
-            held = self._leaf_bytes[kind]
-            if held and leaves[kind] and held + sum(map(len, leaves[kind])) > MAX_BODY_BYTES:
+        registry, data = leaves
+        sizes = sum(map(len, registry)), sum(map(len, data))
+        for held, more in zip(self._leaf_bytes, sizes, strict=True):
+            if held and more and held + more > MAX_BODY_BYTES:
                 raise GroupFull
+        return sizes
 
-    def add(self, transaction: Transaction, leaves: tuple[list[bytes], list[bytes]], location: Location) -> None:
-        """An own transaction that was appended at `location`."""
+    def add(
+        self,
+        transaction: Transaction,
+        leaves: tuple[list[bytes], list[bytes]],
+        sizes: tuple[int, int],
+        location: Location,
+    ) -> None:
+        """An own transaction that was appended at `location`, with what `check_room` gave for its leaves."""
         for kind in (REGISTRY, DATA):
-            if leaves[kind]:
-                self._leaf_bytes[kind] += sum(map(len, leaves[kind]))
-                self.leaves[kind].extend(leaves[kind])
+            mine = leaves[kind]
+            if mine:
+                self._leaf_bytes[kind] += sizes[kind]
+                self.leaves[kind].extend(mine)
                 self.locations[kind].append(location)
-        self._transactions.append((transaction, bool(leaves[REGISTRY]), bool(leaves[DATA])))
+                self._carried[kind].append(transaction)
 
     def seal(
         self, sealer: Sealer, applier: Applier, recent: RecentUpdates
@@ -131,18 +146,16 @@ class Group:
             seal = sealer.seal(kind, leaves)
             if seal.number != expected:
                 raise LocalMistake(f"the sealer gave update {seal.number} of feed {kind}, {expected} comes next")
-            feeds.update(applier.sealed(seal, self.locations[kind]))
+            feeds.update(applier.sealed(seal, self.locations[kind], applier.epoch))
             seals.append(seal)
             data = join_update(seal.head, seal.signature, b"".join(leaves))
             recent.add(servers.server, servers.incarnation, kind, seal.number, data)
         return seals, feeds
 
-    def tell_positions(self, servers: Servers, epoch: int, seals: Sequence[Seal]) -> None:
+    def tell_positions(self, applier: Applier, seals: Sequence[Seal]) -> None:
         """Each transaction learns which own updates carry it."""
-        positions = {
-            seal.kind: Position(servers.server, Incarnation(servers.incarnation), epoch, seal.number) for seal in seals
-        }
-        for transaction, registry, data in self._transactions:
-            for kind, has in ((REGISTRY, registry), (DATA, data)):
-                if has and kind in positions:
-                    transaction.positions[kind] = positions[kind]
+        servers = applier.servers
+        for seal in seals:
+            position = Position(servers.server, Incarnation(servers.incarnation), applier.epoch, seal.number)
+            for transaction in self._carried[seal.kind]:
+                transaction.positions[seal.kind] = position

@@ -49,12 +49,6 @@ class FeedState(NamedTuple):
     last_hash: bytes
     head: bytes
 
-    @classmethod
-    def after(cls, before: FeedState | None, head: Head, head_bytes: bytes) -> FeedState:
-        """With one more update."""
-        first = head.number if before is None else before.first
-        return cls(first, head.number, head.epoch, head_hash(head_bytes), head_bytes)
-
 
 def state_entry(server_key: bytes, kind: int, state: FeedState) -> tuple[bytes, bytes]:
     """Key and value of a feed's ends."""

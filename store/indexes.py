@@ -60,7 +60,7 @@ class Part(NamedTuple):
 class Index:
     """One ordered index of one class: of one field, of several, or, without any part, the extent."""
 
-    __slots__ = ("name", "parts", "position", "prefix", "unique")
+    __slots__ = ("_room", "_write", "name", "parts", "position", "prefix", "unique")
 
     whole = True  # whether each object has exactly one entry
 
@@ -70,12 +70,16 @@ class Index:
         self.parts = tuple(parts)
         self.position = parts[0].position if parts else -1
         self.unique = unique
+        self._write = parts[0].write if len(parts) == 1 else None  # of a single field
+        self._room = parts[0].room if parts else 0
 
     def keys(self, values: Sequence[Any], object_key: bytes) -> list[bytes]:
         """The entries of one object with these values, which are in the order of the definition."""
+        if self._write is not None:
+            return [self._key(self._write(values[self.position]), object_key)]
         parts = self.parts
-        if len(parts) == 1:
-            return [self._key(parts[0].write(values[self.position]), object_key)]
+        if not parts:
+            return [self.prefix + object_key]
         keys = [part.write(values[part.position]) for part in parts]
         cut = [part.cut(key) for part, key in zip(parts, keys, strict=True)]
         joined = b"".join(cut)
@@ -86,12 +90,13 @@ class Index:
 
     def _key(self, value_key: bytes, object_key: bytes) -> bytes:
         """The entry for one value alone."""
-        room = self.parts[0].room
+        own = self.unique and object_key.startswith(END)
+        room = self._room
         if room and len(value_key) > room:
             value_key, whole = cut_key(value_key, room), value_key
-            if self.unique and object_key.startswith(END):
+            if own:
                 return b"".join((self.prefix, value_key, sha256(whole).digest()[:_HASH_BYTES], END))
-        elif self.unique and value_key != _NULL and object_key.startswith(END):
+        elif own and value_key != _NULL:
             return self.prefix + value_key + END
         return self.prefix + value_key + object_key
 

@@ -30,6 +30,9 @@ TEXTS = ("string", "bytes", "enum")
 
 def key_writer(of: FieldType) -> Callable[[Any], bytes] | None:
     """From a value (or None) to its key bytes, uncut; None for types without an order: list and map."""
+    whole = _WHOLE_KEYS.get(of.base)
+    if whole is not None:
+        return whole
     write = _KEYS.get(of.base)
     if write is None:
         return None
@@ -171,6 +174,11 @@ _ANY: tuple[tuple[Any, bytes, Callable[[Any], bytes]], ...] = (
     (UUID, b"\7", _KEYS["uuid"]),
     (Reference, b"\x08", _KEYS["reference"]),
 )
+# The usual ones in one call instead of two.
+_WHOLE_KEYS: dict[str, Callable[[Any], bytes]] = {
+    "int": lambda value: b"\0" if value is None else b"\1" + _INT.pack(value + 2**63),
+    "string": lambda value: b"\0" if value is None else b"\1" + value.encode().replace(b"\0", b"\0\xff") + b"\0\0",
+}
 _LONGEST = {
     "bool": 1, "int": 8, "float": 8, "decimal": 22, "timestamp": 8, "date": 8, "uuid": 16,
     "reference": 16 * 8 + 4 + 8 + 8,  # sixteen long components, the end, incarnation, object

@@ -24,7 +24,7 @@ from store.frame_parts import COPIES, FOREIGN, OWN, unpack_copies, unpack_local,
 from store.generations import Generations
 from store.held_feeds import FEEDS
 from store.log import Log
-from store.records import DATA, REGISTRY, Sealer, Update, read_own_leaves
+from store.records import DATA, REGISTRY, Head, Sealer, Update, read_own_leaves
 from store.segments import Frame, Group, Location
 from store.tables import Tables
 
@@ -80,6 +80,7 @@ def begin_run(opened: Opened, sealer: Sealer | None, random: Random, *, restored
     this one was restored from. The latter become durable with the first private change (`store.database`).
     """
     epoch = opened.log.start(skip=RESTORED_EPOCHS + random.randrange(RESTORED_SPREAD) if restored else 0)
+    opened.applier.epoch = epoch
     if restored:
         step = RESTORED_STEP + random.randrange(RESTORED_STEP)
         opened.applier.number += step
@@ -112,7 +113,7 @@ def replay_group(group: Group, applier: Applier, generations: Generations, numbe
             raise Damaged(f"a frame of kind {frame.kind} at {frame.location}, which this version does not know")
     feeds: dict[bytes, bytes | None] = {}
     for seal in unpack_seals(group.seals):
-        feeds.update(applier.sealed(seal, locations[seal.kind]))
+        feeds.update(applier.sealed(seal, locations[seal.kind], Head.from_bytes_untrusted(seal.head).epoch))
     generations.apply(number + 1, {FEEDS: feeds, STATE: applier.ends()})
     return number + 1
 

@@ -26,7 +26,7 @@ from store.records import MAX_BODY_BYTES
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from store.changes import Change
+    from store.changes import Change, Overlay
 
 STEP_BYTES = 512  # what a step weighs beside the change that it keeps, about
 _ABSENT = b""  # no object has this key, so no entry points to it
@@ -46,25 +46,24 @@ class Step(NamedTuple):
 
 
 class Journal:
-    """The changes and index entries of one transaction, and the steps back while a savepoint stands."""
+    """The changes of one transaction, its entries in `overlay`, and the steps back while a savepoint stands."""
 
-    def __init__(self, changes: dict[bytes, Change], entries: dict[bytes, bytes | None]) -> None:
+    def __init__(self, changes: dict[bytes, Change], overlay: Overlay) -> None:
         self._changes = changes
-        self._entries = entries
+        self._overlay = overlay
         self._steps: list[Step] = []
         self._standing: list[Savepoint] = []
         self._kept = 0  # bytes of all steps, about
-        self.weight = 0  # of all changes together, in bytes
 
     def note(self, change: Change) -> None:
         """Before `change` is taken. Raises `Refused` when the steps would keep too much."""
         if not self._standing:
             return
-        entries, keys = self._entries, (*change.before_keys, *change.after_keys)
+        entries, keys = self._overlay.index, (*change.before_keys, *change.after_keys)
         step = Step(
             change.object_key,
             self._changes.get(change.object_key),
-            self.weight,
+            self._overlay.weight,
             {key: entries.get(key, _ABSENT) for key in keys},
         )
         if self._kept + step.bytes_kept > MAX_BODY_BYTES:
@@ -101,10 +100,10 @@ class Journal:
                 self._changes[step.object_key] = step.before
             for key, value in step.entries.items():
                 if value == _ABSENT:
-                    self._entries.pop(key, None)
+                    self._overlay.index.pop(key, None)
                 else:
-                    self._entries[key] = value
-            self.weight = step.weight
+                    self._overlay.index[key] = value
+            self._overlay.weight = step.weight
 
     def check(self, savepoint: Savepoint) -> None:
         """Raises `LocalMistake` when it stands no more."""

@@ -63,7 +63,7 @@ class Transaction(Reader):
         self._allocate = allocate
         self._ended = False
         self.changes: dict[bytes, Change] = {}
-        self._journal = Journal(self.changes, self._overlay.index)
+        self._journal: Journal | None = None  # from the first savepoint on
         self.blobs: Blobs | None = None  # those that can be named; set by whoever begins it
         self.upgrades = Functions()  # of older majors; set likewise
         self.sequence: int | None = None
@@ -137,6 +137,8 @@ class Transaction(Reader):
 
     def savepoint(self) -> Savepoint:
         """`with t.savepoint():` takes back what was changed in it when an error leaves it (`store.savepoints`)."""
+        if self._journal is None:
+            self._journal = Journal(self.changes, self._overlay)
         return Savepoint(self._journal)
 
     def create_object(self, entry: ClassEntry, fields: Mapping[str, Any], request: bytes = b"") -> Reference:
@@ -237,7 +239,7 @@ class Transaction(Reader):
     @property
     def weight(self) -> int:
         """About how many bytes it changes."""
-        return self._journal.weight
+        return self._overlay.weight
 
     @property
     def unnoted(self) -> Source:
@@ -268,12 +270,12 @@ class Transaction(Reader):
             check_blobs(self, entry, values)
         full = values + entry.codec.defaults[len(values) :]
         before_keys = self._before_keys(object_key, entry, before) if before is not None else []
-        after_keys = entries(entry.indexes, full, object_key)
+        after_keys: list[bytes] = []
         for index in entry.indexes:
-            for key, value in index.claims(full) if index.unique else ():
-                taken = self._overlay.get(INDEX, key)
-                if taken is not None and taken != object_key:
-                    self._refuse_taken(entry, index, value, taken)
+            keys = index.keys(full, object_key)
+            after_keys += keys
+            if index.unique:
+                self._check_free(entry, index, full, keys, object_key)
         for index, theirs in self.registry.guards(entry) if guarded else ():
             for key, value in theirs.claims(index.moved_to(theirs, full)):
                 taken = self._overlay.get(INDEX, key)
@@ -285,26 +287,40 @@ class Transaction(Reader):
         number = self._number(object_key)
         self._take(Change(number, object_key, entry, wire, stored, before_keys, after_keys, request, existed=existed))
 
+    def _check_free(
+        self, entry: ClassEntry, index: Index, values: list[Any], keys: list[bytes], object_key: bytes
+    ) -> None:
+        """That no other own object has these keys of a unique index. Raises `Refused`, naming one that has."""
+        claims = None if index.whole else index.claims(values)  # refuses elements that are too many to be unique
+        for key in keys:
+            taken = self._overlay.get(INDEX, key)
+            if taken is not None and taken != object_key:
+                values_by_key = dict(index.claims(values) if claims is None else claims)
+                self._refuse_taken(entry, index, values_by_key.get(key), taken)
+
     def _take(self, change: Change) -> None:
         """Note a change; of an object changed before in this transaction, the entries below it still have to go."""
         if self._ended:
             raise LocalMistake("a transaction is changed after its end")
-        overlay, journal = self._overlay.index, self._journal
-        journal.note(change)
-        earlier = self.changes.get(change.object_key)
+        overlay = self._overlay
+        index = overlay.index
+        if self._journal is not None:
+            self._journal.note(change)
+        object_key, changes = change.object_key, self.changes
+        earlier = changes.get(object_key)
         for key in change.before_keys:
-            overlay[key] = None
+            index[key] = None
         if earlier is not None:
             change.before_keys = earlier.before_keys
             change.existed = earlier.existed
-            journal.weight -= len(earlier.wire) + CHANGE_BYTES
+            overlay.weight -= len(earlier.wire) + CHANGE_BYTES
         for key in change.after_keys:
-            overlay[key] = change.object_key
-        journal.weight += len(change.wire) + CHANGE_BYTES
-        self.changes[change.object_key] = change
-        if journal.weight > MAX_BODY_BYTES or len(self.changes) > MAX_CHANGES:
+            index[key] = object_key
+        overlay.weight += len(change.wire) + CHANGE_BYTES
+        changes[object_key] = change
+        if overlay.weight > MAX_BODY_BYTES or len(changes) > MAX_CHANGES:
             raise Refused(
-                f"a transaction of {len(self.changes)} changes and {journal.weight} bytes; "
+                f"a transaction of {len(self.changes)} changes and {overlay.weight} bytes; "
                 f"{MAX_CHANGES} and {MAX_BODY_BYTES} allowed",
                 next_step="make it in several transactions",
             )

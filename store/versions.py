@@ -12,13 +12,13 @@ goes, so it may be held while commits change the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
-from store.tables import check_key
+from store.tables import MAX_KEY_BYTES, check_key
 
 ENTRY_BYTES = 230  # measured 222: dictionary entry, sorted list's entry, tuple, number, heads of two bytes objects
 VERSION_BYTES = 100  # a further version: tuple, number, head of the value
@@ -46,27 +46,28 @@ class VersionedTable:
         self._fresh: list[bytes] = []
         self._keys = SortedList()
 
-    def put(self, number: int, key: bytes, value: bytes | None, seen: Seen) -> int:
-        """Add a version and forget those that nobody can see any more. The change in bytes.
+    def put(self, number: int, changed: Mapping[bytes, bytes | None], see: Callable[[], Seen]) -> int:
+        """Add the versions of a commit, and forget those that nobody can see any more. The change in bytes.
 
-        Raises `LocalMistake` if the key is empty or too long.
+        Raises `LocalMistake` if a key is empty or too long.
         """
-        older = self.entries.get(key)
-        gained = len(value) if value is not None else 0
-        if older is None:
-            check_key(key)
-            self._fresh.append(key)
-            gained += len(key) + ENTRY_BYTES
-        elif (before := older[2]) is not None:
-            if older[0] <= seen.lowest_view:
-                gained -= _value_bytes(before)
-                older = (older[0], older[1], None)
-            elif older[0] <= seen.published and before[0] > seen.highest_view:
-                gained -= len(before[1] or b"") + VERSION_BYTES
-                older = (older[0], older[1], before[2])
-        if older is not None:
-            gained += VERSION_BYTES
-        self.entries[key] = (number, value, older)
+        entries, fresh = self.entries, self._fresh
+        gained = 0
+        seen: Seen | None = None
+        for key, value in changed.items():
+            older = entries.get(key)
+            if value is not None:
+                gained += len(value)
+            if older is None:
+                if not 0 < len(key) <= MAX_KEY_BYTES:
+                    check_key(key)
+                fresh.append(key)
+                gained += len(key) + ENTRY_BYTES
+            else:
+                seen = seen or see()
+                older, change = _without_unseen(older, seen)
+                gained += change + VERSION_BYTES
+            entries[key] = (number, value, older)
         return gained
 
     def read(self, key: bytes, number: int) -> Version | None:
@@ -127,6 +128,18 @@ class FrozenTable(Mapping[bytes, "bytes | None"]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _without_unseen(newest: Version, seen: Seen) -> tuple[Version, int]:
+    """A key's versions without those that nobody can see any more, and the change in bytes."""
+    before = newest[2]
+    if before is None:
+        return newest, 0
+    if newest[0] <= seen.lowest_view:
+        return (newest[0], newest[1], None), -_value_bytes(before)
+    if newest[0] <= seen.published and before[0] > seen.highest_view:
+        return (newest[0], newest[1], before[2]), -len(before[1] or b"") - VERSION_BYTES
+    return newest, 0
 
 
 def _value_bytes(version: Version | None) -> int:

@@ -53,7 +53,7 @@ class RunBody:
         next_object = applier.next_object
         transaction = begin(writer, optimistic=False)
         transaction.sequence = applier.number + 1
-        transaction.foretell = lambda: applier.expected_positions(writer.log.epoch)
+        transaction.foretell = applier.expected_positions
         try:
             result = self.body(transaction)
             writer.append_own(transaction)

@@ -35,7 +35,7 @@ from store.fold import Fold
 from store.frame_parts import OWN, pack_local, pack_seals
 from store.generations import Generations
 from store.group_commit import Drain, Pace
-from store.grouping import Committed, Group, GroupFull, RecentUpdates, Salts
+from store.grouping import Committed, Group, GroupFull, RecentUpdates, Salts, again
 from store.held_feeds import FEEDS
 from store.log import Log
 from store.records import Seal, Sealer
@@ -45,7 +45,7 @@ from store.transaction import Transaction
 from store.upgrading import Functions
 
 MAX_QUEUE = 4096  # work that waits; a task waits with one, so more than this many tasks wait in line for room
-LINGER_S = 0.5  # how long a plain write may wait for somebody else's sync
+LINGER_S = 0.5  # how long a plain write may wait for somebody else's sync; without one, the wait has no scope: 8 us
 FOLD_RETRY_S = 1.0  # while there is no room for the tables
 OWN_MISTAKES = (AssertionError, TypeError, AttributeError, NameError)  # they end the process too, not the store alone
 
@@ -86,7 +86,8 @@ class Writer:
         self._pace = Pace()
         self._queue: deque[Work] = deque()
         self._room = trio.lowlevel.ParkingLot()
-        self._idle: trio.Event | None = None
+        self._idle: trio.lowlevel.Task | None = None  # the task that owns the log, while it rests
+        self._alone = False  # one caller came, and in the turn after nobody else did
         self._closing = False
         self._full = False  # the open group must end before what waits can be appended
         self.finished = trio.Event()
@@ -94,8 +95,7 @@ class Writer:
         self._commit = generations.appended_number
         self.group = Group()
         self.recent = RecentUpdates()
-        self._fold_wanted = trio.Event()
-        self._fold_ended = trio.Event()
+        self._fold_wanted, self._fold_ended = trio.Event(), trio.Event()
         self._fold_trouble: BangpathError | None = None
 
     # Callers
@@ -108,8 +108,7 @@ class Writer:
         self._check_open()
         work.task = trio.lowlevel.current_task()
         self._queue.append(work)
-        if self._idle is not None:
-            self._idle.set()
+        self._wake()
         return await trio.lowlevel.wait_task_rescheduled(_never_abort)
 
     def note(self, work: Work) -> bool:
@@ -118,15 +117,13 @@ class Writer:
         if len(self._queue) >= MAX_QUEUE:
             return False
         self._queue.append(work)
-        if self._idle is not None:
-            self._idle.set()
+        self._wake()
         return True
 
     async def close(self) -> None:
         """Carry out what is queued, then end both tasks."""
         self._closing = True
-        if self._idle is not None:
-            self._idle.set()
+        self._wake()
         await self.finished.wait()
 
     def abandon(self) -> None:
@@ -170,17 +167,26 @@ class Writer:
 
     async def _rest(self) -> None:
         """Until there is work; plain writes are made durable when nobody else's sync came along."""
-        self._idle = trio.Event()
-        lingers = bool(self.log.group_frames) and self.failure is None
-        with trio.move_on_after(LINGER_S) if lingers else nullcontext() as nap:  # a scope costs 8 us
-            await self._idle.wait()
-        self._idle = None
+        self._idle = trio.lowlevel.current_task()
+        with trio.move_on_after(LINGER_S) if self.log.group_frames and self.failure is None else nullcontext() as nap:
+            await trio.lowlevel.wait_task_rescheduled(self._rest_no_more)
+        self._alone = len(self._queue) == 1
         if nap is not None and nap.cancelled_caught:
             await self._end_group()
+
+    def _wake(self) -> None:
+        task, self._idle = self._idle, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def _rest_no_more(self, _: Any) -> trio.lowlevel.Abort:
+        self._idle = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def _drain(self) -> Drain:
         """Carry out work until the queue is empty and no longer growing, or the drain has been long enough."""
         queue, now = self._queue, trio.current_time
+        alone, self._alone = self._alone and len(queue) == 1, False
         drain = Drain(now(), self._pace.drain_s)
         while True:
             while queue:
@@ -202,7 +208,7 @@ class Writer:
                     drain.rested(now())
             if self._room:
                 self._room.unpark(count=MAX_QUEUE - len(queue))
-            if queue:
+            if queue or alone:  # it has not grown since it woke this task: that was the turn to wait for
                 return drain
             await trio.lowlevel.cancel_shielded_checkpoint()
             if not queue or drain.ends(len(queue), now()):
@@ -246,7 +252,7 @@ class Writer:
             self.published_registry = self.applier.registry
             if seals or group.applied:
                 self.published_feeds = dict(self.applier.feeds)
-            group.tell_positions(self.applier.servers, self.log.epoch, seals)
+            group.tell_positions(self.applier, seals)
         finally:  # what raises here stops the store, but the changes are durable, and whoever waits is told so
             self._answer_all(group)
         self.recent.add_applied(group.applied)
@@ -258,8 +264,7 @@ class Writer:
 
     def _seal(self, group: Group) -> list[Seal]:
         """Each feed's leaves become an own update; where they lie is part of the same group."""
-        sealer = self.sealer
-        seals, feeds = group.seal(sealer, self.applier, self.recent) if sealer is not None else ([], {})
+        seals, feeds = ([], {}) if self.sealer is None else group.seal(self.sealer, self.applier, self.recent)
         self.take({FEEDS: feeds, STATE: self.applier.ends()})
         return seals
 
@@ -275,7 +280,7 @@ class Writer:
         number = applier.number + 1
         try:
             leaves, local, tables = applier.own(transaction, number, self._salts.draw)
-            self.group.check_room(leaves)
+            sizes = self.group.check_room(leaves)
             location = self._append(OWN, [*map(b"".join, leaves), pack_local(number, local)])
         except Exception:
             applier.registry, applier.number, applier.gained = before
@@ -284,7 +289,7 @@ class Writer:
         if self.blobs is not None:
             self.blobs.note_changes(transaction.changes.values(), self._commit)
         transaction.sequence = number
-        self.group.add(transaction, leaves, location)
+        self.group.add(transaction, leaves, sizes, location)
 
     def append_foreign(self, kind: int, sections: list[bytes], make: Callable[[int, Location], TableChanges]) -> None:
         """Append a frame that is no own transaction; `make` says what it changes, given number and place."""
@@ -299,7 +304,7 @@ class Writer:
         except Exception as error:
             self._stop(error)
             assert self.failure is not None
-            raise _again(self.failure) from error
+            raise again(self.failure) from error
 
     def take(self, tables: TableChanges) -> None:
         """Changes become part of the appended state."""
@@ -369,7 +374,7 @@ class Writer:
         while self._queue:
             work = self._queue.popleft()
             if work.task is not None:
-                self.answer(work.task, outcome.Error(_again(error)))
+                self.answer(work.task, outcome.Error(again(error)))
         self._room.unpark_all()
 
     def _stop(self, error: BaseException) -> None:
@@ -386,15 +391,10 @@ class Writer:
 
     def _check_open(self) -> None:
         if self.failure is not None:
-            raise _again(self.failure)
+            raise again(self.failure)
         if self._closing:
             raise LocalMistake("the store is closed")
 
 
 def _never_abort(_: Any) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
-
-
-def _again(error: BangpathError) -> BangpathError:
-    """A new exception of the same kind: one that is raised twice would collect tracebacks."""
-    return type(error)(error.cause, next_step=error.next_step, **error.details)

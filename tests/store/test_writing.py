@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from identity.errors import BangpathError, LocalMistake, OutcomeUnknown
 from store import writing
@@ -169,6 +170,7 @@ async def test_whoever_waits_is_told_of_the_sync_whatever_fails_after_it(
             await database.transact(lambda t: t.create("Shoe", {"name": name}))
             told.append(name)
 
+        database.inside._pace.drain_s = 10.0  # both share a group, however slow this machine is
         if broken == "publish":
             monkeypatch.setattr(database._writer.generations, "publish", fail, raising=True)
         elif broken == "tell_positions":
@@ -253,3 +255,49 @@ async def test_on_a_slow_disk_a_drain_takes_longer_and_lets_others_run(
             assert await commit_all() <= 2
             assert len(set(turns)) > 16
             nursery.cancel_scope.cancel()
+
+
+async def test_one_caller_alone_waits_for_no_turn_and_several_share_a_sync(server: Any, shoe: ClassDefinition) -> None:
+    async with server.open() as database:
+        await database.define(shoe)
+        database.inside._pace.drain_s = 10.0  # however slow this machine is
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_turns)
+            await database.transact(lambda t: t.create("Shoe", {"name": "first"}))
+            before = turns
+            for number in range(10):
+                await database.transact(lambda t, n=number: t.create("Shoe", {"name": f"alone {n}"}))
+            assert turns - before <= 2 * 10 + 1  # the task that owns the log, the caller; a third would see nobody
+            syncs = database.syncs
+            async with trio.open_nursery() as callers:
+                for number in range(8):
+                    callers.start_soon(database.transact, lambda t, n=number: t.create("Shoe", {"name": f"shared {n}"}))
+            assert database.syncs - syncs == 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_plain_write_that_nobody_waits_for_wakes_the_task_that_owns_the_log(server: Any) -> None:
+    class Note:
+        task = None
+
+        def __init__(self) -> None:
+            self.done = trio.Event()
+
+        def carry_out(self, writer: Any) -> bool:
+            self.done.set()
+            return False
+
+    async with server.open() as database:
+        await trio.testing.wait_all_tasks_blocked()
+        note = Note()
+        assert database.inside.note(note)
+        with trio.fail_after(5):
+            await note.done.wait()
