@@ -287,16 +287,13 @@ class Transaction(Reader):
         number = self._number(object_key)
         self._take(Change(number, object_key, entry, wire, stored, before_keys, after_keys, request, existed=existed))
 
-    def _check_free(
-        self, entry: ClassEntry, index: Index, values: list[Any], keys: list[bytes], object_key: bytes
-    ) -> None:
+    def _check_free(self, entry: ClassEntry, index: Index, values: list[Any], keys: list[bytes], mine: bytes) -> None:
         """That no other own object has these keys of a unique index. Raises `Refused`, naming one that has."""
-        claims = None if index.whole else index.claims(values)  # refuses elements that are too many to be unique
+        claims = [] if index.whole else index.claims(values)  # refuses elements that are too many to be unique
         for key in keys:
             taken = self._overlay.get(INDEX, key)
-            if taken is not None and taken != object_key:
-                values_by_key = dict(index.claims(values) if claims is None else claims)
-                self._refuse_taken(entry, index, values_by_key.get(key), taken)
+            if taken is not None and taken != mine:
+                self._refuse_taken(entry, index, dict(claims or index.claims(values)).get(key), taken)
 
     def _take(self, change: Change) -> None:
         """Note a change; of an object changed before in this transaction, the entries below it still have to go."""
