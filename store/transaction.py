@@ -33,7 +33,7 @@ from store.references import check_blobs, check_targets, release_pointers
 from store.registry import ANSWERED, CLASS, SETTING, ClassEntry, Registry
 from store.roots import check_not_root, set_root
 from store.savepoints import Journal, Savepoint
-from store.upgrading import Functions
+from store.upgrading import NONE_GIVEN
 from store.values import to_json
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Transaction(Reader):
         self.changes: dict[bytes, Change] = {}
         self._journal: Journal | None = None  # from the first savepoint on
         self.blobs: Blobs | None = None  # those that can be named; set by whoever begins it
-        self.upgrades = Functions()  # of older majors; set likewise
+        self.upgrades = NONE_GIVEN  # of older majors; set likewise
         self.sequence: int | None = None
         self.foretell: Callable[[], dict[int, Position]] = dict
         self.positions: dict[int, Position] = {}

@@ -86,6 +86,9 @@ class Functions:
         return dict(made)
 
 
+NONE_GIVEN = Functions()
+
+
 class Step(NamedTuple):
     """What one step has done. `cursor` None: it has come to the end. `failed`: objects, and why."""
 

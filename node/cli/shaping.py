@@ -55,6 +55,7 @@ def class_command(ctx: click.Context, as_json: bool) -> None:
     "--index", "indexed", multiple=True, metavar="FIELD", help="An ordered index on this field, or on several: a,b."
 )
 @click.option("--unique", multiple=True, metavar="FIELD", help="A unique index on this field, or on several: a,b.")
+@click.option("--version", default="1.0", show_default=True, help="With another major the fields may be others.")
 @json_option
 @click.pass_obj
 def define_command(
@@ -63,11 +64,12 @@ def define_command(
     fields: tuple[str, ...],
     indexed: tuple[str, ...],
     unique: tuple[str, ...],
+    version: str,
     as_json: bool,
 ) -> None:
     """Define the class NAME. A ! after the type makes a field required: icao:string!"""
     with node_of(meant) as node:
-        said = node.define(definition_of(name, fields, indexed=indexed, unique=unique))
+        said = node.define({**definition_of(name, fields, indexed=indexed, unique=unique), "version": version})
     if as_json:
         print_json(said)
     else:

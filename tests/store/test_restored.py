@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from identity.errors import Exhausted
+from identity.errors import Exhausted, Refused
 from identity.names import ObjectId, ServerId
 from replication.leaves import FeedSealer, update_hash
 from simulations.faulty_disk import FaultyDisk
 from store.database import Applied, Database, Rejected, open_database
+from store.query import Question
 from store.records import DATA, REGISTRY, Update
 from store.recovery import RESTORED_EPOCHS, RESTORED_STEP
 from store.registry import definition_from_toml
@@ -117,6 +118,42 @@ async def test_classes_that_were_adopted_after_the_backup_come_back_first() -> N
             assert view.get(shoe) is not None
         other = await database.transact(lambda t: t.create("Shoe", {"size": 41}))
         assert other.object > shoe.object
+
+
+async def test_an_upgrade_that_was_forgotten_comes_back_as_far_as_it_was_and_goes_on() -> None:
+    large = definition_from_toml('name = "Shoe"\nversion = "2.0"\n[fields]\nlength = "float"\n')
+
+    def half(old: dict[str, Any]) -> dict[str, Any]:
+        if old["size"] > 41:
+            raise ValueError("too large")
+        return {"length": old["size"] / 1.5}
+
+    def longer(old: dict[str, Any]) -> dict[str, Any]:
+        return {"length": old["size"] / 1.5}
+
+    place = Place()
+    async with place.open() as database:
+        await database.define(SHOE)
+        made = [await database.transact(lambda t, size=size: t.create("Shoe", {"size": size})) for size in (40, 41, 42)]
+        backup, begun = place.copy(), [database.last_position(kind).number + 1 for kind in (REGISTRY, DATA)]
+        with pytest.raises(Refused, match="1 object stays"):
+            await database.define(large, {1: half})
+        tail = [*updates(database, REGISTRY, begun[0]), *updates(database, DATA, begun[1])]
+    async with backup.open(restored=True) as database:
+        with pytest.raises(Exhausted):
+            await database.define(large, {1: longer})
+        assert [type(each) for each in await database.apply(tail)] == [Applied] * len(tail)
+        await database.end_adoption()
+        with database.view() as view:
+            assert [each.major for each in view.select(Question("Shoe"))] == [2, 2, 1]
+        await database.define(large, {1: longer})
+        with database.view() as view:
+            assert [(each.reference, each.major) for each in view.select(Question("Shoe"))] == [(at, 2) for at in made]
+            assert not [
+                each
+                for each in view.registry.named("Shoe")
+                if each.upgrading or (each.definition == SHOE and each.adopted)
+            ]
 
 
 async def test_who_was_not_restored_takes_nothing_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import trio.lowlevel
 
 from identity.encoding import encode_integer
 from identity.errors import Conflict, Refused
+from node.embedded import open_store
 from simulations.faulty_disk import PowerCut
 from store import upgrading
 from store.definitions import ClassDefinition, definition_from_toml
@@ -19,6 +21,7 @@ from store.keys import after_prefix
 from store.query import Compare, Question
 from store.records import DATA, REGISTRY, Stored
 from store.registry import BUILT_IN, CLASS
+from store.upkeep import check_directory
 from tests.store.conftest import Server
 from tests.store.test_foreign import Feed, class_body, kinds
 
@@ -402,3 +405,24 @@ async def test_the_power_goes_in_every_sync_of_an_upgrade(torn: bool, small_step
             assert [each.fields["metres"] for each in ports(database)] == [n * 0.25 for n in range(10)]
             check(database)
     assert at > 4
+
+
+async def test_a_store_in_the_middle_is_whole_and_backs_up_whole(tmp_path: Path) -> None:
+    def half(old: dict[str, Any]) -> dict[str, Any]:
+        if old["feet"] % 2:
+            raise ValueError("odd")
+        return to_metres(old)
+
+    async with open_store(tmp_path / "ports") as store:
+        await fill(store.database, 300)
+        with pytest.raises(Refused, match="150 objects stay"):
+            await store.define(METRES, upgrades={1: half})
+    report = await trio.to_thread.run_sync(check_directory, tmp_path / "ports")
+    assert report.findings == []
+    async with open_store(tmp_path / "ports") as store:
+        check(store.database)
+        assert len([each for each in ports(store.database) if each.major == 1]) == 150
+        await store.define(METRES, upgrades={1: to_metres})
+        check(store.database)
+    report = await trio.to_thread.run_sync(check_directory, tmp_path / "ports")
+    assert report.findings == []
