@@ -231,12 +231,6 @@ class View:
         self.number = number
         self.expires = expires
 
-    @property
-    def snapshot_meta(self) -> bytes:
-        """What the last fold below this view said of the log."""
-        self._check()
-        return self._base.snapshot.meta
-
     def get(self, table: str, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
         if self._expired:

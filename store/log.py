@@ -128,11 +128,12 @@ class Log:
                 except Damaged as error:
                     if following is None:
                         later = self._reader.find_later_frame(segment, segment.offset(mark.position), mark.position)
-                        if later is None:
+                        if later is None and not self._open:
                             break  # The torn tail, or simply the end.
-                        raise segment.damaged(
-                            segment.offset(mark.position), f"{error.cause}, and intact frames follow at {later}"
-                        ) from error
+                        if later is not None:
+                            raise segment.damaged(
+                                segment.offset(mark.position), f"{error.cause}, and intact frames follow at {later}"
+                            ) from error
                     raise
                 mark = group.mark
                 if group.frames:
@@ -145,9 +146,8 @@ class Log:
                 f"the log of {self._server} is empty, but tables hold it up to position {after.position}",
                 next_step="put the log files back, or restore a backup",
             )
-        if not self._open:
-            self._ended = self.durable = mark
-            self._found_end = True
+        self._ended = self.durable = mark
+        self._found_end = True
 
     def start(self, *, skip: int = 0) -> int:
         """Cut the torn tail, make what was found durable, begin a new epoch and return it.

@@ -317,8 +317,6 @@ class LmdbSnapshot:
         self._transaction.abort()
 
     def _fail(self, error: lmdb.Error) -> NoReturn:
-        if isinstance(error, lmdb.BadValsizeError):
-            raise LocalMistake(f"a key of more than {MAX_KEY_BYTES} bytes") from error
         if self._closed:
             raise LocalMistake(f"a snapshot that was closed is read ({error})") from error
         raise Damaged(
