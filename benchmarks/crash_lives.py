@@ -19,6 +19,7 @@ from bisect import bisect_right
 from collections.abc import Coroutine, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import outcome
 
 from benchmarks.pairs import HALF, Violation
@@ -42,7 +43,8 @@ from store.writing import Writer
 
 SERVER = ServerId.parse("1.7.3")
 INCARNATION = 3
-SETTINGS = Settings(generation_bytes=12_000, segment_bytes=1 << 14, step_bytes=1 << 13)
+SMALL = Settings(generation_bytes=12_000, segment_bytes=1 << 14, step_bytes=1 << 13)
+ROOMY = msgspec.structs.replace(SMALL, step_bytes=96 << 10)  # no growth syncs what the log itself forgot to sync
 SECOND_STEPS = 9  # writes and syncs of a second life; most end within so many
 P_FOLDED, P_CLOSED, P_WHOLE = 0.1, 0.15, 0.15  # a second life folds; closes in order; is cut after all it did
 
@@ -167,6 +169,9 @@ class LabWriter(Writer):
         """Carry the work out; its group is not ended yet."""
         work.task = self
         self._carry_out(work)
+        for each in self.answers if self.failure is None else ():
+            if isinstance(each, outcome.Error):
+                raise Violation(f"a second life cannot commit: {each.error}")
 
     def end_group(self) -> bool:
         """Whether its commits were answered as done. Raises `PowerCut`."""
@@ -190,9 +195,11 @@ class State:
         least: int,
         most: int,
         cache: Mapping[str, Any],
+        settings: Settings,
         random: random_module.Random,
     ) -> None:
         self.disk = disk
+        self._settings = settings
         self.tables = tables
         self.history = history
         self.least = least
@@ -230,8 +237,8 @@ class State:
         """None: the power was cut in it."""
         steps = recover(
             self.disk, self.tables, server=SERVER, incarnation=INCARNATION, clock=no_clock,
-            generation_bytes=SETTINGS.generation_bytes, segment_bytes=SETTINGS.segment_bytes,
-            step_bytes=SETTINGS.step_bytes,
+            generation_bytes=self._settings.generation_bytes, segment_bytes=self._settings.segment_bytes,
+            step_bytes=self._settings.step_bytes,
         )  # fmt: skip
         try:
             while True:
@@ -271,7 +278,8 @@ class State:
             writer.commit(Define(HALF))
         else:
             for _ in range(self._random.choice((1, 1, 3))):
-                writer.commit(RunBody(self._pair))
+                if not self.disk.dark:  # an append makes room, in which the power may be cut
+                    writer.commit(RunBody(self._pair))
             if writer.applier.number == number:
                 return
         self.most += 1
@@ -280,6 +288,8 @@ class State:
         finally:
             self._second.append(Group.of(writer.applier, writer.changes))
             writer.changes.clear()
+        if writer.failure is not None and not self.disk.dark:
+            raise Violation(f"a second life stopped: {writer.failure}")
         if done:
             self.least = self.most
 

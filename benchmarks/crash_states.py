@@ -32,7 +32,7 @@ import msgspec
 import trio
 import trio.testing
 
-from benchmarks.crash_lives import INCARNATION, SERVER, SETTINGS, Changes, Group, History, State
+from benchmarks.crash_lives import INCARNATION, ROOMY, SERVER, SMALL, Changes, Group, History, State
 from benchmarks.pairs import HALF, Ledger, Violation, client
 from identity.errors import BangpathError, Damaged, Refused
 from identity.names import END, ServerId
@@ -167,6 +167,7 @@ class Recording:
     def __init__(self, seed: int, *, make_disk: type[WatchedDisk] = WatchedDisk) -> None:
         self.random = random.Random(seed)
         self.make_disk = make_disk
+        self._settings = SMALL if seed % 4 else ROOMY
         self.disk = make_disk(self.random)
         self.tables = FaultyTables(self.disk, self.random, pause=self._pause)
         self.history = History()
@@ -212,7 +213,7 @@ class Recording:
         sealer = FeedSealer(SERVER, INCARNATION, lambda data: bytes(64), self.random)
         return open_database(
             disk, tables, server=SERVER, incarnation=INCARNATION, sealer=sealer, random=self.random,
-            wall_ms=lambda: 1000, settings=SETTINGS,
+            wall_ms=lambda: 1000, settings=self._settings,
         )  # fmt: skip
 
     async def _live(self) -> None:
@@ -231,6 +232,8 @@ class Recording:
                     for number in range(CLIENTS):
                         nursery.start_soon(client, asking, number, self.random, self._asked, self._answered, first_pair)
                     nursery.start_soon(self._now_and_then, asking, first_pair + 100_000)
+                if not self.disk.dark:
+                    self.violation = Violation(f"the store stopped, and nobody stopped it: {database.failure}")
         except Exception as error:
             if self.violation is None and not _is_power_cut(error):
                 raise
@@ -364,7 +367,7 @@ class Recording:
         disk._medium = medium
         return State(
             disk, tables, self.history, least=self.least, most=len(self.history.groups), cache=cache.files,
-            random=self.random,
+            settings=self._settings, random=self.random,
         )  # fmt: skip
 
     # Questions: a state as users see it
@@ -429,21 +432,21 @@ def _is_power_cut(error: BaseException) -> bool:
 
 
 def judge(seed: int, make_disk: type[WatchedDisk] = WatchedDisk) -> int:
-    """All states of one recording; how many. Raises `Violation`, naming the seed."""
+    """All states of one recording; how many. Raises `Violation`, naming seed and state."""
+    recording = Recording(seed, make_disk=make_disk)
     try:
-        return Recording(seed, make_disk=make_disk).run()
-    except BaseException as error:
-        violation = _violation(error)
-        if violation is None:
-            raise
-        raise Violation(f"seed {seed}: {violation}") from None
+        return recording.run()
+    except Exception as error:  # whatever it is, a store that only crashed should not have come to it
+        first = _first(error)
+        told = str(first) if isinstance(first, Violation) else repr(first)
+        raise Violation(f"seed {seed}, state {recording.states}: {told}") from error
 
 
-def _violation(error: BaseException) -> Violation | None:
-    """The violation that came through an event loop's groups."""
-    if isinstance(error, BaseExceptionGroup):
-        return next((found for each in error.exceptions if (found := _violation(each)) is not None), None)
-    return error if isinstance(error, Violation) else None
+def _first(error: Exception) -> Exception:
+    """What came through an event loop's groups."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def sweep(
@@ -459,11 +462,14 @@ def sweep(
     `tell` hears after each recording how many were judged.
     """
     judged = 0
-    for more in _in_turn(make_disk, seed) if jobs == 1 else _at_once(make_disk, seed, jobs):
-        judged += more
-        tell(judged)
-        if judged >= states:
-            break
+    try:
+        for more in _in_turn(make_disk, seed) if jobs == 1 else _at_once(make_disk, seed, jobs):
+            judged += more
+            tell(judged)
+            if judged >= states:
+                break
+    except Violation as error:
+        raise Violation(f"after {judged} states, {error}") from error
     return judged
 
 
@@ -505,7 +511,7 @@ def main() -> int:
     try:
         judged = sweep(states=chosen.states, seed=chosen.seed, make_disk=disk, jobs=chosen.jobs, tell=tell)
     except Violation as error:
-        print(f"violation: {error}")
+        print(f"violation {error}")
         return 0 if chosen.without_sync else 1
     seconds = time.perf_counter() - begun
     print(f"{judged} crash states, 0 violations, {seconds:.0f} s, {judged / seconds:.0f} states/s")

@@ -35,7 +35,7 @@ from benchmarks.store_peers import SQLITE_BLOB, SQLITE_NOTE
 SECONDS = 2.0  # of each half of a round
 READ_OBJECTS, READS = 20_000, 100_000
 BULK_OBJECTS = int(os.environ.get("BANGPATH_BENCH_OBJECTS", "1000000"))
-CRASH_STATES = 10_000
+CRASH_STATES = 20_000
 
 Half = Callable[[Path], Run]
 
@@ -133,7 +133,7 @@ def _crash_states() -> dict[str, dict[str, Any]]:
     begun = time.perf_counter()
     violations = 0
     try:
-        judged = crash_states.sweep(states=CRASH_STATES, seed=1)
+        judged = crash_states.sweep(states=CRASH_STATES, seed=1, jobs=os.cpu_count() or 1)
     except Violation as error:
         print(error, file=sys.stderr)
         judged, violations = CRASH_STATES, 1
