@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import trio
 import trio.lowlevel
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from identity.encoding import encode_integer
-from identity.errors import Conflict, Refused
+from identity.errors import BangpathError, Conflict, Refused
 from node.embedded import open_store
 from simulations.faulty_disk import PowerCut
 from store import upgrading
@@ -21,6 +23,7 @@ from store.keys import after_prefix
 from store.query import Compare, Question
 from store.records import DATA, REGISTRY, Stored
 from store.registry import BUILT_IN, CLASS
+from store.tables import MemoryTables
 from store.upkeep import check_directory
 from tests.store.conftest import Server
 from tests.store.test_foreign import Feed, class_body, kinds
@@ -426,3 +429,159 @@ async def test_a_store_in_the_middle_is_whole_and_backs_up_whole(tmp_path: Path)
         check(store.database)
     report = await trio.to_thread.run_sync(check_directory, tmp_path / "ports")
     assert report.findings == []
+
+
+# Whatever is done meanwhile, and however often it dies: each object has the value that it was given last.
+
+VERSIONS = {1: FEET, 2: METRES, 3: KILOMETRES}
+UNITS = {1: ("feet", 1), 2: ("metres", 0.25), 3: ("kilometres", 0.25 / 1000)}
+STORY = st.lists(
+    st.tuples(st.just("define"), st.sampled_from([1, 2, 3]), st.frozensets(st.integers(0, 9), max_size=2))
+    | st.tuples(st.just("create"), st.integers(0, 30), st.integers(0, 9))
+    | st.tuples(st.just("update"), st.integers(0, 60), st.integers(0, 9))
+    | st.tuples(st.just("rename"), st.integers(0, 60), st.integers(0, 30))
+    | st.tuples(st.just("delete"), st.integers(0, 60))
+    | st.tuples(st.just("wait"), st.integers(1, 4))
+    | st.tuples(st.sampled_from(["crash", "close"])),
+    min_size=4,
+    max_size=16,
+)
+
+
+class Dead(Exception):
+    """The process ends here."""
+
+
+class Told:
+    """What was answered, and so must be there."""
+
+    def __init__(self) -> None:
+        self.values: dict[Any, tuple[str, int]] = {}
+
+    def check(self, database: Any) -> None:
+        check(database)
+        found = {}
+        for each in ports(database):
+            field, unit = UNITS[each.major]
+            found[each.reference] = (each.fields["name"], round(each.fields[field] / unit))
+        assert found == self.values
+        assert len({name for name, _ in found.values()}) == len(found)
+
+    async def act(self, database: Any, step: str, one: int, other: int) -> None:
+        target = list(self.values)[one % len(self.values)] if self.values else None
+        taken = {name: reference for reference, (name, _) in self.values.items()}
+        body: Any
+        if step == "create":
+            name = f"p{one:04}"
+            body = functools.partial(self._create, name, other)
+        elif target is None:
+            return
+        elif step == "delete":
+            body, name = functools.partial(self._delete, target), ""
+        else:
+            name = f"p{other:04}" if step == "rename" else ""
+            body = functools.partial(self._update, target, name, other)
+        free = taken.get(name) in (None, None if step == "create" else target)
+        made, said = None, ""
+        try:
+            made = await database.transact(body)
+        except Refused as refused:
+            said = refused.cause + refused.next_step
+        if said:
+            assert "upgrade function" in said or not free, said
+            return
+        assert free
+        if step == "create":
+            self.values[made] = (name, other)
+        elif step == "delete":
+            del self.values[target]
+        else:
+            before = self.values[target]
+            self.values[target] = (name or before[0], before[1] if name else other)
+
+    @staticmethod
+    def _create(name: str, value: int, t: Any) -> Any:
+        return t.create("Port", {"name": name, **as_said(t, value)})
+
+    @staticmethod
+    def _update(target: Any, name: str, value: int, t: Any) -> None:
+        t.update(target, {"name": name} if name else as_said(t, value))
+
+    @staticmethod
+    def _delete(target: Any, t: Any) -> None:
+        t.delete(target)
+
+
+def as_said(t: Any, value: int) -> dict[str, Any]:
+    """In the field that the newest major has."""
+    field, unit = UNITS[t.registry.definition("Port").major]
+    return {field: value * unit}
+
+
+def functions(to: int, bad: frozenset[int]) -> dict[int, Any]:
+    def convert(major: int, old: dict[str, Any]) -> dict[str, Any]:
+        field, unit = UNITS[major]
+        value = round(old[field] / unit)
+        if value in bad:
+            raise ValueError("bad")
+        name, into = UNITS[to]
+        return {"name": old["name"], name: value * into}
+
+    return {major: functools.partial(convert, major) for major in range(1, to)}
+
+
+async def define(database: Any, version: int, bad: frozenset[int]) -> None:
+    said = "closed"
+    try:
+        await database.define(VERSIONS[version], functions(version, bad))
+    except BangpathError as error:
+        said = error.cause
+    assert any(each in said for each in ("bad", "another major", "closed")), said
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STORY, st.integers(5, 25))
+def test_each_object_has_its_last_value_whatever_happens(
+    small_steps: None, steps: list[tuple[Any, ...]], count: int
+) -> None:
+    async def story() -> None:
+        server, told, left = Server(), Told(), list(steps)
+        async with server.open() as database:
+            for n, each in enumerate(await fill(database, count)):
+                told.values[each] = (f"p{n:04}", n)
+        ended = "close"
+        while ended:
+            try:
+                async with server.open() as database, trio.open_nursery() as nursery:
+                    ended = await play(database, nursery, told, left)
+                    if ended == "crash":
+                        raise Dead
+                    nursery.cancel_scope.cancel()
+                if ended == "close":
+                    server.tables = MemoryTables()  # the log alone must tell all of it
+            except* Dead:
+                server.crash()
+        async with server.open() as database:
+            told.check(database)
+            await database.define(KILOMETRES, functions(3, frozenset()))
+            told.check(database)
+            assert {each.major for each in ports(database)} <= {3}
+
+    async def play(database: Any, nursery: trio.Nursery, told: Told, left: list[tuple[Any, ...]]) -> str:
+        told.check(database)
+        while left:
+            step, *said = left.pop(0)
+            if step in ("crash", "close"):
+                return str(step)
+            if step == "wait":
+                for _ in range(said[0]):
+                    await database.transact(lambda t: t.put_setting("x", 1))
+            elif step == "define":
+                nursery.start_soon(define, database, *said)
+                await trio.lowlevel.checkpoint()
+            else:
+                await told.act(database, step, said[0], said[-1])
+            told.check(database)
+        return ""
+
+    trio.run(story)
