@@ -272,9 +272,10 @@ class Node(Answering, Altering, Saying, Links, Tracing, Tending):
             return await announcing.define(parts, as_definition(definition), upgrades)
 
     async def adopt(self, class_name: str) -> dict[str, Any]:
-        """Make own objects of a class that another server defined."""
+        """Make own objects of a class that another server defined; of several majors of the highest."""
         async with self._word(None) as (parts, _):
-            return await announcing.define(parts, parts.database.registry.definition(class_name))
+            named = (each.definition for each in parts.database.registry.named(class_name))
+            return await announcing.define(parts, max(named, key=lambda each: each.major))
 
     async def drop(self, class_name: str, *, objects: bool = False) -> dict[str, Any]:
         """No own objects of a class are made any more; with `objects` those that are there are deleted first."""

@@ -59,10 +59,10 @@ class Reader:
 
     @classmethod
     def of(cls, classes: Sequence[Mapping[str, Any]], class_name: str) -> Reader:
-        """The reader of one of a node's classes. Raises `Refused` when it has none of that name."""
-        for each in classes:
-            if each["name"] == class_name:
-                return cls(each)
+        """The reader of one of a node's classes: of several majors that of new objects. Raises `Refused`."""
+        named = [each for each in classes if each["name"] == class_name]
+        if named:
+            return cls(max(named, key=lambda each: (each.get("adopted", False), _major(each))))
         known = ", ".join(str(each["name"]) for each in classes) or "none"
         raise Refused(
             f"there is no class {class_name!r} here; known: {known}",
@@ -113,6 +113,10 @@ class Reader:
             if name not in fields:
                 return BadRow(line, name, "is missing, and it is required")
         return Row(line, fields)
+
+
+def _major(definition: Mapping[str, Any]) -> int:
+    return int(definition.get("version", "1.0").partition(".")[0])
 
 
 def read_csv(lines: Iterable[str], reader: Reader) -> Iterator[Row | BadRow]:

@@ -16,6 +16,7 @@ from node.cli.shaping import _indexes_text
 from node.client import Client
 from node.http.serve import serve_http
 from node.node import Node
+from node.rows import Reader
 from simulations.plugin import simulate
 from simulations.world import World
 from store.definitions import definition_from_toml
@@ -148,6 +149,23 @@ async def test_changes_of_others_meet_the_newest_major(mesh: World) -> None:
         await asker.update(notes[2], {"open": False}, queue=False)
     await owner.up.define(METRES, upgrades={1: never})
     await asker.update(notes[2], {"open": False}, queue=False)
+
+
+@simulate(nodes=2, seeds=1)
+async def test_who_adopts_takes_the_highest_major(mesh: World) -> None:
+    owner, other = mesh.nodes
+    await owner.define(FEET)
+    await mesh.sleep(5)
+    await other.up.adopt("Port")
+    await owner.up.define(METRES)
+    await mesh.sleep(5)
+    note = await other.create("Port", {"name": "p", "feet": 1})
+    with pytest.raises(Refused, match="own objects of major 1"):
+        await other.up.adopt("Port")
+    await other.delete(note)
+    assert (await other.up.adopt("Port"))["version"] == "2.0"
+    assert Reader.of(other.up.classes(), "Port").definition["version"] == "2.0"
+    assert (await other.get(await other.create("Port", {"name": "q"}))).fields["open"]
 
 
 @pytest.fixture
