@@ -147,10 +147,16 @@ async def test_a_key_for_what_is_plain_and_files_of_another_key(directory: Path,
         shutil.copyfile(tmp_path / "other" / name, directory / name)
     with pytest.raises(Refused, match="is sealed with the data key"):
         await texts(directory, KEY)
+    with pytest.raises(Refused, match="is sealed with the data key"):
+        check_directory(directory, secret=KEY)
+    with pytest.raises(Refused, match="is sealed with the data key"):
+        back_up_directory(directory, tmp_path / "backup", secret=KEY)
     for name in (NAME, COPY):
         (directory / name).unlink()
     with pytest.raises(Refused, match=r"log-00000001-\w+ is encrypted"):
         await texts(directory, None)
+    with pytest.raises(Refused, match=r"log-00000001-\w+ is encrypted"):
+        check_directory(directory)
 
 
 def test_a_passphrase_is_changed_without_writing_anything_else(tmp_path: Path) -> None:
@@ -243,7 +249,7 @@ def test_every_bit_flipped_in_a_sealed_log_is_named_or_changes_nothing(disk: Fau
     assert replayed(disk) == whole
 
 
-@pytest.mark.parametrize("every", [pytest.param(7, marks=pytest.mark.sweep), 20_011])
+@pytest.mark.parametrize("every", [pytest.param(997, marks=pytest.mark.sweep), 20_011])
 async def test_every_bit_flipped_in_a_sealed_blob_is_named(directory: Path, every: int) -> None:
     (path,) = (directory / "blobs").glob("*.blob")
     cipher = open_key(directory, KEY)
