@@ -7,13 +7,13 @@ from zlib import crc32
 
 import pytest
 
-from identity.errors import Damaged
+from identity.errors import Damaged, Refused
 from simulations.faulty_disk import FaultyDisk
 from store.cipher import NONCE_BYTES, OVERHEAD, Box, Cipher, DoesNotOpen
 from store.frames import FLAG_SEALED, FRAME_HEADER_BYTES, FrameCodec
 from store.sealed_files import HEAD_BYTES, SealedDisk
 from store.sealed_frames import SealedCodec
-from store.sealed_tables import PAGES, sealed_in
+from store.sealed_tables import PAGES, SealedTables, sealed_in
 from store.tables import MemoryTables
 
 KEY = bytes(range(32))
@@ -127,3 +127,44 @@ def test_names_of_blobs_are_sealed_and_found_again() -> None:
     assert disk.list() != [name]
     disk.rename(disk.list()[0], "a" * 77 + ".blob")
     assert files.list() == ["a" * 77 + ".blob"]  # of nobody here
+
+
+async def test_pages_are_kept_up_to_a_bound_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = MemoryTables()
+    tables = sealed_in(inner, Cipher(KEY))
+    assert isinstance(tables, SealedTables)
+    entries = {number.to_bytes(4, "big"): bytes(90) for number in range(2000)}
+    await tables.fold({"t": entries}, b"mark")
+    monkeypatch.setattr("store.sealed_tables.KEPT_BYTES", 20_000)
+    snapshot = tables.begin_read()
+    for _ in range(2):
+        assert dict(snapshot.scan("t")) == entries
+        assert 10_000 < tables._kept_bytes <= 20_000
+        assert tables._kept_bytes == sum(size for size, _ in tables._kept.values())
+
+
+def test_a_file_that_is_no_sealed_one_is_named() -> None:
+    disk = FaultyDisk(random.Random(1))
+    disk.cipher = Cipher(KEY)
+    files = SealedDisk(disk)
+    files.open("new-1", create=True).close()
+    whole = disk.image()["new-1"]
+    for bit in range(len(whole) * 8):
+        disk.flip("new-1", bit // 8, 1 << bit % 8)
+        with pytest.raises(Damaged, match="its head is not what was written"):
+            files.open("new-1")
+        disk.flip("new-1", bit // 8, 1 << bit % 8)
+    disk.open("new-2", create=True).write(0, whole[:50])
+    with pytest.raises(Damaged, match="it has no head"):
+        files.open("new-2")
+    disk.cipher = Cipher(bytes(32))
+    with pytest.raises(Refused, match="is sealed with the data key"):
+        SealedDisk(disk).open("new-1")
+
+
+async def test_tables_that_another_key_sealed_are_refused_and_are_no_damage() -> None:
+    inner = MemoryTables()
+    await sealed_in(inner, Cipher(KEY)).fold({"t": {b"a": b"1"}}, b"mark")
+    snapshot = sealed_in(inner, Cipher(bytes(32))).begin_read()
+    with pytest.raises(Refused, match="were not sealed with the key of this store"):
+        assert snapshot.meta

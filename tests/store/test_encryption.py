@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from node.embedded_blocking import open_store_blocking
 from simulations.faulty_disk import FaultyDisk
 from store.backup_directories import back_up_directory, restore_directory, verify_directory
 from store.cipher import Cipher
-from store.data_key import COPY, NAME, change_key, open_key
+from store.data_key import COPY, NAME, change_key, create_key, open_key
 from store.log import BEGINNING, Log
 from store.repair import is_blob, repair_directory
 from store.sealed_files import HEAD_BYTES, opened_name
@@ -178,7 +179,7 @@ def test_a_passphrase_is_changed_without_writing_anything_else(tmp_path: Path) -
 
 def test_the_key_file_survives_each_flipped_bit_and_says_when_both_are_gone(directory: Path) -> None:
     text = (directory / NAME).read_bytes()
-    for bit in range(0, len(text) * 8, 5):
+    for bit in range(0, len(text) * 8, 41):
         rotten = bytearray(text)
         rotten[bit // 8] ^= 1 << bit % 8
         (directory / NAME).write_bytes(rotten)
@@ -192,6 +193,34 @@ def test_the_key_file_survives_each_flipped_bit_and_says_when_both_are_gone(dire
     (directory / NAME).unlink()
     assert open_key(directory, KEY) is not None
     assert (directory / NAME).read_bytes() == text
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("argon2id 65 65536 " + "00" * 16, "asks for 65 operations in 65536 KiB"),
+        ("argon2id 1 5000000 " + "00" * 16, "asks for 1 operations in 5000000 KiB"),
+        ("argon2id 1 65536 " + "00" * 15, "is not what was written"),
+    ],
+)
+def test_a_key_file_may_not_ask_for_any_memory_and_time(directory: Path, line: str, why: str) -> None:
+    text = (directory / NAME).read_text().replace("key file", line).rpartition("sum ")[0]
+    for name in (NAME, COPY):
+        (directory / name).write_text(f"{text}sum {sha256(text.encode()).hexdigest()}\n")
+    with pytest.raises((Refused, Damaged), match=why):
+        open_key(directory, "passphrase")
+
+
+def test_a_passphrase_is_neither_empty_nor_endless_and_is_given_to_a_new_store_once(tmp_path: Path) -> None:
+    for secret in ("", "x" * 1025):
+        with pytest.raises(Refused, match="a passphrase has 1 to 1024 bytes"):
+            open_key(tmp_path, secret, create=True)
+    assert open_key(tmp_path, None, create=True) is None
+    assert open_key(tmp_path, KEY, create=True) is not None
+    with pytest.raises(Refused, match="has a data key already"):
+        create_key(tmp_path, KEY)
+    with pytest.raises(Refused, match="is not encrypted"):
+        change_key(tmp_path.parent, KEY, KEY)
 
 
 # -- crashes and rot
@@ -230,7 +259,7 @@ def replayed(disk: FaultyDisk) -> list[tuple[Any, ...]] | None:
         return None
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.sweep), 23])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.sweep), 71])
 def test_every_bit_flipped_in_a_sealed_log_is_named_or_changes_nothing(disk: FaultyDisk, every: int) -> None:
     whole = replayed(disk)
     assert whole is not None
@@ -269,11 +298,11 @@ async def test_every_bit_flipped_in_a_sealed_blob_is_named(directory: Path, ever
 
 async def test_sealed_tables_that_rot_are_named_and_made_anew(directory: Path) -> None:
     path = directory / "tables" / "data.mdb"
-    data = path.read_bytes()
-    for offset in range(len(data) - 4096 + 900, 0, -4096):  # one byte of each page, until one of them is in use
-        path.write_bytes(data[:offset] + bytes([data[offset] ^ 4]) + data[offset + 1 :])
-        if not check_directory(directory, secret=KEY).whole:
-            break
+    data = bytearray(path.read_bytes())
+    for offset in range(2 * 4096 + 900, len(data), 4096):  # one byte of each page: some of them are in use
+        data[offset] ^= 4
+    path.write_bytes(data)
+    assert not check_directory(directory, secret=KEY).whole
     with pytest.raises(Damaged):
         await texts(directory, KEY)
     assert (await repair_directory(directory, secret=KEY)).after.whole
