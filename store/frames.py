@@ -79,6 +79,7 @@ MAX_SECTIONS = 255
 COMPRESS_FROM_BYTES = 256  # below, zstd without a dictionary gains less than its own header costs
 NO_HASH = bytes(DIGEST_BYTES)
 
+_PADDINGS = tuple(bytes(count) for count in range(ALIGNMENT))
 _PREFIXES = tuple(struct.Struct(f">BB{count}I") for count in range(MAX_SECTIONS + 1))
 
 
@@ -200,8 +201,8 @@ class FrameCodec:
         head = _FRAME.pack(
             FRAME_MAGIC, FRAME_VERSION, flags, len(stored), len(raw), epoch, position, position - group_position, 0
         )
-        padding = bytes(-(FRAME_HEADER_BYTES + len(stored)) % ALIGNMENT)
-        return b"".join((head, _CRC.pack(crc32(stored, crc32(head))), stored, padding)), digest
+        padding = _PADDINGS[-(FRAME_HEADER_BYTES + len(stored)) % ALIGNMENT]
+        return b"".join((head, crc32(stored, crc32(head)).to_bytes(4, "big"), stored, padding)), digest
 
     def read_header(self, data: Buffer, offset: int = 0) -> FrameHeader:
         """The frame header at `offset`, its numbers within their bounds; the CRC is not checked yet.

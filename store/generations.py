@@ -97,9 +97,7 @@ class Generations:
             table = active.tables.get(name)
             if table is None:
                 table = active.tables[name] = VersionedTable()
-            before = len(table.entries)
             active.memory_bytes += table.put(number, changed, self._seen)
-            active.entries += len(table.entries) - before
         active.newest = self.appended_number = number
 
     def publish(self, number: int) -> None:

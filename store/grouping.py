@@ -107,9 +107,10 @@ class Group:
         """
         registry, data = leaves
         sizes = sum(map(len, registry)), sum(map(len, data))
-        for held, more in zip(self._leaf_bytes, sizes, strict=True):
-            if held and more and held + more > MAX_BODY_BYTES:
-                raise GroupFull
+        if sum(self._leaf_bytes) + sizes[REGISTRY] + sizes[DATA] > MAX_BODY_BYTES:
+            for held, more in zip(self._leaf_bytes, sizes, strict=True):
+                if held and more and held + more > MAX_BODY_BYTES:
+                    raise GroupFull
         return sizes
 
     def add(
@@ -120,8 +121,7 @@ class Group:
         location: Location,
     ) -> None:
         """An own transaction that was appended at `location`, with what `check_room` gave for its leaves."""
-        for kind in (REGISTRY, DATA):
-            mine = leaves[kind]
+        for kind, mine in enumerate(leaves):
             if mine:
                 self._leaf_bytes[kind] += sizes[kind]
                 self.leaves[kind].extend(mine)

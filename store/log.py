@@ -183,15 +183,16 @@ class Log:
         Raises `Exhausted` when there is no room on the disk (nothing was appended), `LocalMistake` before `start`,
         after `close`, before the sync of the group before, and for a kind outside 1..255.
         """
-        self._check_writable()
+        if not self._open or self._ended is not self.durable:
+            self._check_writable()
         if not GROUP_KIND < kind <= 255:
             raise LocalMistake(f"{kind} is no kind of frame, which are 1 to 255")
-        position = self._ended.position + self.group_bytes if self._pending else self._begin_group()
-        data, digest = self._codec.encode(
-            kind, sections, epoch=self.epoch, position=position, group_position=self._ended.position
-        )
-        self._reserve(len(data), END_RESERVE_BYTES)
+        first = self._ended.position if self._pending else self._begin_group()
+        position = first + self.group_bytes
+        data, digest = self._codec.encode(kind, sections, epoch=self.epoch, position=position, group_position=first)
         segment = self._segments[-1]
+        if segment.offset(position) + len(data) + END_RESERVE_BYTES > segment.allocated:
+            self._reserve(len(data), END_RESERVE_BYTES)
         self._pending.append(data)
         self._digests.append(digest)
         self.group_bytes += len(data)

@@ -268,7 +268,7 @@ class Transaction(Reader):
             check_targets(self, entry, values)
         if codec.blobs:
             check_blobs(self, entry, values)
-        full = values + entry.codec.defaults[len(values) :]
+        full = values if codec is entry.codec else values + entry.codec.defaults[len(values) :]
         before_keys = self._before_keys(object_key, entry, before) if before is not None else []
         after_keys: list[bytes] = []
         for index in entry.indexes:

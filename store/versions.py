@@ -104,14 +104,18 @@ class VersionedTable:
 class Generation:
     """The changes of consecutive commits."""
 
-    __slots__ = ("entries", "memory_bytes", "newest", "next", "tables")
+    __slots__ = ("memory_bytes", "newest", "next", "tables")
 
     def __init__(self) -> None:
         self.tables: dict[str, VersionedTable] = {}
         self.memory_bytes = 0
-        self.entries = 0
         self.newest = 0  # the last commit in here
         self.next: Generation | None = None  # the one that followed; never the one before, so old ones can go
+
+    @property
+    def entries(self) -> int:
+        """Keys in all tables."""
+        return sum(len(table.entries) for table in self.tables.values())
 
 
 class FrozenTable(Mapping[bytes, "bytes | None"]):

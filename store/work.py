@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 class RunBody:
     """A body to run on the appended state; its result is the answer."""
 
+    __slots__ = ("body", "task")
+
     def __init__(self, body: Callable[[Transaction], Any]) -> None:
         self.body = body
         self.task: trio.lowlevel.Task | None = None
