@@ -6,8 +6,8 @@
     restore_directory(TARGET, DIR)      verified, copied to DIR.restoring, its tables made, then named DIR
 
 Beside log and blobs goes what the directory of a server needs to be one: keys, certificates, configuration. So a backup
-is as secret as the server; it has mode 0700, its files 0600. A restored server has forgotten what it did since the
-backup: the file `restored` says so to its first start (docs/decisions/0078).
+is as secret as the server, or as its key when that is encrypted; it has mode 0700, its files 0600. A restored server has
+forgotten what it did since the backup: the file `restored` says so to its first start (docs/decisions/0078).
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ def back_up_directory(
     wall_ms: Callable[[], int] = wall_clock_ms,
     durable: int | None = None,
     tell: Tell = _QUIET,
-    secret: Secret | None = None,
+    key: Secret | None = None,
 ) -> BackedUp:
-    """Bring the backup in `target` up to date. `durable`: the position that a server which has it open says; `secret`
+    """Bring the backup in `target` up to date. `durable`: the position that a server which has it open says; `key`
     opens an encrypted one, whose backup is encrypted with the same key.
 
     Raises `Refused`, `Damaged`, `Exhausted`; then the backup that was there stands.
     """
     with ExitStack() as open_:
         if durable is None:
-            disk: Disk = open_.enter_context(held(directory, secret))
+            disk: Disk = open_.enter_context(held(directory, key))
         else:
-            disk = read_only_log(directory, open_key(directory, secret))
+            disk = read_only_log(directory, open_key(directory, key))
         kept = RealDisk(target)
         open_.callback(kept.close)
         owner = whose(disk)
@@ -98,10 +98,10 @@ class Restored(NamedTuple):
 
 
 async def restore_directory(
-    target: Path, directory: Path, tell: Tell = _QUIET, *, secret: Secret | None = None
+    target: Path, directory: Path, tell: Tell = _QUIET, *, key: Secret | None = None
 ) -> Restored:
     """Put a backup back as `directory`, which is empty or not there. Raises `Refused`, `Damaged`, naming the place."""
-    cipher = open_key(target, secret, names=_key_files(target))
+    cipher = open_key(target, key, names=_key_files(target))
     making, manifest = _copy(target, directory, tell, cipher)
     owner = Whose(ServerId.parse(manifest.server), manifest.incarnation)
     groups = await _make_tables(making, owner, manifest, tell, cipher)

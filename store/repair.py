@@ -64,13 +64,13 @@ async def repair_directory(
     backups: Sequence[Path] = (),
     wall_ms: Callable[[], int] = wall_clock_ms,
     tell: Tell = lambda progress: None,
-    secret: Secret | None = None,
+    key: Secret | None = None,
 ) -> Repaired:
-    """Check it, mend what can be, check again; `secret` opens it, and its backups, when they are encrypted.
+    """Check it, mend what can be, check again; `key` opens it, and its backups, when they are encrypted.
 
     Raises `Refused` when there is no store, or somebody has it open.
     """
-    with held(directory, secret) as disk:
+    with held(directory, key) as disk:
         before = check_held(directory, disk, tell)
         if before.whole:
             return Repaired(before, (), "", before)

@@ -48,21 +48,21 @@ class Whose(NamedTuple):
     incarnation: int
 
 
-def check_directory(directory: Path, tell: Tell = lambda progress: None, *, secret: Secret | None = None) -> Report:
-    """Look at everything in it; `secret` opens an encrypted one.
+def check_directory(directory: Path, tell: Tell = lambda progress: None, *, key: Secret | None = None) -> Report:
+    """Look at everything in it; `key` opens an encrypted one.
 
-    Raises `Refused` when there is no store, or somebody has it open, or it is not the right secret.
+    Raises `Refused` when there is no store, or somebody has it open, or it is not the right key.
     """
-    with held(directory, secret) as disk:
+    with held(directory, key) as disk:
         return check_held(directory, disk, tell)
 
 
 @contextmanager
-def held(directory: Path, secret: Secret | None = None) -> Iterator[Disk]:
+def held(directory: Path, key: Secret | None = None) -> Iterator[Disk]:
     """The log's disk, locked, with the cipher of an encrypted one. Raises `Refused`."""
     if not (directory / LOG).is_dir():
         raise Refused(f"there is no store in {directory}: it has no {LOG}/", next_step="name the directory of a server")
-    cipher = open_key(directory, secret)
+    cipher = open_key(directory, key)
     disk = log_disk(directory, cipher=cipher, whole=True)
     try:
         check_key(disk)

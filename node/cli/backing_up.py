@@ -44,7 +44,7 @@ def backup_command(meant: dict[str, str | None], paths: tuple[str, ...], verify:
 
     directory = Path(paths[0]) if len(paths) == 2 else directory_of(meant["directory"], meant["server"])
     with shown("backup", as_json) as tell:
-        done = back_up_directory(directory, target, durable=_durable(directory), tell=tell, secret=secret_of(directory))
+        done = back_up_directory(directory, target, durable=_durable(directory), tell=tell, key=secret_of(directory))
     said = {
         "target": str(target), "added": done.added, "bytes": done.manifest.bytes, "server": done.manifest.server,
         "position": done.manifest.position,
@@ -76,7 +76,7 @@ def restore_command(meant: dict[str, str | None], target: str, directory: str, a
 
     secret = ask_secret(f"passphrase of {target}") if needs_key(Path(target)) else None
     with shown("restore", as_json) as tell:
-        done = trio.run(partial(restore_directory, tell=tell, secret=secret), Path(target), Path(directory))
+        done = trio.run(partial(restore_directory, tell=tell, key=secret), Path(target), Path(directory))
     said = {
         "server": done.manifest.server, "directory": directory, "groups": done.groups, "time_ms": done.manifest.time_ms,
     }  # fmt: skip

@@ -55,7 +55,7 @@ def check_command(
         elif repair:
             report = _repair(directory, backups, tell)
         else:
-            report = check_directory(directory, tell, secret=secret_of(directory)).as_json()
+            report = check_directory(directory, tell, key=secret_of(directory)).as_json()
     if as_json:
         print_json(report)
     else:
@@ -72,7 +72,7 @@ def _repair(directory: Path, backups: tuple[str, ...], tell: Callable[[Progress]
     from store.repair import repair_directory
 
     others = [Path(each) for each in backups]
-    work = partial(repair_directory, backups=others, tell=tell, secret=secret_of(directory))
+    work = partial(repair_directory, backups=others, tell=tell, key=secret_of(directory))
     return trio.run(work, directory).as_json()
 
 

@@ -212,7 +212,7 @@ async def test_segments_of_an_encrypted_store_stay_so(tmp_path: Path) -> None:
     assert await count(tmp_path / "store", key) == 40
     assert segments(tmp_path / "far")
     assert not [each for each in (tmp_path / "far").glob("log-*") if b"note" in each.read_bytes()]
-    assert check_directory(tmp_path / "store", secret=key).whole
+    assert check_directory(tmp_path / "store", key=key).whole
 
 
 def test_the_command(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,8 +81,8 @@ WRITTEN = sorted([MARKER, *(f"{MARKER} {number}" for number in range(40))])
 
 async def test_it_is_as_any_other_and_no_file_says_a_word_of_it(directory: Path, tmp_path: Path) -> None:
     assert await texts(directory, KEY) == WRITTEN
-    back_up_directory(directory, tmp_path / "backup", secret=KEY)
-    assert check_directory(directory, secret=KEY).whole
+    back_up_directory(directory, tmp_path / "backup", key=KEY)
+    assert check_directory(directory, key=KEY).whole
     for marker in (MARKER.encode(), b"XyzzyMarker", b"incarnation = ", MARKER.encode().hex().encode()):
         assert files_with(tmp_path / "backup", marker) == []
     for marker in (MARKER.encode(), b"XyzzyMarker", MARKER.encode().hex().encode()):
@@ -103,16 +103,16 @@ async def test_names_of_blobs_do_not_tell_who_has_the_same_file(directory: Path,
 
 
 async def test_a_backup_is_verified_restored_and_added_to(directory: Path, tmp_path: Path) -> None:
-    back_up_directory(directory, tmp_path / "backup", secret=KEY)
-    assert back_up_directory(directory, tmp_path / "backup", secret=KEY).added == 0
+    back_up_directory(directory, tmp_path / "backup", key=KEY)
+    assert back_up_directory(directory, tmp_path / "backup", key=KEY).added == 0
     assert verify_directory(tmp_path / "backup").report.whole
     for wrong in (None, bytes(32), "passphrase"):
         with pytest.raises(Refused):
-            await restore_directory(tmp_path / "backup", tmp_path / "again", secret=wrong)
+            await restore_directory(tmp_path / "backup", tmp_path / "again", key=wrong)
     assert not (tmp_path / "again").exists()
-    await restore_directory(tmp_path / "backup", tmp_path / "again", secret=KEY)
+    await restore_directory(tmp_path / "backup", tmp_path / "again", key=KEY)
     assert await texts(tmp_path / "again", KEY) == WRITTEN
-    assert check_directory(tmp_path / "again", secret=KEY).whole
+    assert check_directory(tmp_path / "again", key=KEY).whole
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ async def test_a_wrong_key_is_told_and_is_never_damage(directory: Path, wrong: A
     with pytest.raises(Refused, match=why):
         await texts(directory, wrong)
     with pytest.raises(Refused, match=why):
-        check_directory(directory, secret=wrong)
+        check_directory(directory, key=wrong)
     with pytest.raises(Refused, match=why):
-        await repair_directory(directory, secret=wrong)
+        await repair_directory(directory, key=wrong)
     assert all_of(directory) == before
 
 
@@ -149,9 +149,9 @@ async def test_a_key_for_what_is_plain_and_files_of_another_key(directory: Path,
     with pytest.raises(Refused, match="is sealed with the data key"):
         await texts(directory, KEY)
     with pytest.raises(Refused, match="is sealed with the data key"):
-        check_directory(directory, secret=KEY)
+        check_directory(directory, key=KEY)
     with pytest.raises(Refused, match="is sealed with the data key"):
-        back_up_directory(directory, tmp_path / "backup", secret=KEY)
+        back_up_directory(directory, tmp_path / "backup", key=KEY)
     for name in (NAME, COPY):
         (directory / name).unlink()
     with pytest.raises(Refused, match=r"log-00000001-\w+ is encrypted"):
@@ -302,8 +302,8 @@ async def test_sealed_tables_that_rot_are_named_and_made_anew(directory: Path) -
     for offset in range(2 * 4096 + 900, len(data), 4096):  # one byte of each page: some of them are in use
         data[offset] ^= 4
     path.write_bytes(data)
-    assert not check_directory(directory, secret=KEY).whole
+    assert not check_directory(directory, key=KEY).whole
     with pytest.raises(Damaged):
         await texts(directory, KEY)
-    assert (await repair_directory(directory, secret=KEY)).after.whole
+    assert (await repair_directory(directory, key=KEY)).after.whole
     assert await texts(directory, KEY) == WRITTEN
