@@ -4,7 +4,8 @@
 #                 ARGS=--tour breaks them in twelve ways, explains each, and fails unless every step held
 #   make test     every check: format, lint, types, floors, tests, a sweep of simulation seeds (SEEDS=5 of each kind)
 #   make planted  what takes too long for `make test`: every bug that is planted on purpose is found by a sweep and made
-#                 small, anew, every mistake in the store noticed, and every single bit of a small store flipped
+#                 small, anew, every mistake in the store noticed, every single bit of a small store flipped, every branch
+#                 of log, recovery and tables taken
 #   make check    format, lint, types and floors only
 #   make bench    ours and its peers, measured in turn
 #   make clean    removes what was built and installed; ./mesh, which is data, stays

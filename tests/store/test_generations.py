@@ -225,6 +225,17 @@ def test_steps_out_of_order_are_our_mistake() -> None:
         store.generations.apply(2, {"t": {b"": b"x"}})
 
 
+def test_what_may_still_be_seen_is_known() -> None:
+    """Blobs that nobody needs any more are kept as long."""
+    store = Store()
+    store.commit(a=b"1")
+    view = store.generations.view()
+    store.commit(a=b"2")
+    assert store.generations.oldest_seen == 1
+    view.close()
+    assert store.generations.oldest_seen == 2
+
+
 def test_closing_ends_all_views() -> None:
     store = Store()
     view = store.generations.view()

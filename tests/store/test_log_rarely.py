@@ -22,6 +22,7 @@ from store.frame_parts import pack_seals, unpack_seals
 from store.frames import (
     CLOSING,
     FRAME_HEADER_BYTES,
+    FRAME_START,
     GROUP_KIND,
     OPENING,
     ORDINARY,
@@ -122,6 +123,35 @@ def test_a_group_of_one_section(disk: FaultyDisk) -> None:
     segment.file.write(segment.offset(log.durable.position), frame)
     with pytest.raises(Damaged, match="not two sections"):
         log.reader.read_group(segment, Window(segment.file), log.durable)
+
+
+def test_groups_of_frames_that_do_not_belong_together(disk: FaultyDisk) -> None:
+    log = started(disk, 1)
+    segment, before, codec = log.segments[-1], log.durable, FrameCodec()
+    at = segment.offset(before.position)
+
+    def read(*frames: bytes) -> None:
+        segment.file.write(at, b"".join(frames))
+        log.reader.read_group(segment, Window(segment.file), before)
+
+    def place(position: int, group: int, kind: int = 1, *sections: bytes) -> bytes:
+        return codec.encode(kind, sections or [b"any"], epoch=1, position=position, group_position=group)[0]
+
+    first = place(before.position, before.position)
+    after = before.position + len(first)
+    with pytest.raises(Damaged, match="a frame of another group stands there"):
+        read(first, place(after, after))
+    head = GroupHead(1, before.position, ORDINARY, before.hash, bytes(32))
+    with pytest.raises(Damaged, match="the GROUP frame is of another group"):
+        read(first, place(after, before.position, GROUP_KIND, b"", head.to_bytes()))
+
+
+def test_what_looks_like_a_frame_between_two_places_of_frames_is_none(disk: FaultyDisk) -> None:
+    log = started(disk, 1)
+    segment = log.segments[-1]
+    end = segment.offset(log.durable.position)
+    segment.file.write(end, b"abc" + FRAME_START)
+    assert log.reader.find_later_frame(segment, end, 0) is None
 
 
 def replaced(disk: FaultyDisk, **changes: Any) -> None:
