@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 ACCESS = {EQUAL_UNIQUE: "unique", EQUAL: "equal", AMONG: "in", RANGE: "range", ORDER: "order", ANY: "all"}
 ESTIMATED = 10_000  # entries that are counted for an estimate, some milliseconds
+_INDEX_TABLE = "index"
 _LARGEST = 2**53  # of integers in JSON (DESIGN N10)
 
 
@@ -119,7 +120,7 @@ class Explained:
         self._servers = servers
         parts = [Part(entries[0], question)]
         if len(entries) > 1:
-            parts = parts_of(reader, entries, question)
+            parts = [each for each in parts_of(reader, entries, question) if _has_objects(below, each.entry)]
         if not parts:  # nothing can meet it, which is told of the class that leads
             parts = [Part(entries[0], replace(question, where=NEVER, order=()))]
         self._ways = [_Way(each, resolve, below) for each in parts]
@@ -154,6 +155,10 @@ class Explained:
         if len(self._ways) > 1:
             told["majors"] = [{"major": each.entry.definition.major, **each.as_json()} for each in self._ways[1:]]
         return told
+
+
+def _has_objects(source: Source, entry: ClassEntry) -> bool:
+    return next(source.scan(_INDEX_TABLE, *entry.extent.whole_range()), None) is not None
 
 
 def _access(path: Path) -> str:

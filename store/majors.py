@@ -7,7 +7,7 @@
 
 A field that a major has not is null there, and one whose values cannot be compared with what was asked for is met by
 nothing but `!=`. What no major knows is refused. Rows show the fields of their own major, or what the question asks to
-see. Classes without objects here are passed over.
+see. Nobody looks first whether a class has objects here: just after an upgrade that is a walk over all that have left.
 
 In an order where majors have a field of different types, nulls come first, then truth, numbers by their value, times,
 dates, texts, bytes, uuids, references; what has no order counts as null.
@@ -46,7 +46,6 @@ from store.values import Resolve
 if TYPE_CHECKING:
     from store.reading import Reader
 
-_INDEX_TABLE = "index"
 ALWAYS, NEVER = And(()), Or(())
 SortKey = Callable[[Reference, Mapping[str, Any]], bytes]
 
@@ -73,11 +72,10 @@ def select_named(
 
 
 def parts_of(reader: Reader, entries: Sequence[ClassEntry], question: Question) -> list[Part]:
-    """The question for each class that has objects here which may meet it. Raises `Refused`."""
+    """The question for each class whose objects may meet it. Raises `Refused`."""
     resolve = reader.servers.resolve
     check_named(question, [each.definition for each in entries], resolve)
-    there = [each for each in entries if _has_objects(reader, each)]
-    parts = [Part(each, adapted(question, each.definition, resolve)) for each in there]
+    parts = [Part(each, adapted(question, each.definition, resolve)) for each in entries]
     return [each for each in parts if each.question.where != NEVER]
 
 
@@ -256,13 +254,12 @@ def _merge(streams: Sequence[Iterator[Stored | None]], key: SortKey) -> Iterator
             return
         _, at, row = heapq.heappop(heap)
         yield row
+        if not heap:  # the others have ended
+            yield from streams[at]
+            return
         due.append(at)
 
 
 def _shown(rows: Iterator[Stored | None], names: Sequence[str]) -> Iterator[Stored | None]:
     for row in rows:
         yield row and replace(row, fields={name: row.fields.get(name) for name in names})
-
-
-def _has_objects(reader: Reader, entry: ClassEntry) -> bool:
-    return next(reader.source.scan(_INDEX_TABLE, *entry.extent.whole_range()), None) is not None
