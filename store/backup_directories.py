@@ -6,8 +6,8 @@
     restore_directory(TARGET, DIR)      verified, copied to DIR.restoring, its tables made, then named DIR
 
 Beside log and blobs goes what the directory of a server needs to be one: keys, certificates, configuration. So a backup
-is as secret as the server, or as its key when that is encrypted; it has mode 0700, its files 0600. A restored server has
-forgotten what it did since the backup: the file `restored` says so to its first start (docs/decisions/0078).
+is as secret as the server, or as its key when that is encrypted; it has mode 0700, its files 0600. A restored server
+has forgotten what it did since the backup: the file `restored` says so to its first start (docs/decisions/0078).
 """
 
 from __future__ import annotations
