@@ -511,7 +511,8 @@ RECOVERY = (
         ORDER,
         "a recovery does not take the ends of own feeds from the log",
         "recovery.py",
-        "        feeds.update(applier.sealed(seal, locations[seal.kind], Head.from_bytes_untrusted(seal.head).epoch))\n",
+        "        feeds.update(applier.sealed(seal, locations[seal.kind],"
+        " Head.from_bytes_untrusted(seal.head).epoch))\n",
         "        pass\n",
     ),
     Mutation(
