@@ -20,7 +20,7 @@ def plant() -> Iterator[None]:
 
     def short(rows: Any, key: Any, limit: int | None) -> Any:
         ordered = real(rows, key, limit)
-        return ordered if limit is None else selecting._limited(ordered, max(limit - 1, 1))
+        return ordered if limit is None else selecting.limited(ordered, max(limit - 1, 1))
 
     with mock.patch.object(selecting, "_sorted", short):
         yield
