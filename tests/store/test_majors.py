@@ -222,6 +222,8 @@ def meets(condition: Condition, fields: Mapping[str, Any]) -> bool:
     if isinstance(condition, Not):
         return not meets(condition.condition, fields)
     found, op, value = fields.get(condition.field), condition.op, condition.value
+    if isinstance(found, int) and isinstance(value, str) and op != "^=" and value.isdigit():
+        value = int(value)  # as the command line writes numbers
     if op in ("is null", "in", "=", "!="):
         return {
             "is null": found is None,
