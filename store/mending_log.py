@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple, cast
 
 from identity.errors import Damaged
-from store.checking_log import LogWalk, Step, Walked
+from store.checking_log import LogWalk, Walked
 from store.disk import File
 from store.findings import Finding, InLog, Report
 from store.frames import ALIGNMENT, FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_USED, SegmentHeader
@@ -132,7 +132,7 @@ def _hashes(log: Log, until: int | None, *, whole: bool) -> Generator[None, None
     for met in LogWalk(log, report, until=until).walk():
         if isinstance(met, Walked):
             found[met.mark.position] = met.mark.hash
-        elif isinstance(met, Step):
+        else:
             yield
     return found if report.whole or not whole else {}
 

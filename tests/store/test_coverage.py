@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-MODULES = ("log", "segments", "frames", "frame_parts", "recovery", "fold", "generations", "tables")
+MODULES = ("log", "segments", "frames", "frame_parts", "recovery", "fold", "generations", "tables", "checking_log",
+           "mending_log")  # fmt: skip
 BY = (
     *(f"tests/store/test_{name}.py" for name in (
         "log", "log_damage", "log_rarely", "frames", "frame_parts", "recovery", "fold", "generations", "failing_disk",
-        "foreign", "writing", "encryption", "restored",
+        "foreign", "writing", "encryption", "restored", "checking", "checking_rarely", "mending_log", "scrubbing",
     )),
     "tests/contracts/test_tables.py",
     "tests/contracts/test_tables_lmdb.py",
