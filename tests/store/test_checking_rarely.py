@@ -13,7 +13,7 @@ from store.checking_log import LogWalk, Walked
 from store.findings import InLog, Report
 from store.frames import GROUP_KIND, SEGMENT_HEADER_BYTES, FrameCodec, SegmentHeader
 from store.log import Log
-from store.mending_log import _from_itself, mended_header
+from store.mending_log import _from_itself, mended_header, read_header
 
 SERVER = ServerId.parse("1.7.3")
 
@@ -121,6 +121,9 @@ def test_a_header_is_mended_by_one_bit_and_its_name_or_not_at_all(disk: FaultyDi
     two[30] ^= 4
     assert mended_header(name, bytes(one)) == whole
     assert mended_header(name, bytes(two)) is None
+    assert read_header(name, bytes(one)) == read_header(name, whole) == SegmentHeader.from_bytes(whole)
+    assert read_header(name, bytes(two)) is None
+    assert read_header(name, whole[:40]) is None
     assert mended_header(name.replace("00000001", "00000002"), bytes(one)) is None, "of another segment"
 
 
