@@ -25,6 +25,7 @@ import time
 import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +33,7 @@ import trio
 from msgspec.structs import replace
 
 from identity.errors import BangpathError, Refused
-from identity.names import Incarnation, Reference, ServerId, parse_reference
+from identity.names import Incarnation, Position, Reference, ServerId, parse_reference
 from node.language import Asked, Find, parse
 from store.archive import TieredDisk, log_disk, move_old
 from store.blob_files import Blob
@@ -41,6 +42,7 @@ from store.data_key import Secret, open_key
 from store.database import Database, Settings, Transaction, View, open_database
 from store.definitions import ClassDefinition, definition_from_dict, definition_from_toml
 from store.disk import RealDisk, sync_names
+from store.past import Version, get_at, versions
 from store.records import Stored
 from store.tables import LmdbTables
 from store.upgrading import Upgrades
@@ -52,6 +54,7 @@ NAME = "store.toml"
 FORMAT = 1
 ALONE = ServerId.of(1)
 MAX_NAME_FILE = 4096
+MOST_VERSIONS = 100  # in one answer, unless more are asked for
 BATCH = 512  # rows between two checkpoints
 
 
@@ -120,10 +123,21 @@ class Store:
         """To read one in pieces. Raises `NotFound`; `Damaged` instead of a byte that is not what was written."""
         return self.database.open_blob(blob)
 
-    def get(self, target: Reference | str) -> Stored | None:
-        """An object as it is durable now; None: there is none."""
+    def get(self, target: Reference | str, *, at: int | Position | None = None) -> Stored | None:
+        """An object as it is durable now; None: there is none.
+
+        `at`: as it stood after that transaction (the sequence of any object says one) or that own update. Then `None`:
+        it was deleted by then. Raises `NotFound` when it was not there yet, `Refused` when its class keeps no such
+        version (`store.past`).
+        """
         with _said_here(), self.database.view() as view:
-            return view.get(self.reference(target))
+            reference = self.reference(target)
+            return view.get(reference) if at is None else get_at(view, reference, at)
+
+    def history(self, target: Reference | str, *, limit: int = MOST_VERSIONS) -> list[Version]:
+        """Its versions that are kept, the newest first, at most so many. Raises `Refused` when its class keeps none."""
+        with _said_here(), self.database.view() as view:
+            return list(islice(versions(view, self.reference(target)), limit))
 
     async def rows(self, question: str | Find) -> AsyncIterator[Stored]:
         """The objects that answer a question (`node.language`), in its order, all of one moment.

@@ -28,14 +28,15 @@ import trio
 import trio.from_thread
 
 from identity.errors import LocalMistake
-from identity.names import Reference
-from node.embedded import Store, batches, class_name, open_store
+from identity.names import Position, Reference
+from node.embedded import MOST_VERSIONS, Store, batches, class_name, open_store
 from node.language import Find
 from store.blob_files import CHUNK_BYTES, Blob
 from store.blobs import BlobReader, BlobWriter
 from store.data_key import Secret
 from store.database import Settings, Transaction
 from store.definitions import ClassDefinition
+from store.past import Version
 from store.records import Stored
 from store.upgrading import Upgrades
 
@@ -137,9 +138,13 @@ class StoreBlocking:
         with self._entered(self._store.open_blob(blob)) as reader:
             yield ReaderBlocking(self._run, reader)
 
-    def get(self, target: Reference | str) -> Stored | None:
+    def get(self, target: Reference | str, *, at: int | Position | None = None) -> Stored | None:
         """As `Store.get`."""
-        return self._run_sync(lambda: self._store.get(target))
+        return self._run_sync(lambda: self._store.get(target, at=at))
+
+    def history(self, target: Reference | str, *, limit: int = MOST_VERSIONS) -> list[Version]:
+        """As `Store.history`."""
+        return self._run_sync(lambda: self._store.history(target, limit=limit))
 
     def rows(self, question: str | Find) -> Iterator[Stored]:
         """As `Store.rows`."""

@@ -35,6 +35,7 @@ Reading order:
     explaining      how a question was answered, and what it took       completing  the values that begin so
     reading         views of what is durable, and of what is appended
     references      targets must exist; what happens when they are deleted
+    history, past   earlier versions of own objects: which are kept, and what one was at a moment
     changes         what one unit of work would change, and what it has read
     temporary       objects without a place on disk, under handles, that end with their session
     roots           the object from which all others are found

@@ -1,6 +1,6 @@
 """From checked changes to table entries: the one way for live commits and for replay, so that both give the same.
 
-    Transaction ----.                                  objects   record, or a tombstone
+    Transaction ----.                                  objects   record, or a tombstone; history  the one before it
     Update ---------+-->  Applier  -->  changes of     index     entries gone, entries come
     copies ---------+        |                         feeds     where updates lie, ends of feeds
     frames of log --'        |                         state     transaction number, next object
@@ -25,6 +25,7 @@ from identity.names import END, Incarnation, Position, ServerId
 from store.building import SETTING_PREFIX
 from store.frame_parts import CopyChange, LocalChange
 from store.held_feeds import FeedState, foreign_entry, own_entry, read_states, state_entry
+from store.history import HISTORY, HISTORY_PREFIX, keep_version
 from store.indexes import entries, let_go
 from store.keys import prefix_range
 from store.learning import Learning
@@ -103,6 +104,7 @@ class Applier(Learning):
         local: list[LocalChange] = []
         objects: dict[bytes, bytes | None] = {}
         index: dict[bytes, bytes | None] = {}
+        history: dict[bytes, bytes | None] = {}
         for change in transaction.changes.values():
             entry = change.entry
             stored = change.stored
@@ -123,6 +125,8 @@ class Applier(Learning):
                     )
                 )  # fmt: skip
             key = change.object_key
+            if entry.history is not None:
+                self._keep(objects, history, key, entry)
             objects[key] = pack_record(
                 key, entry.number, entry.own_codec.definition.minor, number, OWNED, update, stored
             )
@@ -134,15 +138,16 @@ class Applier(Learning):
             if entry.number < FIRST_USER_NUMBER:
                 self._learn(entry.number, change.number, stored, index)
         self.number = number
-        return leaves, local, {OBJECTS: objects, INDEX: index}
+        return leaves, local, _with_history({OBJECTS: objects, INDEX: index}, history)
 
     def own_again(self, leaves: Sequence[Leaf], local: Sequence[LocalChange], number: int) -> TableChanges:
         """The same from a frame of the log: private changes first, for they name classes."""
         objects: dict[bytes, bytes | None] = {}
         index: dict[bytes, bytes | None] = {}
+        history: dict[bytes, bytes | None] = {}
         for change in local:
             entry = self._known(change.class_number)
-            self._put_again(objects, index, change.object, entry, number, 0, change.body)
+            self._put_again(objects, index, history, change.object, entry, number, 0, change.body)
         for leaf in leaves:
             found = self.registry.by_fingerprint(leaf.fingerprint)
             if found is None:
@@ -151,9 +156,9 @@ class Applier(Learning):
                 )
             stored = found.codec.store(leaf.body) if leaf.body else b""
             update = self.next_update(found.feed if found.feed is not None else DATA)
-            self._put_again(objects, index, leaf.object, found, number, update, stored)
+            self._put_again(objects, index, history, leaf.object, found, number, update, stored)
         self.number = number
-        return {OBJECTS: objects, INDEX: index}
+        return _with_history({OBJECTS: objects, INDEX: index}, history)
 
     def sealed(self, seal: Seal, locations: Sequence[Location], epoch: int) -> dict[bytes, bytes | None]:
         """Entries of `feeds` for an own update whose leaves lie at these places, of this epoch."""
@@ -194,8 +199,10 @@ class Applier(Learning):
         """
         objects: dict[bytes, bytes | None] = {}
         index: dict[bytes, bytes | None] = {}
+        history: dict[bytes, bytes | None] = {}
         for change in local:
-            self._put_again(objects, index, change.object, self._known(change.class_number), number, 0, change.body)
+            entry = self._known(change.class_number)
+            self._put_again(objects, index, history, change.object, entry, number, 0, change.body)
         head = update.head
         server_key = self.servers.key(head.server, head.incarnation)
         if server_key is None:
@@ -204,7 +211,7 @@ class Applier(Learning):
         for leaf, entry, values in puts:
             if server_key == END:  # adopted: this server signed it, and had forgotten it
                 own = entry.codec.store(leaf.body) if values is not None else b""
-                self._put_again(objects, index, leaf.object, entry, leaf.sequence, head.number, own)
+                self._put_again(objects, index, history, leaf.object, entry, leaf.sequence, head.number, own)
                 continue
             object_key = server_key + encode_integer(leaf.object)
             after: list[bytes] = []
@@ -223,7 +230,7 @@ class Applier(Learning):
         key, value = foreign_entry(server_key, head.kind, head.number, digest, location)
         self.number = number
         advance = self._advance(server_key, head.kind, head.number, head.epoch, digest, head_bytes)
-        return {OBJECTS: objects, INDEX: index, FEEDS: {key: value, **advance}}
+        return _with_history({OBJECTS: objects, INDEX: index, FEEDS: {key: value, **advance}}, history)
 
     # Copies of single objects
 
@@ -263,11 +270,12 @@ class Applier(Learning):
                     self._learn(number, object_number, unpack_record(key, data).body, unused)
         settings = self._known(SETTING).index_on("key")
         assert settings is not None
-        low, high = (settings.prefix + bound for bound in prefix_range(SETTING_PREFIX))
-        for _, key in source.scan(INDEX, low, high):
-            data = source.get(OBJECTS, key)
-            if data is not None:
-                self._learn(SETTING, 0, unpack_record(key, data).body, unused)
+        for prefix in (SETTING_PREFIX, HISTORY_PREFIX):
+            low, high = (settings.prefix + bound for bound in prefix_range(prefix))
+            for _, key in source.scan(INDEX, low, high):
+                data = source.get(OBJECTS, key)
+                if data is not None:
+                    self._learn(SETTING, 0, unpack_record(key, data).body, unused)
         for server_key, kind, state in read_states(lambda low: source.scan(FEEDS, low)):
             self.feeds[server_key, kind] = state
 
@@ -277,6 +285,7 @@ class Applier(Learning):
         self,
         objects: dict[bytes, bytes | None],
         index: dict[bytes, bytes | None],
+        history: dict[bytes, bytes | None],
         object_number: int,
         entry: ClassEntry,
         number: int,
@@ -286,6 +295,8 @@ class Applier(Learning):
         key = END + encode_integer(object_number)
         after = entries(entry.indexes, entry.codec.load_values(stored), key) if stored else []
         record = pack_record(key, entry.number, entry.own_codec.definition.minor, number, OWNED, update, stored)
+        if entry.history is not None:
+            self._keep(objects, history, key, entry)
         self._replace(objects, index, key, entry, OWNED, after, record)
         if object_number >= self.next_object:
             self.next_object = object_number + 1
@@ -314,6 +325,18 @@ class Applier(Learning):
             self._count(entry, kind, 1)
         objects[key] = record
 
+    def _keep(
+        self,
+        objects: dict[bytes, bytes | None],
+        history: dict[bytes, bytes | None],
+        key: bytes,
+        entry: ClassEntry,
+    ) -> None:
+        """The version of an own object that is about to be replaced goes where its class keeps them."""
+        assert entry.history is not None
+        source = self._source()
+        keep_version(source, history, key, objects[key] if key in objects else source.get(OBJECTS, key), entry.history)
+
     def standing(self, objects: dict[bytes, bytes | None], key: bytes) -> Record | None:
         """What stands under a key, in the appended state with `objects` above it; a tombstone too."""
         data = objects[key] if key in objects else self._source().get(OBJECTS, key)
@@ -332,3 +355,10 @@ class Applier(Learning):
     def _count(self, entry: ClassEntry, kind: int, gained: int) -> None:
         if gained and entry.number >= FIRST_USER_NUMBER:
             self.gained[kind] += gained
+
+
+def _with_history(changes: TableChanges, history: dict[bytes, bytes | None]) -> TableChanges:
+    """That table too, when there is something for it."""
+    if history:
+        changes[HISTORY] = history
+    return changes

@@ -1,7 +1,8 @@
 """Whether everything that a store holds is what was written, and fits together; reading only (DESIGN D1, T4).
 
     log      every frame of every segment, group by group (`store.checking_log`)
-               each change in it  ->  its object has a record or a tombstone, and none that is older
+               each change in it  ->  its object has a record or a tombstone, and none that is older; where its
+                                      class keeps versions, this one is kept if it was replaced
                each update in it  ->  the table of feeds says where it lies
     tables   each record, index entry, update and other entry, and what belongs to it (`store.checking_tables`)
     blobs    each chunk of each file, and that those which own objects name are there (`store.checking_blobs`)
@@ -31,6 +32,7 @@ from store.disk import Disk
 from store.findings import FROM_OTHERS, Finding, InLog, InTable, Progress, Report
 from store.frame_parts import FOREIGN, OWN, unpack_local, unpack_seals
 from store.held_feeds import foreign_entry, own_entry
+from store.history import HISTORY
 from store.log import Log
 from store.reading import FEEDS, INDEX, OBJECTS
 from store.records import (
@@ -86,6 +88,7 @@ class Checker:
         yield from self._each(OBJECTS, judge.record_alone if self._blind else judge.record)
         yield from self._each(INDEX, judge.count if self._blind else judge.index)
         yield from self._each(FEEDS, judge.count if self._blind else judge.feed)
+        yield from self._each(HISTORY, judge.count if self._blind else judge.version)
         yield from self._each(STATE, judge.count if self._blind else judge.ends)
         judge.after_all()
         if self._blobs is not None:
@@ -159,6 +162,8 @@ class Checker:
         if record.sequence < sequence:
             cause = f"it is of sequence {record.sequence}, and the log has {sequence}"
             self._judge.find("record", moment.named(key), cause, InTable(OBJECTS, key))
+        elif record.sequence > sequence and owner == END:
+            self._judge.replaced(moment, key, record, sequence)
 
     def _update_of(self, moment: Moment, head: Head, location: Location) -> None:
         owner = moment.owner(head)

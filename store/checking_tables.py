@@ -3,6 +3,7 @@
     record   its checksum, class, owner and fields; its index entries are there and its own (a unique value has one
              object); its references to own objects lead to records, and where deletion is watched (R5) to objects
     index    the object that it leads to is there, and has that value
+    history  the version's checksum, place, class and fields
     feed     the update can be read where the entry says, is that one, and follows the one before
     ends     no object and no transaction is beyond what the table `state` says
 
@@ -22,9 +23,10 @@ from identity.names import END
 from store.applying import _ENDS, ENDS_KEY, STATE
 from store.findings import FROM_LOG, FROM_OTHERS, Finding, InTable, Report
 from store.held_feeds import entry_key, read_update
+from store.history import HISTORY, SEQUENCE_BYTES, is_missing, judge_version, version_key
 from store.indexes import BLOBS, entries
 from store.reading import FEEDS, INDEX, OBJECTS, Servers, Source, split_object_key
-from store.records import KIND_NAMES, OWNED, Head, Update, head_hash, unpack_record
+from store.records import KIND_NAMES, OWNED, Head, Record, Update, head_hash, unpack_record
 from store.registry import ClassEntry, Registry
 from store.segments import Frame, Location
 
@@ -170,6 +172,33 @@ class Judge:
         if record.deleted or key not in entries(entry.indexes, entry.codec.load_values(record.body), object_key):
             return f"{moment.named(object_key)} has no such value"
         return ""
+
+    # Earlier versions
+
+    def version(self, moment: Moment, key: bytes, data: bytes) -> None:
+        self._report.count("earlier versions")
+        try:
+            cause = judge_version(moment.registry.by_number, key, data)
+        except BangpathError as error:
+            cause = error.cause
+        except Exception as error:
+            cause = f"it makes no sense: {error!r}"
+        if cause:
+            self._find_version(moment, key, cause)
+
+    def replaced(self, moment: Moment, object_key: bytes, record: Record, sequence: int) -> None:
+        """The log knows a version that is older than the `record` that stands."""
+        entry = moment.registry.by_number(record.class_number)
+        try:
+            if entry is not None and is_missing(moment.source, object_key, sequence, entry.history):
+                self._find_version(moment, version_key(object_key, sequence), "its class keeps it, and it is not there")
+        except Damaged:
+            return  # It is met again among the versions.
+
+    def _find_version(self, moment: Moment, key: bytes, cause: str) -> None:
+        sequence = int.from_bytes(key[-SEQUENCE_BYTES:], "big")
+        where = f"of {moment.named(key[:-SEQUENCE_BYTES])} at {sequence}"
+        self.find("earlier version", where, cause, InTable(HISTORY, key))
 
     # Feeds and the rest
 

@@ -1,6 +1,7 @@
 """What a class is: its name, its fields, its version, as text, as CBOR and as a fingerprint (DESIGN R2-R4).
 
     name = "Airport"            version = "1.0"        description = "Where one can land"
+    history = 10                # this server keeps so many earlier versions of its objects, or "all"; `store.history`
     [fields]
     icao      = { type = "string", required = true, unique = true }
     elevation = { type = "float", index = true }
@@ -10,9 +11,9 @@
     fields    = ["name", "elevation"]                       # an index of several fields; `store.fields`
 
 A class is its name and the fingerprint of its major's *first* definition: of the fields with `since = 0`, their
-names, types and whether they are required. Indexes, limits, defaults, descriptions are no part of it, so servers that
-index differently have the same class. A new minor version adds fields at the end, optional or with a default; then
-every older body is the beginning of a newer one.
+names, types and whether they are required. Indexes, limits, defaults, descriptions, history are no part of it, so
+servers that index differently have the same class. A new minor version adds fields at the end, optional or with a
+default; then every older body is the beginning of a newer one.
 
 Everything is checked where a definition is made, from text (`Refused`, naming the field) or from a stranger's class
 object (`PeerMisbehaved`). Left to others: which classes there are (`store.registry`), bodies (`store.bodies`).
@@ -51,6 +52,7 @@ from store.fields import (
     wrong_index,
 )
 from store.fieldtypes import is_name
+from store.history import ALL, NONE, read_history_option
 
 __all__ = ["ClassDefinition", "CompositeIndex", "Field", "definition_from_dict", "definition_from_toml"]
 
@@ -69,6 +71,7 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
     description: str = ""
     privacy: str = "distributed"
     indexes: tuple[CompositeIndex, ...] = ()
+    history: int = NONE  # how many earlier versions are kept here; -1: all (`store.history`)
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -113,12 +116,14 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
 
     def as_json(self) -> dict[str, Any]:
         """As HTTP and `--json` show it."""
+        kept = {"history": "all" if self.history == ALL else self.history} if self.history else {}
         return {
             "name": self.name,
             "fingerprint": self.fingerprint.hex(),
             "version": f"{self.major}.{self.minor}",
             "description": self.description,
             "privacy": self.privacy,
+            **kept,
             "fields": [field_as_json(each) for each in self.fields],
             "indexes": [index_as_json(each) for each in self.indexes],
         }
@@ -153,6 +158,7 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
                 raise Refused(f"class {self.name}: {number!r} is no version", next_step='write version = "1.0"')
         if not isinstance(self.description, str) or len(self.description) > MAX_DESCRIPTION:
             raise Refused(f"class {self.name}: its description is no text of at most {MAX_DESCRIPTION} characters")
+        read_history_option(self.name, self.history)
         if self.privacy not in PRIVACIES:
             raise Refused(f"class {self.name}: privacy {self.privacy!r} is none of {', '.join(PRIVACIES)}")
         if not 1 <= len(self.fields) <= MAX_FIELDS:
@@ -244,7 +250,9 @@ def definition_from_dict(said: Mapping[str, Any]) -> ClassDefinition:
         raise Refused(f"{name!r} is no name of a class", next_step='write name = "Airport"')
     assert isinstance(name, str)
     refuse_unknown(
-        f"class {name}", said, ("name", "version", "description", "privacy", "fields", "indexes", "fingerprint")
+        f"class {name}",
+        said,
+        ("name", "version", "description", "privacy", "history", "fields", "indexes", "fingerprint"),
     )
     major, minor = _version(name, said.get("version", "1.0"))
     fields = said.get("fields")
@@ -269,6 +277,7 @@ def definition_from_dict(said: Mapping[str, Any]) -> ClassDefinition:
         minor=minor,
         description=said.get("description", ""),
         privacy=said.get("privacy", "distributed"),
+        history=read_history_option(name, said.get("history", NONE)),
     ).checked()
 
 

@@ -4,6 +4,7 @@
     KnownClass               a class is known, or longer, or otherwise indexed: then its objects get other entries here
     Class                    it is adopted
     Setting store/building   entries come or go in steps (`store.building`)
+    Setting store/history    earlier versions are kept from now on (`store.history`)
 
 Live commits and replay come here alike, in the order of the log, so both have the same classes and the same entries.
 """
@@ -18,6 +19,7 @@ from identity.errors import Damaged
 from identity.names import ServerId
 from store.building import BUILDING, SETTING_PREFIX, Building, leaving, more_indexes, walked
 from store.definitions import ClassDefinition
+from store.history import HISTORY_PREFIX, Kept
 from store.indexes import BLOBS, entries
 from store.reading import INDEX, OBJECTS, Servers, Source
 from store.records import MAX_CHANGES, unpack_record
@@ -33,7 +35,7 @@ from store.registry import (
 )
 
 REMEMBERED = 256  # definitions, by the bytes that say them
-_BUILDING = SETTING_PREFIX.encode()
+_BUILDING, _HISTORY = SETTING_PREFIX.encode(), HISTORY_PREFIX.encode()
 
 
 class Learning:
@@ -75,6 +77,10 @@ class Learning:
             if key.startswith(SETTING_PREFIX):
                 number = int(key.removeprefix(SETTING_PREFIX))
                 self._learn_building(number, Building.from_plain(value[0]), index)
+        elif class_number == SETTING and _HISTORY in stored[:24]:
+            key, value = BUILT_IN[SETTING].codec.load(stored)
+            if key.startswith(HISTORY_PREFIX):
+                self.registry = self.registry.with_history(int(key.removeprefix(HISTORY_PREFIX)), Kept(*value[0]))
         elif class_number == CLASS and stored:
             definition = _adopted_definition(stored)
             entry = self.registry.by_fingerprint(definition.fingerprint)

@@ -24,6 +24,7 @@ from store.checking_log import LogWalk, Walked
 from store.findings import Finding, InTable, Report
 from store.frame_parts import COPIES, FOREIGN, OWN, LocalChange, unpack_copies, unpack_local, unpack_seals
 from store.held_feeds import foreign_entry, own_entry, state_entry
+from store.history import HISTORY, SEQUENCE_BYTES, Kept, version_key, versions_again
 from store.indexes import entries
 from store.log import Log
 from store.reading import FEEDS, INDEX, OBJECTS, Source
@@ -59,6 +60,9 @@ class LastVersions:
         self.objects |= {each.object for each in places if each.object}
         self.index = {each.key: each.object for each in places if each.table == INDEX}
         self.feeds = {each.key for each in places if each.table == FEEDS}
+        self.history: dict[bytes, bytes | None] = {each.key: None for each in places if each.table == HISTORY}
+        self.sequences: dict[bytes, list[int]] = {}
+        self._wanted = self.objects | {key[:-SEQUENCE_BYTES] for key in self.history}
         self.records: dict[bytes, bytes | None] = {}
         self.updates: dict[bytes, bytes] = {}
         self.whole = False
@@ -114,14 +118,14 @@ class LastVersions:
         for change in changes:
             key = END + encode_integer(change.object)
             entry = self._applier.registry.by_number(change.class_number)
-            if key in self.objects and entry is not None:
+            if key in self._wanted and entry is not None:
                 self._put(key, entry, number, OWNED, 0, change.body)
 
     def _take_leaves(self, leaves: Sequence[Leaf], owner: bytes, update: int) -> None:
         for leaf in leaves:
             key = owner + encode_integer(leaf.object)
             entry = self._applier.registry.by_fingerprint(leaf.fingerprint)
-            if key in self.objects and entry is not None:
+            if key in self._wanted and entry is not None:
                 stored = entry.codec.store(leaf.body) if leaf.body else b""
                 self._put(key, entry, leaf.sequence, OWNED if owner == END else MIRRORED, update, stored)
 
@@ -130,7 +134,13 @@ class LastVersions:
             self.records[key] = None
             return
         codec = entry.own_codec if kind == OWNED else entry.codec
-        self.records[key] = pack_record(key, entry.number, codec.definition.minor, sequence, kind, number, stored)
+        record = pack_record(key, entry.number, codec.definition.minor, sequence, kind, number, stored)
+        if self.history:
+            self.sequences.setdefault(key, []).append(sequence)
+        if version_key(key, sequence) in self.history:
+            self.history[version_key(key, sequence)] = record
+        if key in self.objects:
+            self.records[key] = record
 
 
 class PutBack:
@@ -173,7 +183,12 @@ class PutBack:
             key, value = state_entry(server_key, kind, state)
             if key in feeds:
                 feeds[key] = value
-        return {OBJECTS: objects, INDEX: index, FEEDS: feeds}
+        changes: TableChanges = {OBJECTS: objects, INDEX: index, FEEDS: feeds}
+        if last.history:
+            changes[HISTORY] = versions_again(
+                source, last.history, last.sequences, lambda key: _kept(source, applier, objects, key)
+            )
+        return changes
 
 
 def _fold_now(writer: Writer) -> None:
@@ -209,6 +224,15 @@ def _intact(source: Source, key: bytes) -> Record | None:
 def _value(source: Source, table: str, key: bytes) -> bytes | None:
     try:
         return source.get(table, key)
+    except Damaged:
+        return None
+
+
+def _kept(source: Source, applier: Applier, objects: dict[bytes, bytes | None], key: bytes) -> Kept | None:
+    """What the class of an object keeps."""
+    data = objects[key] if key in objects else _value(source, OBJECTS, key)
+    try:
+        return None if data is None else applier.registry.history(unpack_record(key, data).class_number)
     except Damaged:
         return None
 

@@ -13,6 +13,9 @@
     await node.define(Airport)
     await node.create(Airport, {"icao": "EDDF", "name": "Frankfurt"})
 
+    @bangpath.stored(history=10)                        earlier versions that are kept of each object, or "all"
+    class Page: ...
+
     @bangpath.stored(version="2.0")                                the next major: fields may be others
     class Airport:
         icao: str = bangpath.field(unique=True)
@@ -101,24 +104,32 @@ def stored(declared: AnyClass, /) -> AnyClass: ...
 
 @overload
 def stored(
-    *, version: str = "1.0", indexes: Together = (), unique: Together = ()
+    *, version: str = "1.0", indexes: Together = (), unique: Together = (), history: int | str = 0
 ) -> Callable[[AnyClass], AnyClass]: ...
 
 
-def stored(declared: Any = None, /, *, version: str = "1.0", indexes: Together = (), unique: Together = ()) -> Any:
+def stored(
+    declared: Any = None,
+    /,
+    *,
+    version: str = "1.0",
+    indexes: Together = (),
+    unique: Together = (),
+    history: int | str = 0,
+) -> Any:
     """Read a class's annotations as fields; `declared.definition` is what a node takes. Raises `Refused`.
 
     `version`: its major, and the least its minor is. `indexes`, `unique`: those of several fields, each a list of their
-    names.
+    names. `history`: how many earlier versions of each object are kept, or "all".
     """
     several = [{"fields": list(each), "unique": False} for each in indexes]
     several += [{"fields": list(each), "unique": True} for each in unique]
     if declared is None:
-        return lambda each: _read(each, version, several)
-    return _read(declared, version, several)
+        return lambda each: _read(each, version, several, history)
+    return _read(declared, version, several, history)
 
 
-def _read(declared: AnyClass, version: str, indexes: list[dict[str, Any]]) -> AnyClass:
+def _read(declared: AnyClass, version: str, indexes: list[dict[str, Any]], history: int | str) -> AnyClass:
     hints = typing.get_type_hints(declared)
     if not hints:
         raise Refused(f"class {declared.__name__} declares no field", next_step="write NAME: TYPE lines in it")
@@ -129,6 +140,7 @@ def _read(declared: AnyClass, version: str, indexes: list[dict[str, Any]]) -> An
         "description": (declared.__doc__ or "").strip().partition("\n")[0],
         "fields": fields,
         "indexes": indexes,
+        **({"history": history} if history else {}),
     }
     given = [each for each in vars(declared).values() if isinstance(each, _Upgrade)]
     declared.upgrades = {each.major: each.__func__ for each in given}  # type: ignore[attr-defined]

@@ -37,6 +37,7 @@ from store.built_in import (
     SETTING,
 )
 from store.definitions import ClassDefinition, Field, definition_from_dict, definition_from_toml
+from store.history import Kept
 from store.indexes import Index, compile_indexes
 from store.records import DATA, DELETE, REGISTRY, Leaf
 
@@ -76,6 +77,7 @@ class ClassEntry(msgspec.Struct, frozen=True):
     own_object: int = 0
     dropped: bool = False  # here, after it was adopted (`store.dropping`)
     upgrading: bool = False  # its own objects are to become those of a newer major (`store.upgrading`)
+    history: Kept | None = None  # earlier versions of own objects (`store.history`)
     first_fields: int = 0  # how many fields its first definition has, equal wherever the class is known
 
     @property
@@ -117,6 +119,7 @@ class Registry:
         self._pointing: dict[str, tuple[tuple[ClassEntry, Field], ...]] | None = None
         self._guards: dict[int, tuple[tuple[Index, Index], ...]] = {}
         self._building: dict[int, Building] = {}
+        self._history: dict[int, Kept] = {}
         for entry in _built_in_entries(own):
             self._take(entry)
 
@@ -228,6 +231,10 @@ class Registry:
         """How far the indexes of a class are, when some were made or dropped while it had many objects."""
         return self._building.get(number)
 
+    def history(self, number: int) -> Kept | None:
+        """Which earlier versions a class keeps here; None: it never kept any."""
+        return self._history.get(number)
+
     def builds(self) -> list[int]:
         """The classes whose indexes are not as they are to be."""
         return [number for number, building in self._building.items() if building.unfinished]
@@ -267,10 +274,14 @@ class Registry:
         before = self._building.get(number)
         after = self._copy()
         after._building = {**self._building, number: building}
-        if before is None or (before.state, before.other) != (building.state, building.other):
-            entry = self._by_number[number]
-            after._take(after._make(number, entry.definition, entry.own_codec.definition, own_object=entry.own_object))
-        return after
+        changed = before is None or (before.state, before.other) != (building.state, building.other)
+        return after._made_again(number) if changed else after
+
+    def with_history(self, number: int, kept: Kept) -> Registry:
+        """This one, in which a class keeps these earlier versions."""
+        after = self._copy()
+        after._history = {**self._history, number: kept}
+        return after._made_again(number)
 
     def _with(self, entry: ClassEntry) -> Registry:
         after = self._copy()
@@ -286,6 +297,7 @@ class Registry:
         after._pointing = None
         after._guards = {}
         after._building = self._building
+        after._history = self._history
         return after
 
     def _take(self, entry: ClassEntry) -> None:
@@ -295,7 +307,15 @@ class Registry:
         others = (each for each in self._by_name.get(name, ()) if each.number != entry.number)
         self._by_name[name] = tuple(sorted((entry, *others), key=_place))
 
+    def _made_again(self, number: int) -> Registry:
+        entry = self._by_number[number]
+        self._take(self._make(number, entry.definition, entry.own_codec.definition, own_object=entry.own_object))
+        return self
+
     def _make(self, number: int, definition: ClassDefinition, own: ClassDefinition, *, own_object: int) -> ClassEntry:
+        kept = self._history.get(number)
+        if kept is not None:
+            definition, own = (msgspec.structs.replace(each, history=kept.keep) for each in (definition, own))
         codec = definition.codec.of(self._own)
         if definition.privacy == "private":
             feed = None
@@ -317,6 +337,7 @@ class Registry:
             own_object=own_object,
             dropped=building is not None and building.state == DROPPED,
             upgrading=building is not None and building.state == UPGRADING,
+            history=kept,
             first_fields=sum(field.since == 0 for field in definition.fields),
         )
 

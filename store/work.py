@@ -28,6 +28,7 @@ from store.fieldtypes import shown
 from store.foreign import Applied, Foreign, Outcome, read_foreign_untrusted
 from store.frame_parts import COPIES, FOREIGN, CopyChange, pack_copies, pack_local
 from store.generations import View as GenerationsView
+from store.history import put_history
 from store.indexes import compile_indexes
 from store.records import Update
 from store.references import check_blobs_again
@@ -115,6 +116,7 @@ class Define:
             reference = known
             if definition.privacy != "private":
                 reference = transaction.put_object(_entry(registry, CLASS), None, class_fields(definition))
+            put_history(writer.applier, transaction, known.object, definition)
             writer.append_own(transaction)
             return answer(writer, self, reference, changed=True)
         building = registry.building(entry.number)
@@ -133,6 +135,7 @@ class Define:
         elif entry.dropped:
             put_building(transaction, entry.number, Building(DONE, definition))
         reference = put_class(transaction, entry, holds)
+        put_history(writer.applier, transaction, entry.number, definition)
         writer.append_own(transaction)
         return answer(writer, self, Busy(entry.number, begun=True) if online else reference, changed=True)
 

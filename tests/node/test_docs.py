@@ -105,6 +105,9 @@ def test_the_store_alone(folder: Path) -> None:
 
     assert re.search(r"1/\d+ Sonnblick 3106\.0\n1/\d+ Zugspitze 2962\.0\nfield name: 'Zugspitze' is taken", out)
     assert "so both were taken back\n{'name': 'Zugspitze', 'height': 2962.0, 'readings': 2}" in out
+    assert re.search(
+        r"it was 2\.5\n\d+ deleted\n\d+ {'euros': 3\.0}\n\d+ {'euros': 2\.5}\n1/\d+ was not there yet", out
+    )
     assert "1400000 pixels" in out
     assert re.search(r"Sonnblick \d+\nZugspitze \d+\n", out)
 

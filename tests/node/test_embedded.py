@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import trio.testing
 
 import bangpath
 from identity.errors import Conflict, LocalMistake, NotFound, Refused
-from identity.names import ServerId
+from identity.names import Position, ServerId
 from node.embedded import Store, open_store
 from node.embedded_blocking import StoreBlocking, open_store_blocking
 from node.opening import create_root
@@ -296,6 +297,39 @@ def test_large_data_in_pieces(blocking: StoreBlocking) -> None:
     with pytest.raises(Refused, match="is not here"):
         blocking.update(picture, {"data": bangpath.Blob(7, b"\7" * 32)})
     assert unnamed.size == 0
+
+
+@bangpath.stored(history="all")
+class Page:
+    text: str = bangpath.field(index=True)
+
+
+@pytest.mark.parametrize("key", [None, bytes(32)])
+def test_what_a_page_was_stays_known_over_a_rebuilding_of_the_tables(tmp_path: Path, key: bytes | None) -> None:
+    path = tmp_path / "pages"
+    with open_store_blocking(path, key=key) as store:
+        store.define(Page)
+        page = store.create(Page, {"text": "secret one"})
+        made = store.get(page).sequence
+        store.update(page, {"text": "secret two"})
+        with pytest.raises(Refused, match="no position"):
+            store.get(page, at=Position(page.server, page.incarnation, 1, 1))
+    tables = b"".join(each.read_bytes() for each in (path / "tables").iterdir())
+    assert (b"secret one" in tables) == (key is None)
+    shutil.rmtree(path / "tables")
+    with open_store_blocking(path, key=key) as store:
+        assert store.get(page, at=made).fields == {"text": "secret one"}
+        assert store.get(page).fields == {"text": "secret two"}
+        assert [each.stored and each.stored.fields["text"] for each in store.history(str(page))] == [
+            "secret two", "secret one",
+        ]  # fmt: skip
+        assert len(store.history(page, limit=1)) == 1
+        assert store.classes()[0].as_json()["history"] == "all"
+        store.delete(page)
+        assert store.get(page) is None
+        assert store.get(page, at=made).fields == {"text": "secret one"}
+        with pytest.raises(NotFound, match="not there yet"):
+            store.get(page, at=made - 1)
 
 
 def test_errors_of_opening_are_raised_where_it_is_opened(tmp_path: Path) -> None:
