@@ -38,10 +38,13 @@ from node.language import Asked, Find, parse
 from store.archive import TieredDisk, log_disk, move_old
 from store.blob_files import Blob
 from store.blobs import BlobReader, BlobWriter
+from store.collecting import Collected
+from store.collector import collect
 from store.data_key import Secret, open_key
 from store.database import Database, Settings, Transaction, View, open_database
 from store.definitions import ClassDefinition, definition_from_dict, definition_from_toml
 from store.disk import RealDisk, sync_names
+from store.findings import Progress
 from store.past import Version, get_at, versions
 from store.records import Stored
 from store.tables import LmdbTables
@@ -86,6 +89,18 @@ class Store:
         """
         with _said_here():
             await self.database.drop(class_name(of), objects=objects)
+
+    async def collect(
+        self, *, dry_run: bool = False, progress: Callable[[Progress], object] | None = None
+    ) -> Collected:
+        """Delete the objects of collectable classes to which nothing leads: neither the root nor any other object.
+
+        `t.pin(note)` keeps one all the same. With `dry_run` they are only counted. Others go on meanwhile; `progress`
+        is called after each step. Raises `Refused` while another one is under way, `Conflict` when a class was defined
+        anew meanwhile: say it again.
+        """
+        with _said_here():
+            return await collect(self.database.inside, dry_run=dry_run, progress=progress)
 
     async def create(self, of: Any, fields: Mapping[str, Any]) -> Reference:
         """A new object; `of` is the name of its class, or the class. Raises `Refused`, naming the field."""

@@ -33,9 +33,11 @@ from node.embedded import MOST_VERSIONS, Store, batches, class_name, open_store
 from node.language import Find
 from store.blob_files import CHUNK_BYTES, Blob
 from store.blobs import BlobReader, BlobWriter
+from store.collecting import Collected
 from store.data_key import Secret
 from store.database import Settings, Transaction
 from store.definitions import ClassDefinition
+from store.findings import Progress
 from store.past import Version
 from store.records import Stored
 from store.upgrading import Upgrades
@@ -70,6 +72,11 @@ class StoreBlocking:
     def drop(self, of: Any, *, objects: bool = False) -> None:
         """As `Store.drop`."""
         self._run(functools.partial(self._store.drop, of, objects=objects))
+
+    def collect(self, *, dry_run: bool = False, progress: Callable[[Progress], object] | None = None) -> Collected:
+        """As `Store.collect`; `progress` is called in the store's thread."""
+        done: Collected = self._run(functools.partial(self._store.collect, dry_run=dry_run, progress=progress))
+        return done
 
     def create(self, of: Any, fields: Mapping[str, Any]) -> Reference:
         """As `Store.create`."""

@@ -53,6 +53,8 @@ Reading order:
                     builder its tasks
     upgrading       own objects become those of the next major: what a step writes, upgrader its tasks
     dropping        a class goes, with its own objects or when there are none
+    collecting      objects of collectable classes that nothing leads to go, step by step; collector drives the steps;
+                    numbers a set of objects, a bit each
     database        (heart) open, commit, apply, define, close
     findings    vocabulary of a look at the whole store
     checking    is everything what was written, and does it fit together: checking_log, checking_tables, checking_blobs,

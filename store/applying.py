@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 from identity.encoding import decode_integer_untrusted, encode_integer
 from identity.errors import Damaged, Exhausted
@@ -58,6 +59,10 @@ from store.registry import (
 from store.segments import Location
 from store.transaction import Transaction
 
+if TYPE_CHECKING:
+    from store.collecting import Collection
+    from store.temporary import Session
+
 TableChanges = dict[str, dict[bytes, bytes | None]]
 STATE, ENDS_KEY = "state", b"ends"
 _ENDS = struct.Struct(">QQ")  # transaction number, next object
@@ -82,6 +87,8 @@ class Applier(Learning):
         self.feeds: dict[tuple[bytes, int], FeedState] = {}
         self.gained: dict[int, int] = {OWNED: 0, MIRRORED: 0, CACHED: 0}  # objects of users' classes since opening
         self.adopting = False  # whether own updates are taken from others: this store came back in time
+        self.collection: Collection | None = None  # that is under way
+        self.sessions: WeakSet[Session] = WeakSet()  # of temporary objects
 
     @property
     def appended(self) -> Source:
@@ -137,6 +144,8 @@ class Applier(Learning):
             self._count(entry, OWNED, bool(stored) - change.existed)
             if entry.number < FIRST_USER_NUMBER:
                 self._learn(entry.number, change.number, stored, index)
+        if self.collection is not None:
+            self.collection.note(objects)
         self.number = number
         return leaves, local, _with_history({OBJECTS: objects, INDEX: index}, history)
 
@@ -225,6 +234,8 @@ class Applier(Learning):
                     object_key, entry.number, entry.definition.minor, leaf.sequence, MIRRORED, head.number, stored
                 ),
             )  # fmt: skip
+        if self.collection is not None:
+            self.collection.note(objects)
         head_bytes = head.to_bytes()
         digest = head_hash(head_bytes)
         key, value = foreign_entry(server_key, head.kind, head.number, digest, location)
@@ -249,6 +260,8 @@ class Applier(Learning):
                     key, entry.number, entry.definition.minor, copy.sequence, CACHED, copy.received_ms, copy.body
                 )
             self._replace(objects, index, key, entry, CACHED, after, record)
+        if self.collection is not None:
+            self.collection.note(objects)
         return {OBJECTS: objects, INDEX: index}
 
     # Opening

@@ -27,6 +27,7 @@ from store.history import HISTORY, SEQUENCE_BYTES, is_missing, judge_version, ve
 from store.indexes import BLOBS, entries
 from store.reading import FEEDS, INDEX, OBJECTS, Servers, Source, split_object_key
 from store.records import KIND_NAMES, OWNED, Head, Record, Update, head_hash, unpack_record
+from store.references import references_in
 from store.registry import ClassEntry, Registry
 from store.segments import Frame, Location
 
@@ -126,9 +127,8 @@ class Judge:
 
     def _references_of(self, moment: Moment, where: str, entry: ClassEntry, values: list[Any]) -> None:
         for position, _ in entry.codec.pointers:
-            value = values[position]
-            for reference in value if isinstance(value, list) else (value,):
-                if reference is None or (reference.server, reference.incarnation) != moment.servers.own:
+            for reference in references_in(values[position]):
+                if (reference.server, reference.incarnation) != moment.servers.own:
                     continue
                 self._report.count("references")
                 field = entry.definition.fields[position]

@@ -198,7 +198,7 @@ class Database:
 
     def session(self) -> Session:
         """For objects that end with it, under handles (`store.temporary`): use it in a with-statement."""
-        return Session(lambda: self.registry)
+        return Session(lambda: self.registry, self._writer.applier)
 
     # Blobs
 

@@ -2,6 +2,7 @@
 
     name = "Airport"            version = "1.0"        description = "Where one can land"
     history = 10                # this server keeps so many earlier versions of its objects, or "all"; `store.history`
+    collectable = true          # its own objects may go when nothing leads to them; `store.collecting`
     [fields]
     icao      = { type = "string", required = true, unique = true }
     elevation = { type = "float", index = true }
@@ -11,9 +12,9 @@
     fields    = ["name", "elevation"]                       # an index of several fields; `store.fields`
 
 A class is its name and the fingerprint of its major's *first* definition: of the fields with `since = 0`, their
-names, types and whether they are required. Indexes, limits, defaults, descriptions, history are no part of it, so
-servers that index differently have the same class. A new minor version adds fields at the end, optional or with a
-default; then every older body is the beginning of a newer one.
+names, types and whether they are required. Indexes, limits, defaults, descriptions, history and what may be collected
+are no part of it, so servers that index differently have the same class. A new minor version adds fields at the end,
+optional or with a default; then every older body is the beginning of a newer one.
 
 Everything is checked where a definition is made, from text (`Refused`, naming the field) or from a stranger's class
 object (`PeerMisbehaved`). Left to others: which classes there are (`store.registry`), bodies (`store.bodies`).
@@ -33,6 +34,7 @@ from identity.encoding import encode_value
 from identity.errors import PeerMisbehaved, Refused
 from store.bodies import Codec
 from store.fields import (
+    COLLECTABLE,
     MAX_DESCRIPTION,
     CompositeIndex,
     Field,
@@ -72,6 +74,7 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
     privacy: str = "distributed"
     indexes: tuple[CompositeIndex, ...] = ()
     history: int = NONE  # how many earlier versions are kept here; -1: all (`store.history`)
+    collectable: bool = False  # own objects go when nothing points to them (`store.collecting`)
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -126,12 +129,15 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
             **kept,
             "fields": [field_as_json(each) for each in self.fields],
             "indexes": [index_as_json(each) for each in self.indexes],
+            **({"collectable": True} if self.collectable else {}),
         }
 
     def to_plain(self) -> list[Any]:
         """As CBOR carries it: the fields of an object of class `Class`."""
         fields = [field_to_plain(each) for each in self.fields]
         indexes_to_plain(fields, self.indexes)
+        if self.collectable:
+            fields[0][COLLECTABLE] = True
         return [self.name, self.major, self.minor, self.description, self.privacy, fields]
 
     @classmethod
@@ -142,6 +148,7 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
             definition = cls(
                 name=name, major=major, minor=minor, description=description or "", privacy=privacy,
                 fields=tuple(field_from_plain(each) for each in fields), indexes=indexes_from_plain(fields),
+                collectable=fields[0].get(COLLECTABLE, False) if fields else False,
             )  # fmt: skip
             return definition.checked()
         except PeerMisbehaved:
@@ -161,6 +168,8 @@ class ClassDefinition(msgspec.Struct, frozen=True, dict=True, kw_only=True):
         read_history_option(self.name, self.history)
         if self.privacy not in PRIVACIES:
             raise Refused(f"class {self.name}: privacy {self.privacy!r} is none of {', '.join(PRIVACIES)}")
+        if type(self.collectable) is not bool:
+            raise Refused(f"class {self.name}: collectable is true or false, not {self.collectable!r}")
         if not 1 <= len(self.fields) <= MAX_FIELDS:
             raise Refused(f"class {self.name} has {len(self.fields)} fields, 1 to {MAX_FIELDS} allowed")
         names: dict[str, None] = {}
@@ -252,7 +261,7 @@ def definition_from_dict(said: Mapping[str, Any]) -> ClassDefinition:
     refuse_unknown(
         f"class {name}",
         said,
-        ("name", "version", "description", "privacy", "history", "fields", "indexes", "fingerprint"),
+        ("name", "version", "description", "privacy", "history", "collectable", "fields", "indexes", "fingerprint"),
     )
     major, minor = _version(name, said.get("version", "1.0"))
     fields = said.get("fields")
@@ -278,6 +287,7 @@ def definition_from_dict(said: Mapping[str, Any]) -> ClassDefinition:
         description=said.get("description", ""),
         privacy=said.get("privacy", "distributed"),
         history=read_history_option(name, said.get("history", NONE)),
+        collectable=said.get("collectable", False),
     ).checked()
 
 

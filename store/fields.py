@@ -9,7 +9,7 @@
 
     CBOR    a field is a map of what it says. The index of a list is its key `elements`, and an index of several
             fields stands at the first of them, under `indexes`: who does not know these keys passes over them, and has
-            the same class without those indexes
+            the same class without those indexes. Whether the class is collectable stands at its first field likewise
 
 Everything is checked where it is made: from text (`Refused`, naming the field), or from a stranger's class (whoever
 reads that turns it into `PeerMisbehaved`). Left to others: whole classes (`store.definitions`), entries
@@ -38,6 +38,7 @@ from store.keys import MIN_TEXT_BYTES, TEXTS, has_order, text_room
 from store.values import value_from_json, value_to_json
 
 MAX_DESCRIPTION = 10_000
+COLLECTABLE = "collectable"  # of the class; stands at its first field
 MAX_INDEXES = 32  # of several fields; each costs an entry for every object
 MAX_TOGETHER = 8  # fields of one index: their numbers stand in its keys
 ON_DELETE = ("", "restrict", "clear", "cascade")

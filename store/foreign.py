@@ -180,7 +180,7 @@ def _heard_class_untrusted(applier: Applier, put: ForeignPut, before: Sequence[L
     """The private object that makes the class of another server known here, or longer."""
     assert put.values is not None
     heard = definition_of_class_untrusted(dict(zip(put.entry.codec.names, put.values, strict=True)))
-    heard = msgspec.structs.replace(heard, privacy="distributed")  # that of our own objects is decided by `define`
+    heard = msgspec.structs.replace(heard, privacy="distributed", collectable=False)  # those are for `define` to say
     for change in before:  # twice in one update: what it says first
         if change.class_number == KNOWN_CLASS and known_class_definition(change.body).fingerprint == heard.fingerprint:
             return []

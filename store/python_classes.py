@@ -104,7 +104,12 @@ def stored(declared: AnyClass, /) -> AnyClass: ...
 
 @overload
 def stored(
-    *, version: str = "1.0", indexes: Together = (), unique: Together = (), history: int | str = 0
+    *,
+    version: str = "1.0",
+    indexes: Together = (),
+    unique: Together = (),
+    history: int | str = 0,
+    collectable: bool = False,
 ) -> Callable[[AnyClass], AnyClass]: ...
 
 
@@ -116,20 +121,24 @@ def stored(
     indexes: Together = (),
     unique: Together = (),
     history: int | str = 0,
+    collectable: bool = False,
 ) -> Any:
     """Read a class's annotations as fields; `declared.definition` is what a node takes. Raises `Refused`.
 
     `version`: its major, and the least its minor is. `indexes`, `unique`: those of several fields, each a list of their
-    names. `history`: how many earlier versions of each object are kept, or "all".
+    names. `history`: how many earlier versions of each object are kept, or "all". `collectable`: its objects may be
+    deleted when nothing leads to them (`store.collecting`).
     """
     several = [{"fields": list(each), "unique": False} for each in indexes]
     several += [{"fields": list(each), "unique": True} for each in unique]
     if declared is None:
-        return lambda each: _read(each, version, several, history)
-    return _read(declared, version, several, history)
+        return lambda each: _read(each, version, several, history, collectable)
+    return _read(declared, version, several, history, collectable)
 
 
-def _read(declared: AnyClass, version: str, indexes: list[dict[str, Any]], history: int | str) -> AnyClass:
+def _read(
+    declared: AnyClass, version: str, indexes: list[dict[str, Any]], history: int | str, collectable: bool
+) -> AnyClass:
     hints = typing.get_type_hints(declared)
     if not hints:
         raise Refused(f"class {declared.__name__} declares no field", next_step="write NAME: TYPE lines in it")
@@ -141,6 +150,7 @@ def _read(declared: AnyClass, version: str, indexes: list[dict[str, Any]], histo
         "fields": fields,
         "indexes": indexes,
         **({"history": history} if history else {}),
+        **({"collectable": True} if collectable else {}),
     }
     given = [each for each in vars(declared).values() if isinstance(each, _Upgrade)]
     declared.upgrades = {each.major: each.__func__ for each in given}  # type: ignore[attr-defined]

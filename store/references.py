@@ -13,6 +13,7 @@ read, so that an optimistic transaction that points at what another deletes conf
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from identity.encoding import encode_integer
@@ -20,10 +21,12 @@ from identity.errors import Refused
 from identity.names import END, Reference
 from store.fieldtypes import wrong_field
 from store.indexes import MAX_ELEMENTS, blob_range
-from store.registry import ClassEntry
+from store.registry import ClassEntry, Registry
 
 if TYPE_CHECKING:
+    from store.fields import Field
     from store.generations import Generations
+    from store.reading import Source
     from store.transaction import Transaction
 
 _INDEX_TABLE = "index"
@@ -33,9 +36,8 @@ def check_targets(transaction: Transaction, entry: ClassEntry, values: list[Any]
     """That the own objects that these values point to exist. Raises `Refused`, naming the field."""
     servers = transaction.servers
     for position, target_class in entry.own_codec.pointers:
-        value = values[position]
-        for reference in value if isinstance(value, list) else (value,):
-            if reference is None or (reference.server, reference.incarnation) != (servers.server, servers.incarnation):
+        for reference in references_in(values[position]):
+            if (reference.server, reference.incarnation) != (servers.server, servers.incarnation):
                 continue
             object_key = END + encode_integer(reference.object)
             record = transaction.record(object_key)
@@ -45,6 +47,15 @@ def check_targets(transaction: Transaction, entry: ClassEntry, values: list[Any]
             found = transaction.entry_of(object_key, record)
             if found.hidden or (target_class and found.definition.name != target_class):
                 raise Refused(f"field {name}: {reference} is no {target_class or 'object to point to'}", field=name)
+
+
+def references_in(value: Any) -> Iterator[Reference]:
+    """Those that a value holds, also within lists of lists."""
+    if isinstance(value, list):
+        for each in value:
+            yield from references_in(each)
+    elif isinstance(value, Reference):
+        yield value
 
 
 def check_blobs(transaction: Transaction, entry: ClassEntry, values: list[Any]) -> None:
@@ -88,24 +99,35 @@ class BlobNeeds:
         return self._generations.oldest_seen
 
 
-def release_pointers(transaction: Transaction, entry: ClassEntry, target: Reference) -> None:
-    """What happens to own objects that point to `target`, which was just deleted. Raises `Refused`."""
-    for pointing, field in transaction.registry.fields_pointing_to(entry.definition.name):
+def pointing_to(
+    registry: Registry, source: Source, class_name: str, target: Reference
+) -> Iterator[tuple[Field, bytes]]:
+    """Own objects that point to an own object of a class by a field with `on_delete`: the field, the object key."""
+    for pointing, field in registry.fields_pointing_to(class_name):
         index = pointing.index_on(field.name)
         assert index is not None, "a field with on_delete is indexed"
-        low, high = index.equal_range(target)
-        for _, object_key in list(transaction.source.scan(_INDEX_TABLE, low, high)):
-            record = transaction.record(object_key) if object_key.startswith(END) else None
-            if record is None or record.deleted:  # another's, or gone with one that went before
-                continue
-            number = int.from_bytes(object_key[len(END) :], "big") & (2**63 - 1)
-            if field.on_delete == "restrict":
-                raise Refused(
-                    f"{target} is kept by field {field.name} of {transaction.own_reference(number)}",
-                    next_step="delete or change that object first",
-                    field=field.name,
-                )
-            if field.on_delete == "clear":
-                transaction.clear(number, field.name)
-            else:
-                transaction.delete(number)
+        for _, object_key in source.scan(_INDEX_TABLE, *index.equal_range(target)):
+            if object_key.startswith(END):
+                yield field, object_key
+
+
+def release_pointers(transaction: Transaction, entry: ClassEntry, target: Reference) -> None:
+    """What happens to own objects that point to `target`, which was just deleted. Raises `Refused`."""
+    found = list(pointing_to(transaction.registry, transaction.source, entry.definition.name, target))
+    for field, object_key in found:
+        record = transaction.record(object_key)
+        if record is None or record.deleted:  # gone with one that went before
+            continue
+        number = int.from_bytes(object_key[len(END) :], "big") & (2**63 - 1)
+        if number in transaction.going:
+            continue
+        if field.on_delete == "restrict":
+            raise Refused(
+                f"{target} is kept by field {field.name} of {transaction.own_reference(number)}",
+                next_step="delete or change that object first",
+                field=field.name,
+            )
+        if field.on_delete == "clear":
+            transaction.clear(number, field.name)
+        else:
+            transaction.delete(number)

@@ -4,7 +4,10 @@
     view.root                 the object, or None
     t.delete(root)            refused: whatever is opened begins there
 
-A setting of this server, which never leaves it.
+    t.pin(note)               not the root, but kept as well, though nothing here points to it (`store.collecting`):
+    t.pin(note, stays=False)  its reference was handed out of this server's sight; or no longer
+
+Settings of this server, which never leave it.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from store.transaction import Transaction
 
 ROOT = "store/root"
+PIN = "store/pin/"
 
 
 def root_of(reader: Reader) -> Stored | None:
@@ -39,3 +43,12 @@ def check_not_root(transaction: Transaction, number: int) -> None:
             f"{transaction.own_reference(number)} is the root of this store",
             next_step="make another object the root first, or none",
         )
+
+
+def pin(transaction: Transaction, number: int, *, stays: bool) -> None:
+    transaction.put_setting(f"{PIN}{number}", True if stays else None)
+
+
+def pin_of(key: str) -> int | None:
+    """The object that the setting under `key` pins; None: it is no pin."""
+    return int(key.removeprefix(PIN)) if key.startswith(PIN) else None

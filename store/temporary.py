@@ -25,6 +25,7 @@ from store.records import MAX_BODY_BYTES, MAX_CHANGES
 from store.registry import ClassEntry, Registry
 
 if TYPE_CHECKING:
+    from store.applying import Applier
     from store.transaction import Transaction
 
 MAX_HANDLE = 2**31 - 1
@@ -36,15 +37,21 @@ class _Held(NamedTuple):
 
 
 class Session:
-    """The temporary objects of one user of a store. `registry` gives the classes as they are now."""
+    """The temporary objects of one user of a store. `registry` gives the classes as they are now.
 
-    def __init__(self, registry: Callable[[], Registry]) -> None:
+    What they point to in the store of `applier` is not collected (`store.collecting`).
+    """
+
+    def __init__(self, registry: Callable[[], Registry], applier: Applier | None = None) -> None:
         self._registry = registry
         self._held: dict[int, _Held] = {}
         self._free: list[int] = []
         self._next = 1
         self._bytes = 0
         self._ended = False
+        self._applier = applier
+        if applier is not None:
+            applier.sessions.add(self)
 
     def create(self, class_name: str, fields: Mapping[str, Any]) -> int:
         """A temporary object; its handle. Raises `Refused` naming the field, or when the session holds too much."""
@@ -84,6 +91,11 @@ class Session:
         """Make it a permanent object in a transaction; here it stays as it is. Raises as `Transaction.create`."""
         return transaction.create(self.class_of(handle), self.get(handle))
 
+    def values(self, handle: int) -> list[Any]:
+        """As `get`, in the order of its class. Raises `NotFound`."""
+        held = self._find(handle)
+        return held.entry.codec.load(held.wire)
+
     def handles(self) -> Iterator[int]:
         """Of all that there are now, ascending."""
         return iter(sorted(self._held))
@@ -99,6 +111,8 @@ class Session:
         before = self._held.get(handle)
         self._bytes += len(held.wire) - (0 if before is None else len(before.wire))
         self._held[handle] = held
+        if self._applier is not None and self._applier.collection is not None and held.entry.codec.pointers:
+            self._applier.collection.note_values(held.entry.codec.load(held.wire))
 
     def _find(self, handle: int) -> _Held:
         self._check(0, more=0)

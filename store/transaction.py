@@ -9,14 +9,12 @@
                                 must not have been changed since, else `Conflict`
 
 A transaction reads its own changes. Only own objects are changed; what others own is changed by asking them (F6).
-Bounds: 16 MiB and 65 536 changes (L6).
-
-What becomes of the changes (records, leaves, index entries) is decided in `store.applying`.
+Bounds: 16 MiB, 65 536 changes (L6). What becomes of them (records, leaves, entries) is decided in `store.applying`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from identity.encoding import encode_integer
@@ -31,7 +29,7 @@ from store.reading import INDEX, OBJECTS, Reader, Servers, Source
 from store.records import MAX_BODY_BYTES, MAX_CHANGES, OWNED, Record, Stored
 from store.references import check_blobs, check_targets, release_pointers
 from store.registry import ANSWERED, CLASS, SETTING, ClassEntry, Registry
-from store.roots import check_not_root, set_root
+from store.roots import check_not_root, pin, set_root
 from store.savepoints import Journal, Savepoint
 from store.upgrading import NONE_GIVEN
 from store.values import to_json
@@ -44,9 +42,8 @@ if TYPE_CHECKING:
 class Transaction(Reader):
     """Reads and changes of one unit of work. Made by `Database.transact` and `Database.transaction`.
 
-    `sequence` is the store-wide number of this transaction, and that of everything it changes: known in a synchronous
-    body already, of others after the commit. After the commit `positions` says which own updates carry its changes,
-    by kind of feed.
+    `sequence`: its store-wide number, and that of everything it changes; known in a synchronous body already, of others
+    after the commit. Then `positions` says which own updates carry its changes, by kind of feed.
     """
 
     def __init__(
@@ -66,6 +63,7 @@ class Transaction(Reader):
         self._journal: Journal | None = None  # from the first savepoint on
         self.blobs: Blobs | None = None  # those that can be named; set by whoever begins it
         self.upgrades = NONE_GIVEN  # of older majors; set likewise
+        self.going: Container[int] = ()  # objects that go anyway: what points from them keeps nothing
         self.sequence: int | None = None
         self.foretell: Callable[[], dict[int, Position]] = dict
         self.positions: dict[int, Position] = {}
@@ -125,15 +123,18 @@ class Transaction(Reader):
         Raises `NotFound`, `Conflict`, or `Refused` when something keeps it.
         """
         object_key, record, entry = self._own(target, expect)
-        check_not_root(self, self._number(object_key))
-        before = self._before_keys(object_key, entry, record)
-        existed = self._existed(object_key)
-        self._take(Change(self._number(object_key), object_key, entry, b"", b"", before, [], request, existed=existed))
-        release_pointers(self, entry, self.own_reference(self._number(object_key)))
+        number, before = self._number(object_key), self._before_keys(object_key, entry, record)
+        check_not_root(self, number)
+        self._take(Change(number, object_key, entry, b"", b"", before, [], request, existed=self._existed(object_key)))
+        release_pointers(self, entry, self.own_reference(number))
 
     def set_root(self, target: Reference | int | None) -> None:
         """Make an own object the root of this store; None: there is none. Raises `NotFound`."""
         set_root(self, None if target is None else self._number(self._own(target, None)[0]))
+
+    def pin(self, target: Reference | int, *, stays: bool = True) -> None:
+        """Whether an own object of a collectable class stays though nothing points to it. Raises `NotFound`."""
+        pin(self, self._number(self._own(target, None)[0]), stays=stays)
 
     def savepoint(self) -> Savepoint:
         """`with t.savepoint():` takes back what was changed in it when an error leaves it (`store.savepoints`)."""

@@ -6,6 +6,7 @@ Define      a class made, adopted, extended or otherwise indexed
 Drop        a step of dropping a class
 BuildStep   a step of building or dropping indexes of many objects
 UpgradeStep a step of upgrading the objects of an older major
+CollectStep a step of finding, or of deleting, what nothing points to
 TakeUpdates updates of others, each a frame of its own, in order
 TakeCopies  cached copies that came or go; nobody waits
 """
@@ -37,6 +38,7 @@ from store.transaction import Transaction
 from store.upgrading import put_upgrades
 
 if TYPE_CHECKING:
+    from store.collecting import Collection
     from store.definitions import ClassDefinition
     from store.upgrading import Upgrades
     from store.writing import Writer
@@ -196,6 +198,21 @@ class UpgradeStep:
         step = put_upgrades(writer, transaction, self.number, self.cursor, clean=self.clean)
         writer.append_own(transaction)
         return answer(writer, self, step, changed=bool(transaction.changes))
+
+
+class CollectStep:
+    """One step of a collection (`store.collecting`); the answer is nothing."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.task: trio.lowlevel.Task | None = None
+
+    def carry_out(self, writer: Writer) -> bool:
+        transaction = begin(writer, optimistic=False)
+        self.collection.step(transaction)
+        writer.append_own(transaction)
+        self.collection.appended()
+        return answer(writer, self, None, changed=bool(transaction.changes))
 
 
 class TakeUpdates:

@@ -108,6 +108,7 @@ def test_the_store_alone(folder: Path) -> None:
     assert re.search(
         r"it was 2\.5\n\d+ deleted\n\d+ {'euros': 3\.0}\n\d+ {'euros': 2\.5}\n1/\d+ was not there yet", out
     )
+    assert "0 pages went\n{'Page': 2} would go\n2 pages went" in out
     assert "1400000 pixels" in out
     assert re.search(r"Sonnblick \d+\nZugspitze \d+\n", out)
 

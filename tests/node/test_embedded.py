@@ -355,3 +355,29 @@ def test_no_socket_is_opened_and_no_transport_loaded(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_what_nothing_points_to_is_collected(tmp_path: Path) -> None:
+    @bangpath.stored(collectable=True)
+    class Page:
+        text: str
+
+    async with open_store(tmp_path / "pages") as store:
+        await store.define(Page)
+        assert [each.as_json().get("collectable") for each in store.classes()] == [True]
+        kept, _ = [await store.create(Page, {"text": text}) for text in ("kept", "gone")]
+        await store.transact(lambda t: t.pin(kept))
+        told: list[Any] = []
+        assert (await store.collect(dry_run=True, progress=told.append)).objects == {"Page": 1}
+        assert told
+        assert (await store.collect()).count == 1
+        assert [each.reference async for each in store.rows("Page")] == [kept]
+
+
+def test_what_nothing_points_to_is_collected_without_trio(tmp_path: Path) -> None:
+    with open_store_blocking(tmp_path / "pages") as store:
+        store.define('name = "Page"\ncollectable = true\n[fields]\ntext = "string"\n')
+        store.create("Page", {"text": "gone"})
+        told: list[Any] = []
+        assert store.collect(progress=told.append).objects == {"Page": 1}
+        assert told[-1].total == 1

@@ -146,3 +146,21 @@ def test_a_definition_is_a_value() -> None:
     assert msgspec.structs.replace(airport) == airport
     with pytest.raises(Refused, match="height"):
         airport.field("height")
+
+
+def test_a_collectable_class_is_the_same_class_and_says_so() -> None:
+    text = 'name = "Page"\n{}[fields]\nnext = "reference(Page)"\n'
+    plain, said = (definition_from_toml(text.format(each)) for each in ("", "collectable = true\n"))
+    assert (plain.collectable, said.collectable) == (False, True)
+    assert plain.fingerprint == said.fingerprint
+    for each in (plain, said):
+        assert ClassDefinition.from_plain_untrusted(each.to_plain()) == each
+        assert definition_from_dict(each.as_json()) == each
+    assert plain.following(said) == plain
+    assert said.following(plain) == said
+    with pytest.raises(Refused, match="collectable is true or false, not 'yes'"):
+        definition_from_toml(text.format('collectable = "yes"\n'))
+    said_so = said.to_plain()
+    said_so[5][0]["collectable"] = 1
+    with pytest.raises(PeerMisbehaved, match="collectable is true or false"):
+        ClassDefinition.from_plain_untrusted(said_so)
