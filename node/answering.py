@@ -4,6 +4,7 @@
     query("...")     -> QueryAnswer    node.fan_out
     explain("...")   how what is held here answers it, and what that takes      store.explaining
     complete(class, field, prefix)     the values that begin so, of what is held here
+    history(1.2/42, at)                what an own object was                   store.past
 
 Each says how good the answer must be: `consistency`, `max_age` in seconds, `after` as positions (node.wanted), and by
 when it must come: `deadline`, in seconds from now. A word that is said while nothing runs is refused (`Exhausted`).
@@ -12,6 +13,7 @@ when it must come: `deadline`, in seconds from now. A word that is said while no
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from identity.errors import NotFound, Refused
@@ -23,7 +25,8 @@ from node.running import AfterText, AnyReference, Running
 from node.wanted import Wanted, wanted
 from store.completing import indexes_of
 from store.fieldtypes import FieldType, WrongValue
-from store.values import value_from_json, value_to_json
+from store.past import MOST_VERSIONS, Version, get_at, versions
+from store.values import to_json, value_from_json, value_to_json
 
 if TYPE_CHECKING:
     from node.asking import Found
@@ -108,6 +111,29 @@ class Answering(Running):
                 values = view.complete(class_name, field, begin, limit=limit, shows=parts.standpoint.shows)
             return {"class": class_name, "field": field, "values": [value_to_json(of, each) for each in values]}
 
+    async def history(
+        self, reference: AnyReference, *, at: int | None = None, limit: int = MOST_VERSIONS
+    ) -> dict[str, Any]:
+        """The versions of an own object that are kept, the newest first, at most `limit`; with `at` that of then.
+
+        `at` is the number of a transaction. Raises `Refused` when its class keeps none, or not that one, or when the
+        object is another server's; `NotFound` when it was not there yet.
+        """
+        server, number = self._target(reference)
+        if server != self.server:
+            raise Refused(
+                f"{server}/{number} is of {server}, which keeps its versions",
+                next_step=f"ask {server} itself",
+            )
+        async with self._word(None) as (parts, _):
+            with parts.database.view() as view:
+                if at is None:
+                    told = [_version(view, each) for each in islice(versions(view, (None, number)), limit)]
+                else:
+                    stored = get_at(view, (None, number), at)
+                    told = [] if stored is None else [_version(view, Version(stored.sequence, stored))]
+            return {"reference": f"{server}/{number}", "versions": told}
+
     def _wanted(self, consistency: str, max_age: float | None, after: AfterText) -> Wanted:
         """Checked; a position of a server that nobody here knows would be a guarantee about nothing."""
         want = wanted(consistency, max_age, after)
@@ -136,3 +162,12 @@ def _beginning(of: FieldType, field: str, said: str) -> str | bytes:
     except WrongValue as error:
         raise Refused(f"field {field} is of bytes: {error}", next_step="write them as base64", field=field) from error
     return begin
+
+
+def _version(view: View, version: Version) -> dict[str, Any]:
+    """One version as JSON; `fields` null: it was deleted then."""
+    stored = version.stored
+    if stored is None:
+        return {"sequence": version.sequence, "major": None, "fields": None}
+    fields = to_json(view.class_of(stored), stored.fields)
+    return {"sequence": version.sequence, "major": stored.major, "fields": fields}

@@ -100,6 +100,10 @@ def complete(class_name: str, field: str, prefix: str, *, limit: int) -> Call:
     return Call("GET", "/v1/complete" + _parameters(**said))
 
 
+def history(reference: str, *, at: int | None, limit: int | None) -> Call:
+    return Call("GET", _object_path(reference).replace("/objects/", "/history/", 1) + _parameters(at=at, limit=limit))
+
+
 def _said(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """What was said of it: a `max_age` of 0 is, an `after` without positions is not. Raises `Refused` for a NaN."""
     for name, value in wanted.items():

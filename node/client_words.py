@@ -64,6 +64,13 @@ class Words:
         """The first values of an indexed field that begin so, as that server holds them: `{class, field, values}`."""
         return self.call(calls.complete(getattr(class_name, "__name__", class_name), field, prefix, limit=limit))
 
+    def history(self, reference: str, *, at: int | None = None, limit: int | None = None) -> Any:
+        """Versions of that server's own object, the newest first: `{reference, versions: [{sequence, major, fields}]}`.
+
+        With `at`, the number of a transaction, that which stood then. `fields` None: it was deleted.
+        """
+        return self.call(calls.history(reference, at=at, limit=limit))
+
     def outbox(self) -> Any:
         """Every change that waits for its owner, and the outcomes that are remembered."""
         return self.call(calls.show("outbox"))

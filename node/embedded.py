@@ -45,7 +45,7 @@ from store.database import Database, Settings, Transaction, View, open_database
 from store.definitions import ClassDefinition, definition_from_dict, definition_from_toml
 from store.disk import RealDisk, sync_names
 from store.findings import Progress
-from store.past import Version, get_at, versions
+from store.past import MOST_VERSIONS, Version, get_at, versions
 from store.records import Stored
 from store.tables import LmdbTables
 from store.upgrading import Upgrades
@@ -57,7 +57,6 @@ NAME = "store.toml"
 FORMAT = 1
 ALONE = ServerId.of(1)
 MAX_NAME_FILE = 4096
-MOST_VERSIONS = 100  # in one answer, unless more are asked for
 BATCH = 512  # rows between two checkpoints
 
 

@@ -29,7 +29,7 @@ import trio.from_thread
 
 from identity.errors import LocalMistake
 from identity.names import Position, Reference
-from node.embedded import MOST_VERSIONS, Store, batches, class_name, open_store
+from node.embedded import Store, batches, class_name, open_store
 from node.language import Find
 from store.blob_files import CHUNK_BYTES, Blob
 from store.blobs import BlobReader, BlobWriter
@@ -38,7 +38,7 @@ from store.data_key import Secret
 from store.database import Settings, Transaction
 from store.definitions import ClassDefinition
 from store.findings import Progress
-from store.past import Version
+from store.past import MOST_VERSIONS, Version
 from store.records import Stored
 from store.upgrading import Upgrades
 

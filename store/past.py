@@ -25,6 +25,7 @@ from store.records import DATA, OWNED, Head, Record, Stored, unpack_record
 from store.registry import ClassEntry
 
 Moment = int | Position
+MOST_VERSIONS = 100  # in one answer, unless more are asked for
 
 
 class Version(NamedTuple):

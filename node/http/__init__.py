@@ -6,6 +6,7 @@
     GET POST DELETE       /v1/classes                         GET POST DELETE         /v1/mirrors
     GET /v1/outbox        GET DELETE /v1/outbox/{request}     changes with ?queue= &expires=  (docs/guide-outbox)
     POST /v1/explain      {query}                             GET  /v1/complete     ?class= &field= &prefix= &limit=
+    GET /v1/history/{server}/{object}     ?at= &limit=
     POST /v1/tickets      {server}                            GET  /v1/status peers servers feeds routes
     POST /v1/trace        {server}                            POST /v1/ping           {server}
     POST DELETE /v1/peers/{server}/block  {direction}
@@ -19,7 +20,7 @@ In reading order:
     app.py       one request: token, route, a body within bounds, errors as JSON
     routes.py    path and method to word
     words.py     what each path does with the node
-    indexing.py  /v1/explain, /v1/complete: what the indexes of one server tell
+    indexing.py  /v1/explain, /v1/complete, /v1/history: what indexes and kept versions of one server tell
     ways.py      /v1/routes, /v1/trace, /v1/ping
     links.py     /v1/peers/*/block: links cut and mended at our port
     tending.py   /v1/check, /v1/log: the store looked at while it is in use

@@ -1,15 +1,18 @@
-"""What the indexes of one server tell, over HTTP (`node.answering`).
+"""What the indexes and the kept versions of one server tell, over HTTP (`node.answering`).
 
 POST /v1/explain    {"query": "City where ..."}         {class, index, access, bounds, order, estimated, entries, ...}
 GET  /v1/complete?class=City&field=name&prefix=Ber&limit=20          {"class", "field", "values": ["Berlin", "Bern"]}
+GET  /v1/history/1.2/42?at=17&limit=20                  {"reference", "versions": [{"sequence", "major", "fields"}]}
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from identity.errors import Refused
-from node.http.words import only_map, only_names, text_of
+from node.http.words import only_map, only_names, reference_in_path, text_of
+from store.past import MOST_VERSIONS
 
 if TYPE_CHECKING:
     from node.http.app import Request
@@ -24,10 +27,23 @@ async def explain(node: Node, request: Request) -> None:
 async def complete(node: Node, request: Request) -> None:
     said = request.query
     only_names(said, ("class", "field", "prefix", "limit"))
-    limit = said.get("limit", "20")
-    if not (limit.isascii() and limit.isdigit()) or len(limit) > 9:
-        raise Refused(f"a limit of {limit[:40]!r}", next_step="say how many values at most", field="limit")
-    values = await node.complete(
-        text_of(said, "class"), text_of(said, "field"), said.get("prefix", ""), limit=int(limit)
-    )
+    limit = _number(said, "limit", "20")
+    values = await node.complete(text_of(said, "class"), text_of(said, "field"), said.get("prefix", ""), limit=limit)
     await request.answer(200, values)
+
+
+async def history(node: Node, request: Request, server: str, number: str) -> None:
+    said = request.query
+    only_names(said, ("at", "limit"))
+    at = _number(said, "at", "") if "at" in said else None
+    limit = min(_number(said, "limit", str(MOST_VERSIONS)), MOST_VERSIONS)
+    await request.answer(200, await node.history(reference_in_path(server, number), at=at, limit=limit))
+
+
+def _number(said: Mapping[str, str], name: str, default: str) -> int:
+    """What the query says, at most 18 digits. Raises `Refused`, naming it."""
+    text = said.get(name, default)
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        what = "how many at most" if name == "limit" else "the number of a transaction"
+        raise Refused(f"{name} of {text[:40]!r}", next_step=f"say {what}", field=name)
+    return int(text)

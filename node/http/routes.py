@@ -22,6 +22,7 @@ ROUTES: dict[str, dict[str, Word]] = {
     "/v1/query": {"POST": words.query},
     "/v1/explain": {"POST": indexing.explain},
     "/v1/complete": {"GET": indexing.complete},
+    "/v1/history/*/*": {"GET": indexing.history},
     "/v1/classes": {"GET": words.classes, "POST": words.define, "DELETE": words.drop},
     "/v1/mirrors": {"GET": words.mirrors, "POST": words.mirror, "DELETE": words.unmirror},
     "/v1/outbox": {"GET": outbox.outbox},

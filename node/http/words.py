@@ -44,7 +44,7 @@ MAX_OPERATIONS = 65_536  # of one transaction (DESIGN L6)
 async def get(node: Node, request: Request, server: str, number: str) -> None:
     query = request.query
     only_names(query, WANTED)
-    found = await node.get(_reference(server, number), **_wanted(query))
+    found = await node.get(reference_in_path(server, number), **_wanted(query))
     await _answer_raw(request, Forms(node).row(found))
 
 
@@ -65,7 +65,7 @@ async def replace(node: Node, request: Request, server: str, number: str) -> Non
 
 
 async def _change_fields(node: Node, request: Request, server: str, number: str, *, whole: bool) -> None:
-    reference = _reference(server, number)
+    reference = reference_in_path(server, number)
     said = only_map(await request.json(), ("fields",))
     forms = Forms(node)
     fields = await _fields(node, forms, reference, said.get("fields"), whole=whole)
@@ -88,7 +88,7 @@ async def _fields(node: Node, forms: Forms, reference: Any, said: object, *, who
 
 
 async def delete(node: Node, request: Request, server: str, number: str) -> None:
-    changed = await node.delete(_reference(server, number), expect=_if_match(request), **how(request))
+    changed = await node.delete(reference_in_path(server, number), expect=_if_match(request), **how(request))
     await answer_changed(request, changed)
 
 
@@ -298,7 +298,7 @@ async def feeds(node: Node, request: Request) -> None:
     await request.answer(200, node.feeds())
 
 
-def _reference(server: str, number: str) -> Any:
+def reference_in_path(server: str, number: str) -> Any:
     """The reference in a path; `self` is this server."""
     return parse_reference(f"{'' if server == 'self' else server}/{number}")
 
