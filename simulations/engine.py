@@ -64,7 +64,8 @@ class Agenda(trio.abc.Clock):
         self._tie_break = tie_break
         self._scheduler = _Scheduler(0)
         self._held: dict[str, list[trio.lowlevel.Task]] = {}
-        self._called: list[Standby] = []  # in this instant
+        self._happening = False  # events of one instant
+        self._called: list[Standby] = []  # by them
         self.events = 0
 
     def at(self, when: float, act: Callable[[], None], *, counts: bool = True) -> None:
@@ -77,8 +78,11 @@ class Agenda(trio.abc.Clock):
         heapq.heappush(self._heap, (when, self._tie_break.random(), self._order, act, counts))
 
     def call(self, standby: Standby) -> None:
-        """Let it act at the end of this instant."""
-        self._called.append(standby)
+        """Let it act when the events of this instant have happened."""
+        if self._happening:
+            self._called.append(standby)
+        else:  # by a task, or by another one that acts
+            self.at(self.now, standby.act, counts=False)
 
     def step(self) -> bool:
         """Move to the next instant and let everything due there happen; False when nothing is due ever."""
@@ -89,10 +93,12 @@ class Agenda(trio.abc.Clock):
             self.now = max(self.now, self.next_deadline)
             return True
         self.now = due
+        self._happening = True
         while self._heap and self._heap[0][0] <= due:
             _, _, _, act, counts = heapq.heappop(self._heap)
             self.events += counts
             act()
+        self._happening = False
         if self._called:
             called, self._called = self._called, []
             for standby in called:

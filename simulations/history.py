@@ -69,6 +69,10 @@ class Word:
     result: Any = None
     error: BaseException | None = None
 
+    def told(self) -> str:
+        """All that came back, or what was raised instead: the same text in every process."""
+        return repr(self.result) if self.error is None else f"{type(self.error).__name__}: {self.error}"
+
     def __str__(self) -> str:
         if self.verb == "change":
             what = ", ".join(said(self.owner, each) for each in self.operations)
@@ -92,6 +96,7 @@ class History:
     """All words of one world, in the order of their begins; `ended` in that of their ends; `decisions` apart."""
 
     clock: Callable[[], float]
+    ending: Callable[[Word], None] = lambda word: None  # hears of each word as it ends
     words: list[Word] = field(default_factory=list)
     ended: list[Word] = field(default_factory=list)
     decisions: list[Word] = field(default_factory=list)
@@ -136,6 +141,7 @@ class History:
             word.end_s = self.clock()
             if not decision:
                 self.ended.append(word)
+            self.ending(word)
 
 
 class Recorder:

@@ -38,7 +38,12 @@ class Standby:
                 await trio.lowlevel.checkpoint()
             else:
                 self._task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._abort)
+                try:
+                    await trio.lowlevel.wait_task_rescheduled(self._abort)
+                except trio.Cancelled:
+                    if self._raised is not None:  # by who cancelled it, in the same act
+                        raise self._raised from None
+                    raise
             if self._raised is not None:
                 raise self._raised
             self._act()

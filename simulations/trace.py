@@ -1,7 +1,7 @@
 """The trace of a run: one hash over everything that happened, equal wherever the same seed runs (DESIGN section 10).
 
-Each delivery, loss, disk write, sync and decision is recorded as one line; the hash covers them all, and the last few
-(or all, on request) are kept, so that two runs that differ can be compared to the first event that does.
+Each delivery, loss, disk write, sync and decision is one line, and so is what people were told. The hash covers them
+all; the last few (or all, on request) are kept: two runs that differ can be compared to the first event that does.
 """
 
 from __future__ import annotations

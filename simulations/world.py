@@ -42,7 +42,7 @@ from identity.names import Pattern
 from simulations import engine
 from simulations.ending import alone
 from simulations.founding import BIRTH_MS, as_graph, found
-from simulations.history import History
+from simulations.history import History, Word
 from simulations.ledger import Ledger
 from simulations.link_text import as_link, read_rules
 from simulations.marks import Mark
@@ -71,7 +71,7 @@ class World:
         self.random = self.generator("faults")
         self.network = SimulatedNetwork(agenda, self.generator("network"), self.trace, default=link, mark=self.mark)
         self.marks: list[Mark] = []
-        self.history = History(lambda: agenda.now)
+        self.history = History(lambda: agenda.now, self._trace_word)
         self.ledger = Ledger(self, self.history)
         self.checkers: list[Checker] = []  # that watch this world
         self.servers: list[SimulatedServer] = []
@@ -87,6 +87,11 @@ class World:
     def now(self) -> float:
         """Virtual seconds since this world began."""
         return self.agenda.now
+
+    def _trace_word(self, word: Word) -> None:
+        """What people were told is what a run comes to: two runs that told them otherwise are not the same."""
+        told = word.told().encode(errors="backslashreplace")
+        self.trace.record_bytes(self.now, "told", told, word.server, word.verb, word.outcome.value)
 
     @property
     def nodes(self) -> list[SimulatedServer]:

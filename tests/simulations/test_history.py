@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from identity.names import ServerId
 from node.asking import Operation
 from node.outcomes import Queued
 from simulations.history import History, Outcome, Word
+from simulations.world import World, simulate
+from store.definitions import definition_from_toml
 
+NOTE = definition_from_toml('name = "Note"\n[fields]\ntext = { type = "string", required = true }\n')
 OWN = ServerId.parse("1.1")
 
 
@@ -104,3 +108,30 @@ def test_a_word_under_way_is_open_and_has_no_end() -> None:
 
 def test_everything_else_is_the_nodes_own() -> None:
     assert History(lambda: 0.0).recording("1.1", FakeNode()).untouched == "as it is"
+
+
+@pytest.mark.parametrize("told", ["another value", "another error"])
+def test_two_runs_that_told_people_otherwise_have_not_one_trace(told: str) -> None:
+    """An answer is not seen in any packet where a server gives it by itself."""
+
+    def hash_of(change: str) -> str:
+        async def story(world: World) -> None:
+            server = world.servers[0]
+            await server.define(NOTE)
+            note = await server.create("Note", {"text": "hello"})
+            real = server.node.get
+
+            async def get(reference: Any, **how: Any) -> Any:
+                if change == "another error":
+                    raise NotFound("it is gone")
+                found = await real(reference, **how)
+                return found._replace(kind=change) if change else found
+
+            server.node.get = get
+            with suppress(NotFound):
+                await server.get(note)
+
+        return simulate(story, servers=2, seed=1).trace.hash
+
+    assert hash_of("") == hash_of("")
+    assert hash_of(told) != hash_of("")

@@ -128,6 +128,44 @@ def test_what_it_raises_is_its_tasks() -> None:
     assert engine.run(main, seed=1) == "told at 1.0"
 
 
+def test_what_it_raises_is_its_tasks_even_where_it_has_ended_that() -> None:
+    async def main(agenda: engine.Agenda) -> None:
+        def act() -> None:
+            scope.cancel()
+            raise ZeroDivisionError
+
+        standby = Standby(agenda, act, never)
+        agenda.at(1.0, standby.call)
+        with trio.CancelScope() as scope:
+            await standby.serve()
+
+    with pytest.raises(ZeroDivisionError):
+        engine.run(main, seed=1)
+
+
+def test_it_may_be_called_by_a_task_or_by_what_it_does_itself() -> None:
+    seen: list[float] = []
+
+    async def main(agenda: engine.Agenda) -> None:
+        def act() -> None:
+            seen.append(agenda.now)
+            if len(seen) < 3:
+                standby.call()
+
+        standby = Standby(agenda, act, never)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, standby, "one")
+            agenda.at(1.0, standby.call)
+            await trio.sleep(2)
+            assert seen == [1.0, 1.0, 1.0]
+            standby.call()
+            await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+
+    engine.run(main, seed=1)
+    assert seen == [1.0, 1.0, 1.0, 2.0]
+
+
 @pytest.mark.parametrize("left", [1, 5])
 def test_others_go_first_where_there_is_more_to_do(left: int) -> None:
     steps: list[str] = []
