@@ -61,6 +61,7 @@ Reading order:
     check_linearizable.py  an owner's own answers have one order
     check_answers.py an answer is what it says it is; row_model.py: which rows a question asks for, and their order
     check_denials.py only an owner says that there is none; check_paths.py: the way an answer came
+    check_answered.py who gave it is told, and who did is not told as missing
     check_loops.py   no packet circles
     check_reached.py every pair gets through in the end
     check_memory.py  nothing grows without end

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from identity.errors import Refused
 from simulations.check_adopting import RestoredLearn
+from simulations.check_answered import WhoAnswered
 from simulations.check_answers import TrueAnswers
 from simulations.check_asked import MirrorsAsAsked
 from simulations.check_commits import NoLostCommits
@@ -54,6 +55,7 @@ linearizable_owners = LinearizableOwners
 only_owners_deny = OwnersDeny
 true_answers = TrueAnswers
 honest_paths = HonestPaths
+who_answered = WhoAnswered
 no_loops = NoLoops
 bounded_memory = BoundedMemory
 everybody_reached = EverybodyReached
@@ -77,6 +79,7 @@ KINDS: tuple[type[Checker], ...] = (
     LinearizableOwners,
     TrueAnswers,
     HonestPaths,
+    WhoAnswered,
     NoLoops,
     BoundedMemory,
     EverybodyReached,

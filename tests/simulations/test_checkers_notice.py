@@ -558,6 +558,9 @@ BUGS = {
     "whole without an owner": Bug(checkers.true_answers, ALONE, say_whole, "was told that it is whole"),
     "made up": Bug(checkers.true_answers, MIRROR, make_it_up, "made up"),
     "rows turned round": Bug(checkers.true_answers, MIRROR, turn_the_rows_round, "before 1.1/"),
+    "heard, and told as missing": Bug(
+        checkers.who_answered, MIRROR, planted("empty_answer_not_counted"), "it answered to the end"
+    ),
     "pushed back": Bug(checkers.no_loops, MIRROR, push_to_everybody, "an update that came by"),
     "never let go": Bug(checkers.bounded_memory, MIRROR, release_nothing, "bytes of updates"),
     "no way round": Bug(checkers.everybody_reached, GATEWAY, no_gateways, "does not reach"),
