@@ -10,9 +10,10 @@
         1.1 answered to its end           it is not told as unreachable, cached or not asked             else accused
 
 Who told whom is overheard where an answer arrives, with its peer as the session has proven it: so liars excuse nobody
-but themselves. Left out: askers that are or were hostile. Of who is told as missing: owners and askers that are
-excused, answers of several parts, of which a later one may make no sense to its asker, and those that came together
-with the deadline; an owner of whom somebody else told too; several questions of one asker at once.
+but themselves. Left out: askers that are or were hostile, and what was asked before the checker began. Of who is told
+as missing: owners and askers that are excused, answers of several parts, of which a later one may make no sense to its
+asker, and those that came together with the deadline; an owner of whom somebody else told too; several questions of one
+asker at once.
 """
 
 from __future__ import annotations
@@ -55,10 +56,12 @@ class WhoAnswered(JudgingWords):
     def __init__(self) -> None:
         super().__init__()
         self._asked: dict[tuple[str, int], bytes] = {}  # asker, number of its request -> what it asks
+        self._since = 0  # what was asked before nobody overheard
         self._heard: dict[str, list[Heard]] = {}  # by asker, in the order in which they came
 
     def begin(self, world: World) -> None:
         super().begin(world)
+        self._since = world.history.tick()
 
         def sent(server: str, output: SendTo, now: float) -> None:
             if isinstance(output.message, Request):
@@ -82,7 +85,7 @@ class WhoAnswered(JudgingWords):
 
     def judge(self, world: World, word: Word) -> bool:
         """Accuses, or says that nothing is left to say."""
-        if world.ledger.is_hostile(word.server):
+        if word.begin < self._since or world.ledger.is_hostile(word.server):
             return True
         heard = self._heard_in(word)
         for found in (word.result,) if word.verb == "get" else word.result.rows:

@@ -185,5 +185,12 @@ def test_who_may_be_missing_is_not_accused(before: str, asks: str) -> None:
         assert run(before + asks) is None
 
 
+def test_what_was_asked_before_it_began_accuses_nobody() -> None:
+    text = ASKED.format(asks="1 gets 2 Note of 1.1\n1 asks Note\nexpect who answered\n1.2 gets 1 Note of 1.1")
+    assert run_scenario(parse(text), seed=1).broken is None
+    with told_objects(as_owner), pytest.raises(PromiseBroken, match=r"1\.1 told 1\.2 nothing of it"):
+        run_scenario(parse(f"{text}expect who answered\n"), seed=1)
+
+
 def test_who_answered_is_one_of_the_promises() -> None:
     assert WhoAnswered in map(type, every_checker())
