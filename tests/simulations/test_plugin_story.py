@@ -58,7 +58,8 @@ async def test_event(mesh):
     sleep, event = (1 + code.index(f"    await {word}") for word in ("mesh.sleep(60)", "trio.Event().wait()"))
     places = re.findall(r"^(\S+\.py):(\d+): in (\w+)$", text, re.MULTILINE)
     nursery = 1 + code.index("    async with trio.open_nursery() as nursery:")
-    assert [(int(number), name) for _, number, name in places] == [
+    body = 1 + code.index("        await wait(mesh)")  # shown or not: the seed says which of the two tasks ends first
+    assert [(int(number), name) for _, number, name in places if int(number) != body] == [
         (time, "test_time"), (sleep, "wait"), (nursery, "test_nursery"), (sleep, "wait"), (accused, "look"),
         (event, "test_event"),
     ]  # fmt: skip

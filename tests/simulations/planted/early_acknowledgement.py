@@ -26,7 +26,7 @@ def plant() -> Iterator[None]:
         def answer() -> None:
             self.generations.publish(self._commit)
             self.published_registry = self.applier.registry
-            group.tell_positions(self.applier.servers, self.log.epoch, seals)
+            group.tell_positions(self.applier, seals)
             self._answer_all(group)
             group.waiting = []
 
