@@ -71,7 +71,9 @@ Reading order:
     verbs.py         all that a scenario can say, gathered from:
     verbs_work.py, verbs_mirrors.py, verbs_outbox.py, verbs_contest.py, verbs_network.py, verbs_walls.py,
     verbs_servers.py, verbs_joining.py, verbs_hostile.py, verbs_expect.py
-    sense.py         what a scenario says that cannot be, known from its lines alone
+    misread.py       which word of a line that cannot be read is wrong, and what it may have been meant as
+    sense.py         what a scenario says that cannot be, known from its lines alone; sense_questions.py: what it asks
+    patience.py      how long a line may take: one that never ends is told with its place
     scenario.py      text scripts: read, run, print a transcript
     faults.py        the table of fault kinds, and how a line of each is drawn
     schedule.py      a scenario drawn from a seed; standing.py, coping.py: what stands at its end

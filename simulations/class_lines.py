@@ -16,6 +16,7 @@ Left to others: who asks whom for which change (`verbs_work.py`, `verbs_contest.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import count
@@ -64,6 +65,13 @@ def definition_of(name: str, fields: str) -> ClassDefinition:
             )
         said[field_name] = {"type": kind, **dict.fromkeys(_until_next(words[at + 1 :]), True)}
     return definition_from_dict({"name": name, "fields": said})
+
+
+def wrong_word(line: str) -> str:
+    """Of a class line that cannot be read: the first word that is neither a field nor said of one; "" without such."""
+    match = re.fullmatch(r"class (\w+) (.+)", line)
+    words = match[2].split() if match else []
+    return next((repr(each) for each in words if not re.fullmatch(rf"{_FIELD}|index|unique", each)), "")
 
 
 def without(fields: str, name: str) -> str:

@@ -140,7 +140,8 @@ def _tell(told: report.Told, files: dict[str, Any], output: Output) -> None:
         lines.append(f"picture {files['timeline']}")
     output.write(lines)
     if told.verdict.given_up_s:
-        output.write(["", f"{report.no_verdict(told.verdict)}; {report.more_time(told.verdict.given_up_s)}"])
+        advice = report.more_time(told.verdict.given_up_s)
+        output.write(["", f"{report.no_verdict(told.verdict)}; {advice}", *report.stands(told)])
     if told.verdict.promise:
         output.write(["", *told.verdict.said.rstrip().splitlines()])
         if "timeline" not in files:

@@ -176,6 +176,7 @@ def as_json(told: Told) -> dict[str, Any]:
         "passed": verdict.passed and not told.stopped,
         "stopped": told.stopped,
         "no_verdict": no_verdict(verdict) or None,
+        "stood_at": list(outcome.stands) if outcome else [],
         "trace": verdict.trace,
         "events": verdict.events,
         "seconds": outcome.seconds if outcome else 0.0,
@@ -264,6 +265,14 @@ def summary_of(verdicts: Sequence[Verdict]) -> str:
 def no_verdict(verdict: Verdict) -> str:
     """Why there is none; "" where there is one."""
     return f"no verdict: not done within {verdict.given_up_s:g} real s" if verdict.given_up_s else ""
+
+
+def stands(told: Told) -> list[str]:
+    """Of a run that was ended: the first lines that had begun and not ended, and who was paused."""
+    if told.outcome is None:
+        return []
+    said = [f"it stood at {each}" for each in told.outcome.stands[:3]]
+    return [f"  {each}" for each in (*said, told.outcome.paused) if each]
 
 
 def more_time(limit_s: float) -> str:

@@ -21,7 +21,6 @@ Left to others: what the verbs do; drawing scenarios from seeds (`schedule.py`);
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -30,22 +29,22 @@ import networkx
 import trio
 
 from identity.errors import BangpathError, Refused
-from simulations.checkers import BY_NAME
 from simulations.faulty_disk import PowerCut
 from simulations.marks import Mark
+from simulations.misread import find_verb, no_time, nothing_like
 from simulations.network import Link
+from simulations.patience import in_time, paused
 from simulations.promises import Checker, PromiseBroken
 from simulations.sense import check
-from simulations.steps import ID, SECONDS, Lasting, Run, Scenario, Step, Verb, lapse
-from simulations.verbs import VERBS
+from simulations.steps import FOR, SECONDS, Lasting, Run, Scenario, Step, lapse
 from simulations.verbs_joining import late_of
 from simulations.verbs_network import read_link, read_servers
+from simulations.verbs_servers import never_came
 from simulations.world import World, simulate
 
 LOOK_EVERY_S = 0.25  # virtual seconds between two looks of the checkers
 
 _AT = re.compile(rf"at {SECONDS} (.+)")
-_FOR = re.compile(rf"(.+) for {SECONDS}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ class Outcome:
     lines: tuple[str, ...] = ()  # the trace's last events, as many as were kept
     unjudged: tuple[tuple[str, str], ...] = ()  # checkers that could not judge all, and what they say of it
     judged: tuple[tuple[str, str], ...] = ()  # checkers that say how much they had to judge
+    stands: tuple[str, ...] = ()  # the lines that were under way when the run was ended, with their places
+    paused: str = ""  # who was paused then, and what to write where that is why
 
 
 def run_scenario(
@@ -74,10 +75,12 @@ def run_scenario(
     transcript: list[str] = []
     broken: list[PromiseBroken] = []
     worlds: list[World] = []
+    runs: list[Run] = []
 
     async def story(world: World) -> None:
         worlds.append(world)
         run = Run(world, checkers)
+        runs.append(run)
         try:
             await tell(run, scenario, seed, transcript)
         except BaseExceptionGroup as group:
@@ -93,9 +96,10 @@ def run_scenario(
         trace = world.trace
         unjudged = tuple((each.name, said) for each in checkers if (said := getattr(each, "unjudged", "")))
         judged = tuple((each.name, said) for each in checkers if (said := getattr(each, "judged", "")))
+        under_way = tuple(runs[0].under_way.values()) if runs else ()
         return Outcome(
             tuple(transcript), trace.hash, trace.count, world.now, tuple(world.marks), first, tuple(trace.lines()),
-            unjudged, judged,
+            unjudged, judged, under_way, "; ".join(paused(world)) if under_way else "",
         )  # fmt: skip
 
     try:
@@ -133,6 +137,7 @@ async def tell(run: Run, scenario: Scenario, seed: int, transcript: list[str]) -
         nursery.cancel_scope.cancel()
     for checker in run.checkers:
         checker.look(run.world)
+    transcript += [f"{run.world.now:9.3f}  {text}  -> it never happened" for text in never_came(run)]
 
 
 async def _look(run: Run) -> None:
@@ -155,15 +160,19 @@ async def _take(
     run: Run, scenario: Scenario, step: Step, seed: int, transcript: list[str], nursery: trio.Nursery
 ) -> None:
     begun = run.world.now
+    stands = f"{scenario.name}:{step.line}: {step.text}"
+    run.under_way[step.line] = stands
     try:
-        done = await step.act(run)
+        done = await in_time(run, scenario, step)
     except PromiseBroken:
         raise
     except AssertionError as error:
-        raise AssertionError(f"{scenario.name}:{step.line}: {step.text}: {error} (seed {seed})") from error
+        raise AssertionError(f"{stands}: {error} (seed {seed})") from error
     except BangpathError as error:
-        error.details["step"] = f"{scenario.name}:{step.line}: {step.text}"
+        error.details["step"] = stands
+        del run.under_way[step.line]
         raise
+    del run.under_way[step.line]
     said = done
     if isinstance(done, Lasting):
         said, undo = _marked(run, step, done)
@@ -252,17 +261,17 @@ def _read_step(line: str, number: int, where: str, known: set[str]) -> Step:
     rest = line
     timed = _AT.fullmatch(line)
     if timed is None and line.startswith("at "):
-        raise _no_time(line, where)
+        raise no_time(line, where)
     if timed:
         at_s, rest = _lapse(timed, 1, where), timed[3]
-    found = _find_verb(rest)
-    if found is None and (limited := _FOR.fullmatch(rest)):
-        found = _find_verb(limited[1])
+    found = find_verb(rest)
+    if found is None and (limited := FOR.fullmatch(rest)):
+        found = find_verb(limited[1])
         for_s = _lapse(limited, 2, where)
         if found is not None and not found[0].lasting:
             raise Refused(f"{where}: {limited[1]!r} does not last", next_step="leave out the `for`")
     if found is None:
-        raise _nothing_like(rest, where)
+        raise nothing_like(rest, where)
     verb, match = found
     named = [name for group in verb.names for name in (match[group] or "").replace("|", " ").split()]
     for name in named:
@@ -284,80 +293,3 @@ def _lapse(match: re.Match[str], group: int, where: str) -> float:
         return lapse(match[group], match[group + 1])
     except Refused as refused:
         raise Refused(f"{where}: {refused.cause}", next_step=refused.next_step) from None
-
-
-def _find_verb(line: str) -> tuple[Verb, re.Match[str]] | None:
-    for verb in VERBS:
-        if match := re.fullmatch(verb.pattern, line):
-            return verb, match
-    return None
-
-
-def _no_time(line: str, where: str) -> Refused:
-    """Of a line that begins with `at`, and not with a time and what happens then."""
-    said, _, rest = line.removeprefix("at ").partition(" ")
-    unit, _, behind = rest.partition(" ")
-    if unit in ("ms", "s", "m"):
-        said, rest = f"{said} {unit}", behind
-    if re.fullmatch(SECONDS, said):
-        return Refused(f"{where}: {line!r} says when, and not what", next_step=f"write for example: {line} crash 1.2")
-    number = re.match(r"\d+(\.\d+)?(?= |$)", said)
-    right = f"at {number[0] if number else '3'}{unit if said.endswith(f' {unit}') else 's'} {rest or 'crash 1.2'}"
-    return Refused(f"{where}: {said!r} is no time", next_step=f"write for example: {right}")
-
-
-def _nothing_like(line: str, where: str) -> Refused:
-    near = (
-        _in_minutes(line)
-        or _in_other_words(line)
-        or nearest(line, [*(verb.says for verb in VERBS), *(f"expect {name}" for name in BY_NAME)])
-    )
-    return Refused(f"{where}: {line!r} is nothing a scenario can do", next_step=f"write for example: {'; '.join(near)}")
-
-
-def _in_minutes(line: str) -> list[str]:
-    """Of a line that says hours, which there are not: the same in minutes."""
-    said = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?) ?h(?!\w)", lambda hours: f"{float(hours[1]) * 60:g}m", line)
-    bare = limited[1] if (limited := _FOR.fullmatch(said)) else said
-    return [said] if said != line and (_makes_sense(said) or _makes_sense(bare)) else []
-
-
-def _in_other_words(line: str) -> list[str]:
-    """Of a line whose first word begins no line: the same with another word, the words that are most like it first."""
-    first, _, rest = line.partition(" ")
-    words = dict.fromkeys(verb.says.partition(" ")[0] for verb in VERBS)
-    if first in words or re.fullmatch(ID, first):
-        return []
-    fit = {word: f"{word} {rest}" for word in words if _makes_sense(f"{word} {rest}")}
-    near = difflib.get_close_matches(first, fit, n=3, cutoff=0.6) or list(fit)[:4]
-    return [fit[word] for word in near]
-
-
-def _makes_sense(line: str) -> bool:
-    found = _find_verb(line)
-    try:
-        return found is not None and bool(found[0].make(*found[1].groups()))
-    except Refused:
-        return False
-
-
-def nearest(line: str, examples: Sequence[str]) -> list[str]:
-    """The examples that are written most like this line, the best first; which servers it names counts for nothing.
-
-    Where some begin with the same word as the line, only those; of these what is about as near as the nearest.
-    """
-
-    def plain(text: str) -> str:
-        return re.sub(r"(?<![\w.])\d+(\.\d+)*(?![\w.])", "1", text)
-
-    said = plain(line)
-    first = said.partition(" ")[0]
-    alike = [each for each in examples if plain(each).partition(" ")[0] == first] if first != "1" else []
-    likeness = {
-        each: difflib.SequenceMatcher(None, said, plain(each), autojunk=False).ratio() for each in alike or examples
-    }
-    best = max(likeness.values())
-    if best < 0.4:
-        return list(examples[:6])
-    near = sorted(likeness, key=lambda each: -likeness[each])
-    return [each for each in near if likeness[each] >= best - 0.1][:3]

@@ -5,16 +5,20 @@
     class Note text:int       and a line above makes it with text:string
     crash 1.1
     crash 1.1                 it is down since the line before
+    pause 1.2
+    1.2 asks Note             nobody answers there, and no line after it is reached that could resume it
     resume 1.2                and no line pauses it
     restore 1.2               and no line backs it up
+    1.2 stops mirroring 1.1   and no line mirrors just this
     cut 1 > 1.3               and `servers 4 line, no other links` has no such link
     part into halves          and `servers 1`; a majority ring of 3
     1.3 joins                 after it has joined; or it is the root, or has servers below it that need its word
 
 Rules. Only what is certain is refused. What happens at a time of its own, or ends by itself, leaves a server's state
-unknown: then the server itself refuses, and the transcript says so. A timed line may stand before what it needs.
+unknown: then the server itself refuses, and the transcript says so. A timed line may stand before what it needs. A line
+that waits for ever all the same is ended by `patience.py`.
 
-Left to others: the reading of each line (`scenario.py` and the verbs).
+Left to others: the reading of each line (`scenario.py` and the verbs); questions (`sense_questions.py`).
 """
 
 from __future__ import annotations
@@ -25,11 +29,13 @@ from collections.abc import Callable, Iterable, Sequence
 import networkx
 
 from identity.errors import Refused
+from simulations.sense_questions import CLASS as _CLASS
+from simulations.sense_questions import questions
 from simulations.steps import ID, Step
-from simulations.topologies import NO_OTHERS, not_late
+from simulations.topologies import NO_OTHERS, inviter_of, not_late
+from simulations.verbs_mirrors import asked_of
 from simulations.verbs_network import too_few
 
-_CLASS = re.compile(r"class (\w+) (.+)")
 _TEXT = re.compile(r"\btext:\S+")
 _USES = re.compile(rf"(?:{ID} and )?{ID} (commits?|changes?|deletes|gets|passes values of) \d+ (\w+)\b.*")
 _COMMITS = re.compile(rf"(?:{ID} and )?{ID} commits? \d+ (\w+)\b(.*)")
@@ -38,6 +44,10 @@ _DOWN = re.compile(rf"(?:crash|kill|stop) {ID}(?: with a torn write)?")
 _UP = re.compile(rf"restart {ID}")
 _NEEDS_UP = re.compile(
     rf"{ID} (?:commits|changes|deletes|passes|mirrors|stops mirroring|cancels|forgets)\b.*|pause {ID}"
+)
+_WAITS = re.compile(
+    rf"(?:{ID} and )?{ID} (?:commits?|changes?|deletes|passes|gets|asks|mirrors|stops mirroring|cancels|forgets)\b.*"
+    rf"|stop {ID}"
 )
 _UNSURE = re.compile(rf"crash {ID} at .*|disk of {ID} .*|restore {ID}|back up {ID} and .*")
 _UNIQUE = re.compile(r".*(?:with the same values|taken values| round)")
@@ -57,8 +67,14 @@ Findings = Iterable[tuple[Step, str, str]]
 
 def check(name: str, steps: Sequence[Step], graph: networkx.Graph) -> None:
     """Raises `Refused` naming the line and what would be right."""
-    of_steps = (_classes(steps), _objects(steps), _undone(steps), _lives(steps))
-    for findings in (*of_steps, _joins(steps, graph), _links(steps, graph), _sizes(steps, graph)):
+    of_steps = (_classes(steps), questions(steps), _objects(steps), _undone(steps), _unmirrored(steps), _lives(steps))
+    for findings in (
+        *of_steps,
+        _pauses(steps, graph),
+        _joins(steps, graph),
+        _links(steps, graph),
+        _sizes(steps, graph),
+    ):
         for step, cause, right in findings:
             raise Refused(f"{name}:{step.line}: {step.text!r}: {cause}", next_step=right)
 
@@ -172,6 +188,26 @@ def _undone(steps: Sequence[Step]) -> Findings:
                 yield step, f"{when} cuts anything", f"write before it: cut {step.does.removeprefix('mend ')}"
 
 
+def _unmirrored(steps: Sequence[Step]) -> Findings:
+    """Who ends a mirror that no line asks for, in the same words."""
+    asked = [(step, *found) for step in steps if (found := asked_of(step.does))]
+    for step, name, pattern, ends in asked:
+        makers = [each for each, other, of, ended in asked if not ended and (other, of) == (name, pattern)]
+        if ends and not _may_come_before(step, _not_later(step, makers)):
+            others = [each.does for each, other, _, ended in asked if not ended and other == name]
+            when = (
+                "no line lets"
+                if not makers
+                else "no line above lets"
+                if step.at_s is None
+                else "no line before it lets"
+            )
+            right = (
+                f"it does by: {others[0]}" if others and not makers else f"write before it: {name} mirrors {pattern}"
+            )
+            yield step, f"{when} {name} mirror {pattern}", right
+
+
 def _joins(steps: Sequence[Step], graph: networkx.Graph) -> Findings:
     """Who joins and cannot, or is asked for something before."""
     joining: dict[str, Step] = {}
@@ -220,6 +256,42 @@ def _lives(steps: Sequence[Step]) -> Findings:
         elif down and _CLASS.fullmatch(step.does):
             one = next(iter(down))
             yield step, f"{one} is down since line {down[one]} and cannot adopt it", f"write before it: restart {one}"
+
+
+def _pauses(steps: Sequence[Step], graph: networkx.Graph) -> Findings:
+    """Who is asked while it is paused for certain: whoever asks waits until it is resumed, and no line after comes."""
+    if any(step.at_s is not None and step.does == "heal" for step in steps):
+        return
+    unsure = {name for step in steps if step.at_s is not None for name in step.servers}
+    paused: dict[str, int] = {}
+    for step in steps:
+        if step.at_s is not None:
+            continue
+        if match := re.fullmatch(rf"pause {ID}", step.does):
+            if step.for_s is None and match[1] not in unsure:
+                paused[match[1]] = step.line
+            else:
+                paused.pop(match[1], None)
+        elif step.does == "heal":
+            paused.clear()
+        elif one := next(filter(paused.__contains__, _waited_for(step, graph)), None):
+            yield (
+                step, f"{one} is paused since line {paused[one]}, and the line would wait for ever",
+                f"write before it: resume {one}",
+            )  # fmt: skip
+        elif not step.does.startswith("expect "):
+            for name in step.servers:  # resumed, or crashed, and whatever else may end it
+                paused.pop(name, None)
+
+
+def _waited_for(step: Step, graph: networkx.Graph) -> Iterable[str]:
+    """Without whom such a line does not end."""
+    if _CLASS.fullmatch(step.does):
+        return tuple(graph)
+    if joins := _JOINS.fullmatch(step.does):
+        return (inviter_of(joins[1], graph),)
+    match = _WAITS.fullmatch(step.does)
+    return tuple(filter(None, match.groups())) if match else ()
 
 
 def _named(fits: Callable[[str], re.Match[str] | None], step: Step) -> str:

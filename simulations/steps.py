@@ -7,6 +7,7 @@ Vocabulary of `scenario.py`, which reads and runs, and of the verbs_*.py files, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ ID = r"(\d+(?:\.\d+)*)"  # for the patterns of verbs: one group
 IDS = r"([\d. ]+)"
 SECONDS = r"(\d+(?:\.\d+)?)(ms|s|m)"  # two groups, for `seconds`
 NUMBER = r"(\d+)"
+FOR = re.compile(rf"(.+) for {SECONDS}")  # a line that says how long it lasts
 
 
 LONGEST_S = 86_400.0  # of any one wait
@@ -117,6 +119,7 @@ class Run:
     texts: dict[Reference, dict[str, Any]] = field(default_factory=dict)  # what was last acknowledged
     count: int = 0
     lasting: list[Callable[[], Awaitable[None]]] = field(default_factory=list)  # what `heal` undoes, newest last
+    under_way: dict[int, str] = field(default_factory=dict)  # lines that have begun and not ended, by their number
     memory: dict[str, Any] = field(default_factory=dict)  # for verbs that must remember something, by their own key
 
     def server(self, name: str) -> SimulatedServer:

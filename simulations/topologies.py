@@ -304,6 +304,8 @@ def _read_linked(text: str) -> Topology:
         match = re.fullmatch(rf"({_ID})-({_ID})", word)
         if match is None or match[1] == match[2]:
             raise Refused(f"{word!r} is no link", next_step="write two servers as in 1-1.1")
+        if graph.has_edge(match[1], match[2]):
+            raise Refused(f"{word!r} is a link that is there already", next_step="say each link once, either way round")
         graph.add_edge(match[1], match[2])
     if not graph:
         raise Refused("a mesh without links", next_step="write for example: servers linked 1-1.1 1.1-1.2")

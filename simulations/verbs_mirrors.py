@@ -10,6 +10,8 @@ A pattern is one word to its server: who stops mirroring 1.1 still has it by 1.*
 
 from __future__ import annotations
 
+import re
+
 from identity.errors import Refused
 from identity.names import Pattern
 from simulations.steps import ID, Act, Run, Verb
@@ -44,6 +46,15 @@ def _unmirrors(name: str, text: str, but: str | None = None) -> Act:
         return ""
 
     return act
+
+
+def asked_of(line: str) -> tuple[str, str, bool] | None:
+    """Of a line of these, without its time: who, the pattern in Bangpath's own text, and whether it ends it."""
+    for verb in VERBS:
+        if match := re.fullmatch(verb.pattern, line):
+            but = match[3] if verb.pattern.count("but not") else None
+            return match[1], pattern_of(match[2], but), " stops mirroring " in line
+    return None
 
 
 _MANY = r"(-?(?:\d[\d.]*(?:\.\*)?|\*)(?:,-?(?:\d[\d.]*(?:\.\*)?|\*))+|\d[\d.]*\.\*|\*)"  # a wildcard, or several rules

@@ -36,7 +36,7 @@ def _cancels(name: str, verb: str, owner: str) -> Act:
 
 
 def _commits(name: str, number: str, class_name: str, owner: str, within: str, unit: str) -> Act:
-    wished, expires = amount(number), lapse(within, unit)
+    wished, expires = amount(number), _limit(within, unit)
     _two(name, owner)
 
     async def act(run: Run) -> str:
@@ -49,7 +49,7 @@ def _commits(name: str, number: str, class_name: str, owner: str, within: str, u
 
 
 def _changes(name: str, number: str, class_name: str, owner: str, within: str, unit: str) -> Act:
-    wished, expires = amount(number), lapse(within, unit)
+    wished, expires = amount(number), _limit(within, unit)
     _two(name, owner)
 
     async def act(run: Run) -> str:
@@ -61,6 +61,14 @@ def _changes(name: str, number: str, class_name: str, owner: str, within: str, u
         return await carry_out(run, name, owner, changes, False, chosen, expires=expires)
 
     return act
+
+
+def _limit(within: str, unit: str) -> float:
+    """The time after which it is of no use. Raises `Refused`, as the server itself would, for none at all."""
+    found = lapse(within, unit)
+    if found <= 0:
+        raise Refused(f"within {within}{unit} nothing can be done", next_step="give it some time, as: within 10s")
+    return found
 
 
 def _two(name: str, owner: str) -> None:

@@ -25,10 +25,11 @@ still holds its ground, stays down until that one is undone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import trio
 
-from identity.errors import BangpathError
+from identity.errors import BangpathError, Refused
 from simulations.server import SimulatedServer
 from simulations.steps import ID, NUMBER, SECONDS, Act, Lasting, Run, Verb, amount, lapse, seconds
 
@@ -66,18 +67,49 @@ def _down(way: str, what: str = "") -> Callable[..., Act]:
 
 
 def _crash_at(name: str, step: str, number: str) -> Act:
+    _counts(number, step)
+
     async def act(run: Run) -> Lasting:
         run.simulated("a crash in a chosen write or sync")
         server = run.server(name)
         server.disk.crash_at(**{step: int(number)})
+        chosen = _chosen(run, f"crash {name} at {step} {number}", lambda: server.disk.will_crash)
 
         async def undo() -> None:
+            chosen.undone = chosen.pending()
             server.disk.crash_at()
             await _up_again(run, server)
 
         return Lasting("", undo)
 
     return act
+
+
+@dataclass
+class _Chosen:
+    """A step in which something is to happen. `undone`: whether it was still to come when it was undone."""
+
+    text: str
+    pending: Callable[[], bool]
+    undone: bool | None = None
+
+
+def _chosen(run: Run, text: str, pending: Callable[[], bool]) -> _Chosen:
+    chosen = _Chosen(text, pending)
+    run.memory.setdefault("chosen steps", []).append(chosen)
+    return chosen
+
+
+def never_came(run: Run) -> list[str]:
+    """The lines that chose a step of a disk which did not come until they were undone, or until now."""
+    chosen: list[_Chosen] = run.memory.get("chosen steps", [])
+    return [each.text for each in chosen if (each.pending() if each.undone is None else each.undone)]
+
+
+def _counts(number: str, step: str) -> None:
+    """Raises `Refused` for a step that never comes: the next one is the first."""
+    if not int(number):
+        raise Refused(f"there is no {step} {number}", next_step=f"the next one is: {step} 1")
 
 
 def _restart(name: str) -> Act:
@@ -141,12 +173,16 @@ def _slow(name: str, number: str, unit: str) -> Act:
 
 
 def _fails_at(name: str, step: str, number: str) -> Act:
+    _counts(number, step)
+
     async def act(run: Run) -> Lasting:
         run.simulated("a disk that fails")
         server = run.server(name)
         server.disk.fail_at(**{step: int(number)})
+        chosen = _chosen(run, f"disk of {name} fails at {step} {number}", lambda: server.disk.will_fail)
 
         async def undo() -> None:
+            chosen.undone = chosen.pending()
             server.disk.fail_at()
             if server.disk.failure is not None and server.running:
                 await server.kill()

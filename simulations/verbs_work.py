@@ -29,6 +29,7 @@ from typing import Any
 from identity.errors import BangpathError, Refused
 from identity.names import Reference
 from node.asking import Changed, Operation
+from node.language import parse
 from node.outcomes import Queued
 from simulations.class_lines import FIELDS, INDEXED, Values, definition_of
 from simulations.history import NOTHING_DONE
@@ -253,6 +254,8 @@ def _excused(run: Run) -> bool:
 
 
 def _asks(name: str, question: str, how: str | None) -> Act:
+    parse(question)  # which says what is wrong with it; of its class and fields `sense_questions.py`
+
     async def act(run: Run) -> str:
         try:
             answer = await run.server(name).query(question, consistency=_CONSISTENCY[how])
@@ -284,6 +287,8 @@ def _run(number: str, unit: str) -> Act:
 
 _TOGETHER, _AT, _OF = r"(?: (together))?", rf"(?: at {ID})?", rf"(?: of {ID})?"
 
+ASKS = Verb(rf"{ID} asks (.+?)(?: (of their owners|as held here))?", (1,), _asks, "1.4 asks Note from 1.1,1.2")
+
 VERBS: tuple[Verb, ...] = (
     Verb(rf"class (\w+) {FIELDS}", (), _class, "class Note text:string"),
     Verb(rf"class (\w+) {INDEXED}", (), _class, "class Item text:string serial:int unique size:int index"),
@@ -296,7 +301,7 @@ VERBS: tuple[Verb, ...] = (
         _gets,
         "1.4 gets 3 Note of 1.1",
     ),
-    Verb(rf"{ID} asks (.+?)(?: (of their owners|as held here))?", (1,), _asks, "1.4 asks Note from 1.1,1.2"),
+    ASKS,
     Verb(rf"{ID} moves {NUMBER} (\w+) to {ID}", (1, 4), _moves, "1.1 moves 1 Note to 1.2"),
     Verb(rf"run {SECONDS}", (), _run, "run 10s"),
 )

@@ -205,6 +205,15 @@ def test_a_run_that_is_not_done_within_its_limit_has_no_verdict(at: Path) -> Non
     assert "held until " in result.stdout
     report = report_of("long.txt", "--limit", "0.5")
     assert (report["passed"], report["no_verdict"], report["broken"]) == (False, why, None)
+    assert report["stood_at"] == ["long.txt:4: run 86400s"]
+
+
+def test_a_run_that_is_given_up_says_where_it_stood_and_who_was_paused(at: Path) -> None:
+    (at / "wait.txt").write_text("servers 2\nclass Note text:string\nat 1s pause 1.1\nat 2s 1.1 commits 1 Note\n")
+    result = said("wait.txt", "--limit", "1")
+    assert code_of(result) == 3
+    assert "  it stood at wait.txt:4: at 2s 1.1 commits 1 Note\n" in result.stdout
+    assert "  1.1 is paused; write before it: resume 1.1\n" in result.stdout
 
 
 def test_a_run_that_will_take_long_says_so_before_it_begins(at: Path) -> None:
@@ -219,7 +228,7 @@ def test_a_run_that_will_take_long_says_so_before_it_begins(at: Path) -> None:
 # -- what is refused
 
 REFUSED = [
-    ("typo.txt", "typo.txt:2: '1.1 comits 5 Note' is nothing a scenario can do", "1.1 commits 50 Note"),
+    ("typo.txt", "typo.txt:2: '1.1 comits 5 Note' is nothing a scenario can do", "1.1 commits 5 Note"),
     ("dead.txt", "dead.txt:3: 'crash 1.1': 1.1 is down since line 2", "restart 1.1"),
     ("nowhere.txt", "there is no file nowhere.txt", "broken.txt, dead.txt, good.txt"),
     (".", ". is a directory", "name a scenario's file"),

@@ -31,8 +31,8 @@ FIRST_MESH = SCENARIOS / "first-mesh.txt"
         ("servers 2\nexpect linearisable owners", "write for example: expect linearizable owners"),
         ("servers 2\nrun 5", "write for example: run 10s"),
         ("servers ３", "story:1: '３' is a digit of another script"),  # noqa: RUF001
-        ("servers 2\n1 comits 3 Note", "write for example: 1.1 commits 50 Note"),
-        ("servers 2\n1.1 turn hostile: forges", "write for example: 1.3 turns hostile: forges, swallows"),
+        ("servers 2\n1 comits 3 Note", "write for example: 1 commits 3 Note"),
+        ("servers 2\n1.1 turn hostile: forges", "write for example: 1.1 turns hostile: forges"),
         ("servers 2\ncrush 1.1", "write for example: crash 1.1"),
         (
             "servers 2\nexplode 1.1",
@@ -72,6 +72,20 @@ def test_an_expectation_that_fails_names_line_and_seed() -> None:
     script = "servers 2\nclass Note text:string\n1 commits 3 Note\nexpect 1.1 has all of 1 within 1s\n"
     with pytest.raises(AssertionError, match=r"story:4: .*3 of 3 objects \(seed 5\)"):
         run_scenario(parse(script, name="story"), seed=5)
+
+
+def test_a_step_of_a_disk_that_never_came_is_told_at_the_end() -> None:
+    """A fault that nobody suffered is none that anything held in spite of."""
+    came, undone = "at 1s crash 1.2 at sync 1", "crash 1.1 at write 90000"
+    never = ["crash 1.1 at write 80000", "at 1s disk of 1 fails at sync 9000"]
+    lines = ["servers 3", undone, "heal", *never, came, "at 2s 1.2 mirrors 1 as backup", "run 20s"]
+    transcript = run_scenario(parse("\n".join(lines)), seed=1).transcript
+    told = [line.partition("  crash" if " crash " in line else "  disk") for line in transcript if " it never" in line]
+    assert ["".join(each[1:]).strip() for each in told] == [
+        "crash 1.1 at write 90000  -> it never happened",
+        "crash 1.1 at write 80000  -> it never happened",
+        "disk of 1 fails at sync 9000  -> it never happened",
+    ]
 
 
 def test_one_seed_is_one_trace_in_every_process() -> None:
