@@ -155,7 +155,8 @@ class Machine(ABC):
         """Whether a node may end by this: its power went, or its ground was broken on purpose."""
         kinds = leaves(error)
         if scope.cancel_called:  # a disk that went dark under it may break anything: that is what a crash is
-            return not any(isinstance(each, (AssertionError, trio.Cancelled)) for each in kinds)
+            own = [each for each in kinds if not isinstance(each, trio.Cancelled)]  # the world may end meanwhile
+            return bool(own) and not any(isinstance(each, AssertionError) for each in own)
         if not started or not self.disk.troubles or not all(isinstance(each, BangpathError) for each in kinds):
             return False
         died = kinds[0]

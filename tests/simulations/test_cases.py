@@ -144,3 +144,10 @@ def test_a_failure_in_a_line(verdict: Verdict, line: str) -> None:
 )
 def test_the_first_words_name_nobody(promise: str, said: str, words: str) -> None:
     assert first_words(Verdict(seed=7, promise=promise, checker="x", said=said)) == words
+
+
+def test_a_line_that_fails_as_its_server_crashes_is_told_and_not_the_crash() -> None:
+    text = "servers 3\nrun 2s\ncrash 1.2 at sync 1\n1.2 mirrors 1 as backup\nrun 2s\n"
+    verdict = run_case(Case(seed=1, text=text, name="story"))
+    assert verdict.promise == "expectation"
+    assert verdict.said.startswith("story:4: 1.2 mirrors 1 as backup: the change was written")
