@@ -81,6 +81,11 @@ class Screen:
         return self.line_of(source)[at : at + 6].strip()
 
 
+def _take_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs these tests under nohup has it ignored, and so had we
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Terminal:
     """`bangpath mesh` on a pty."""
 
@@ -102,7 +107,7 @@ class Terminal:
             stdout=second,
             stderr=second,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_terminal,
         )
         os.close(second)
         os.set_blocking(self.main, False)

@@ -209,8 +209,10 @@ def test_a_run_that_is_not_done_within_its_limit_has_no_verdict(at: Path) -> Non
 
 
 def test_a_run_that_is_given_up_says_where_it_stood_and_who_was_paused(at: Path) -> None:
-    (at / "wait.txt").write_text("servers 2\nclass Note text:string\nat 1s pause 1.1\nat 2s 1.1 commits 1 Note\n")
-    result = said("wait.txt", "--limit", "1")
+    (at / "wait.txt").write_text(
+        "servers 2\nclass Note text:string\nat 1s pause 1.1\nat 2s 1.1 commits 1 Note\nat 1400m heal\n"
+    )
+    result = said("wait.txt", "--limit", "1")  # and the last line keeps patience from ending it before
     assert code_of(result) == 3
     assert "  it stood at wait.txt:4: at 2s 1.1 commits 1 Note\n" in result.stdout
     assert "  1.1 is paused; write before it: resume 1.1\n" in result.stdout
