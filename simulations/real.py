@@ -49,6 +49,7 @@ PREFIX = "bangpath-real-"
 RUNNING = "running"  # a file in the directory of a run under way: the number of its process
 MOST_SERVERS = 64  # processes of about 60 MiB each
 TELL_S = 5.0  # for a server to cut a link; it has nothing to wait for
+KNOWN_S = 10.0  # for it to have heard of the server at the other end
 
 
 class RealClock(trio.abc.Clock):
@@ -188,9 +189,18 @@ class RealStage:
         there = self.server(server)
         if not there.running or there.paused:
             return
+        known_by = self.now + KNOWN_S
         async with Client(there.home) as client:
-            with trio.fail_after(TELL_S):
-                await (client.block(peer, direction) if block else client.unblock(peer, direction))
+            while True:
+                try:
+                    with trio.fail_after(TELL_S):
+                        await (client.block(peer, direction) if block else client.unblock(peer, direction))
+                except Refused:  # it has just started, and the word of who else there is has not come yet
+                    if self.now >= known_by:
+                        raise
+                else:
+                    return
+                await trio.sleep(0.1)
 
     # -- time
 

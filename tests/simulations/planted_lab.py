@@ -1,6 +1,6 @@
 """Bugs planted on purpose: what their tests share, and the row of each for the table in docs/simulator-planted.md.
 
-    planted/NAME.py    plant(): the product has the bug while it lasts      PROMISE, SAYS, DRAWING, BLIND
+    planted/NAME.py    plant(): the product has the bug while it lasts      PROMISE, SAYS, DRAWING, BLIND, SEEDS
     planted/NAME.txt   the scenario to which a sweep's failure was shrunk   # seed 4
 
     python -m tests.simulations.planted_lab [NAME ...]
@@ -28,7 +28,7 @@ from simulations.sweep import drawn_cases, sweep
 
 HERE = Path(__file__).parent / "planted"
 BUGS = sorted(HERE.glob("*.py"))
-SEEDS = 30  # of drawn schedules
+SEEDS = 30  # of drawn schedules, unless a bug names its own number: what it breaks is drawn seldom
 
 
 def bug(path: Path) -> ModuleType:
@@ -74,12 +74,13 @@ class Hunt:
         return f"seed {self.seed}, {len(steps(self.drawn.text))} to {self.small.lines} lines; {without}"
 
 
-def hunt(path: Path, *, seeds: int = SEEDS) -> Hunt:
+def hunt(path: Path) -> Hunt:
     """Sweep over drawn schedules until one fails with this bug, and make that small.
 
     AssertionError where none does, or where another promise is broken than the bug says.
     """
     planted = bug(path)
+    seeds = getattr(planted, "SEEDS", SEEDS)
     drawn = drawn_cases(range(1, seeds + 1), **planted.DRAWING)
     cases = {case.seed: msgspec.structs.replace(case, planted=str(path)) for case in drawn}
     failed = [each for each in sweep(cases.values(), stop_after=1) if not each.passed]

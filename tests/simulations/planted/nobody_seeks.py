@@ -13,6 +13,7 @@ from routing.seeking import Seeking
 PROMISE = "P4"
 SAYS = "ways over links that carry one way only are looked for by nobody"
 DRAWING = {"faults": ("one-way cut", "isolation", "partition")}
+SEEDS = 120  # a ring of links that carry one way, and nothing else between three servers, is drawn seldom
 
 
 @contextlib.contextmanager
